@@ -1,0 +1,40 @@
+"""The embedded prior."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.geometry.cameras import unproject
+from geometrycrafter.networks.prior_network import PriorNetwork
+
+
+class TinyPrior:
+    """The embedded network as a prior: depth in rough metres, field of view from the picture."""
+
+    def __init__(self, network: PriorNetwork):
+        self.network = network
+        self.fov_x: float | None = None
+
+    def frame_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.network.processing_size(height, width)
+
+    def known_camera(self, fov_x: float) -> None:
+        self.fov_x = fov_x
+
+    def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = frames.shape[-2:]
+        small = F.interpolate(frames, self.frame_size(height, width), mode="bilinear", antialias=True)
+        out = self.network(small)
+        depth = F.interpolate(out.log_depth, (height, width), mode="bilinear")[:, 0].exp()
+        mask = F.interpolate(out.mask_logit, (height, width), mode="bilinear")[:, 0] > 0
+        diagonal = (height**2 + width**2) ** 0.5
+        # The network's field of view reaches the image's edges; pixel centres lie half a pixel inside.
+        focal = diagonal / 2 / out.theta_diag
+        if self.fov_x is not None:
+            focal = torch.full_like(focal, width / 2 / torch.tan(torch.tensor(self.fov_x / 2)).item())
+        y = torch.arange(height, device=frames.device) - (height - 1) / 2
+        x = torch.arange(width, device=frames.device) - (width - 1) / 2
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        return unproject(depth, grid / focal.view(-1, 1, 1, 1)), mask
