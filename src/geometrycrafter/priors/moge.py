@@ -26,7 +26,7 @@ class MoGePrior:
         self.num_tokens = num_tokens or int(network.config.num_tokens_range[1])
         self.fov_x: float | None = None
 
-    def known_camera(self, fov_x: float) -> None:
+    def known_camera(self, fov_x: float | None) -> None:
         self.fov_x = fov_x
 
     def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,10 @@ class ReplayPrior:
                 raise
             raise InputError(f"{path}: this is no npz archive of point maps ({error}).") from error
 
+    def skip(self, count: int) -> None:
+        """Pass over frames that were seen before a run was cut short."""
+        self.position = (self.position + count) % (len(self.points) + 1)
+
     def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         if self.position == len(self.points):
             self.position = 0  # a second run over the same video

@@ -20,7 +20,7 @@ class TinyPrior:
     def frame_size(self, height: int, width: int) -> tuple[int, int]:
         return self.network.processing_size(height, width)
 
-    def known_camera(self, fov_x: float) -> None:
+    def known_camera(self, fov_x: float | None) -> None:
         self.fov_x = fov_x
 
     def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:

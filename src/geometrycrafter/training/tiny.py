@@ -275,7 +275,7 @@ def train_point_map_vae(folder: Path) -> None:
 
 @torch.no_grad()
 def encode_clips(folder: Path, split: str) -> dict[str, Tensor]:
-    """Latents of every clip of a split and of its mirror image, cached on disk in half precision."""
+    """Latents of every clip of a split, every other one mirrored, cached on disk in half precision."""
     cache = folder / f"latents_{split}.safetensors"
     if cache.exists():
         return load_file(cache)
@@ -286,14 +286,14 @@ def encode_clips(folder: Path, split: str) -> dict[str, Tensor]:
     torch.manual_seed(0)
     images = ImageEncoder(IMAGE_ENCODER).eval()
     columns: dict[str, list[Tensor]] = {"video": [], "prior": [], "truth": [], "embedding": []}
-    for index in range(2 * len(clips)):
-        flip = index >= len(clips)
-        frames = clips.frames[index % len(clips)].float() / 255
-        depth = clips.depth[index % len(clips)].float()
+    for index in range(len(clips)):
+        flip = bool(index % 2)
+        frames = clips.frames[index].float() / 255
+        depth = clips.depth[index].float()
         if flip:
             frames, depth = frames.flip(-1), depth.flip(-1)
         half_diagonal = (depth.shape[-2] ** 2 + depth.shape[-1] ** 2) ** 0.5 / 2
-        theta = half_diagonal / clips.intrinsics[index % len(clips), 0, 0]
+        theta = half_diagonal / clips.intrinsics[index, 0, 0]
         guess = prior(frames)
         guess_depth, guess_mask = guess.log_depth[:, 0].exp(), guess.mask_logit[:, 0] > 0
         maps = [

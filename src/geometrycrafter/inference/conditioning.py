@@ -1,0 +1,160 @@
+"""From a per-frame prior to what the UNet is conditioned on (paper, section 3.2 and supplementary 1).
+
+The prior is normalised over the whole clip, so it runs over all frames first; what the clip needs of each frame are
+four numbers (:class:`FrameStatistics`), which add up without the frames being kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.geometry.cameras import half_field_of_rays
+from geometrycrafter.priors.protocol import Prior
+
+WIDEST = 2.0
+"""Frames of a more extreme aspect ratio are padded before the prior sees them."""
+QUANTILE = 0.99
+
+
+@dataclass(frozen=True)
+class FrameStatistics:
+    """What the clip's normalisation needs of one frame's prior."""
+
+    depth_sum: float
+    """Over valid pixels."""
+    valid: float
+    """Number of valid pixels."""
+    pixels: float
+    low: float
+    """1 % quantile (nearest) of inverse depth, invalid pixels being zero."""
+    high: float
+    """99 % quantile."""
+
+
+@dataclass(frozen=True)
+class ClipNormalisation:
+    """Scale and disparity bounds of a clip."""
+
+    scale: float
+    """Mean valid depth, at least 1e-3: depths are divided by it."""
+    low: float
+    high: float
+    """Bounds of disparity after that division."""
+
+    @classmethod
+    def of(cls, frames: Iterable[FrameStatistics]) -> ClipNormalisation:
+        """Over all frames: mean depth; lowest and highest of the frames' quantiles."""
+        stats = list(frames)
+        pixels = sum(s.pixels for s in stats)
+        mean = sum(s.depth_sum for s in stats) / pixels / (sum(s.valid for s in stats) / pixels + 1e-8)
+        scale = max(mean, 1e-3)
+        low, high = (min(v * scale, 1e3) for v in (min(s.low for s in stats), max(s.high for s in stats)))
+        return cls(scale, low, high)
+
+
+@dataclass(frozen=True)
+class PriorMaps:
+    """A prior's view of some frames."""
+
+    depth: Tensor
+    """``[N, h, w]`` planar depth, any scale."""
+    valid: Tensor
+    """``[N, h, w]`` in [0, 1]; a share where the map was reduced."""
+    half_field: Tensor
+    """``[N, 2]`` tangents of half the field of view."""
+
+
+def ask_prior(prior: Prior, frames: Tensor, warn: bool = True) -> PriorMaps:
+    """Call a prior and hold it to its protocol.
+
+    Args:
+        prior: the callable.
+        frames: ``[N, 3, H, W]`` in [0, 1].
+        warn: say so when frames are padded.
+
+    Raises:
+        InputError: where it returns anything but points ``[N, H, W, 3]`` and a mask ``[N, H, W]``.
+    """
+    n, _, height, width = frames.shape
+    pad_x = max(0, round(height / WIDEST) - width) if height > width else 0
+    pad_y = max(0, round(width / WIDEST) - height) if width > height else 0
+    left, top = pad_x // 2, pad_y // 2
+    if pad_x or pad_y:
+        if warn:
+            warnings.warn(
+                f"frames of {width}x{height} are padded to an aspect ratio of {WIDEST:g} for the per-frame prior, "
+                "which handles wider ones badly",
+                stacklevel=2,
+            )
+        frames = F.pad(frames, (left, pad_x - left, top, pad_y - top), mode="replicate")
+    points, mask = prior(frames)
+    if points.ndim != 4 or points.shape[0] != n or points.shape[-1] != 3 or mask.shape != points.shape[:-1]:
+        raise InputError(
+            f"the prior returned points {list(points.shape)} and mask {list(mask.shape)} for frames "
+            f"{list(frames.shape)}; it should return [N, H, W, 3] and [N, H, W]."
+        )
+    if (pad_x or pad_y) and points.shape[1:3] == frames.shape[-2:]:
+        points = points[:, top : top + height, left : left + width]
+        mask = mask[:, top : top + height, left : left + width]
+    points = points.float()
+    z = points[..., 2]
+    sound = torch.isfinite(points).all(-1)
+    rays = torch.where(sound[..., None], points[..., :2] / (z[..., None] + 1e-7), 0.0)
+    return PriorMaps(
+        depth=torch.where(sound, z, 0.0), valid=(mask.bool() & sound).float(), half_field=half_field_of_rays(rays)
+    )
+
+
+def statistics(maps: PriorMaps) -> list[FrameStatistics]:
+    """Of each frame."""
+    out = []
+    for z, valid in zip(maps.depth, maps.valid, strict=True):
+        m = valid > 0
+        inverse = torch.where(m, 1 / z.clamp_min(1e-12), 0.0).flatten()
+        # torch.quantile stops at 16 M values; "nearest" is one order statistic, which kthvalue finds at any size.
+        low, high = (
+            inverse.kthvalue(round(q * (len(inverse) - 1)) + 1).values.item() for q in (1 - QUANTILE, QUANTILE)
+        )
+        total = torch.where(m, z, 0.0).double().sum().item()
+        out.append(FrameStatistics(total, float(m.sum()), float(m.numel()), low, high))
+    return out
+
+
+def reduce_maps(maps: PriorMaps, height: int, width: int) -> PriorMaps:
+    """Maps at the processing size: depth as a mean over valid pixels, validity as their share."""
+    if maps.depth.shape[-2:] == (height, width):
+        return maps
+
+    def resize(x: Tensor) -> Tensor:
+        return F.interpolate(x[:, None], (height, width), mode="bilinear", antialias=True)[:, 0]
+
+    share = resize(maps.valid)
+    depth = resize(torch.where(maps.valid > 0, maps.depth, 0.0)) / share.clamp_min(1e-6)
+    return PriorMaps(torch.where(share > 0, depth, 0.0), share.clamp(0, 1), maps.half_field)
+
+
+def encoder_inputs(
+    maps: PriorMaps, norm: ClipNormalisation, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the point-map VAE encodes, each ``[N, 1, height, width]``: disparity, validity, log depth, theta_diag.
+
+    Maps at another size are normalised first and resized after, depth as depth and not its logarithm, as published.
+    """
+    m = maps.valid > 0
+    z = maps.depth / norm.scale
+    disparity = torch.where(m, 1 / z.clamp_min(1e-3), 0.0)
+    disparity = ((disparity - norm.low) / (norm.high - norm.low + 1e-4)).clamp(0, 1) * 2 - 1
+    z = torch.where(m, z.clamp_min(0) + 1e-7, 1.0)  # so that its logarithm is zero where invalid
+    stack = torch.stack([disparity, maps.valid * 2 - 1, z], dim=1)
+    if stack.shape[-2:] != (height, width):
+        stack = F.interpolate(stack, (height, width), mode="bilinear", align_corners=False)
+    theta = maps.half_field.norm(dim=-1).view(-1, 1, 1, 1).expand(-1, 1, height, width)
+    disparity, valid, z = stack.split(1, dim=1)
+    return disparity, valid, z.log(), theta

@@ -1,0 +1,102 @@
+"""Latents to depth and mask, a chunk of frames at a time, without seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.networks.point_map_vae import DecodedPointMap
+
+LARGEST_LOG_DEPTH = 10.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Decode frames ``start`` to ``end``; the first ``lead`` are shared with the chunk before."""
+
+    start: int
+    end: int
+    lead: int
+
+
+def plan_chunks(num_frames: int, chunk: int, exact: bool) -> list[Chunk]:
+    """Chunks that cover a clip: isolated as published (``exact``), else sharing frames that are cross-faded.
+
+    Chunks share about a third of their frames; the last one is moved back to full length.
+    """
+    chunk = min(chunk, num_frames)
+    lead = 0 if exact or chunk < 3 else max(1, (3 * chunk) // 8)
+    chunks = [Chunk(0, chunk, 0)]
+    while chunks[-1].end < num_frames:
+        previous = chunks[-1].end
+        if exact:
+            chunks.append(Chunk(previous, min(previous + chunk, num_frames), 0))
+            continue
+        end = min(previous - lead + chunk, num_frames)
+        start = end - chunk
+        chunks.append(Chunk(start, end, previous - start))
+    return chunks
+
+
+def decode_joined(
+    decode: Callable[[Tensor], DecodedPointMap],
+    latents: Callable[[int, int], Tensor],
+    chunks: list[Chunk],
+    first: int = 0,
+) -> Iterator[tuple[int, DecodedPointMap]]:
+    """Decode chunk by chunk; yields where finished frames start, and the frames.
+
+    A chunk's shared frames are cross-faded with those of the chunk before, linearly and with both ends inside, so
+    that what the two decodings disagree on is spread over them.
+
+    Args:
+        decode: a chunk's latents ``[N, 4, h, w]`` to maps ``[N, 1, H, W]``.
+        latents: those of frames ``start`` to ``end``.
+        chunks: from :func:`plan_chunks`.
+        first: the chunk to begin with; the one before it is decoded again for what the two share.
+    """
+    tail: DecodedPointMap | None = None
+    for index in range(max(first - 1, 0), len(chunks)):
+        chunk = chunks[index]
+        following = chunks[index + 1].lead if index + 1 < len(chunks) else 0
+        maps = decode(latents(chunk.start, chunk.end))
+        if tail is not None and chunk.lead:
+            n = chunk.lead
+            weight = torch.arange(1, n + 1, device=maps[0].device).view(-1, 1, 1, 1) / (n + 1)
+            maps = DecodedPointMap(
+                *(torch.cat([torch.lerp(old, new[:n], weight), new[n:]]) for old, new in zip(tail, maps, strict=True))
+            )
+        done = chunk.end - chunk.start - following
+        tail = DecodedPointMap(*(m[done:] for m in maps))
+        if index >= first:
+            yield chunk.start, DecodedPointMap(*(m[:done] for m in maps))
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Maps at the video's size."""
+
+    depth: Tensor
+    """``[N, H, W]``."""
+    mask: Tensor
+    """``[N, H, W]`` bool."""
+    theta_diag: Tensor
+    """``[N, H, W]``."""
+
+
+def at_video_size(
+    maps: DecodedPointMap, height: int, width: int, resize: Literal["bilinear", "nearest"]
+) -> DecodedFrames:
+    """Take depth out of its logarithm and resize; depth is interpolated as depth."""
+    theta, log_depth, logit = (m.float() for m in maps)
+    depth = log_depth.clamp_max(LARGEST_LOG_DEPTH).exp()
+    if depth.shape[-2:] != (height, width):
+        kind = {"mode": "nearest-exact"} if resize == "nearest" else {"mode": "bilinear", "align_corners": False}
+        depth, logit = (F.interpolate(x, (height, width), **kind) for x in (depth, logit))
+        theta = F.interpolate(theta, (height, width), mode="bilinear", align_corners=False)
+    return DecodedFrames(depth[:, 0], logit[:, 0] > 0, theta[:, 0])

@@ -1,0 +1,63 @@
+"""One line to an estimator."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.inference.estimator import Estimator
+from geometrycrafter.priors.protocol import Prior
+from geometrycrafter.weights.models import EMBEDDED, load_networks, load_prior, prior_file, resolve
+
+PUBLISHED_PIXELS, TINY_PIXELS = 320 * 640, 192 * 320
+"""Pixels of the processing size where none is given."""
+
+
+def load(
+    model: str | os.PathLike[str] = "tiny",
+    variant: str | None = None,
+    prior: Prior | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Estimator:
+    """Load a model.
+
+    Args:
+        model: ``tiny`` (embedded), ``diffusion`` or ``deterministic`` (the published weights, from the cache), or a
+            folder laid out like the published repositories.
+        variant: ``diffusion`` or ``deterministic``; None: the model's own.
+        prior: any callable, frames ``[N, 3, H, W]`` in [0, 1] -> points ``[N, H, W, 3]`` and mask ``[N, H, W]``;
+            None: the one that comes with the weights.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        dtype: of the UNet, the frame autoencoder and the image encoder.
+
+    Raises:
+        InputError: where weights or the device are missing or not as they should be.
+    """
+    place = checked_device(device)
+    root, variant = resolve(os.fspath(model), variant)
+    networks = load_networks(root, variant, dtype, place)
+    if prior is None:
+        file = prior_file(root)
+        if file is None:
+            raise InputError(f"{Path(root)}: no prior is there; put MoGe's model.pt in moge-vitl or pass prior=.")
+        prior = load_prior(file, place)
+    return Estimator(networks, prior, TINY_PIXELS if root == EMBEDDED else PUBLISHED_PIXELS)
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """A device that is there.
+
+    Raises:
+        InputError: where it isn't, or the name is none.
+    """
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+        raise InputError(f"--device {device}: this machine has no such device; it has {', '.join(there)}.") from error
+    return place

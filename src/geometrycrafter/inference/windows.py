@@ -1,0 +1,116 @@
+"""Windows over a long video: which frames, what noise, and how neighbours are joined (supplementary, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geometrycrafter.diffusion.edm import Denoiser, initial_noise_scale, karras_sigmas, sample
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames ``start`` to ``end`` of the clip; the first ``overlap`` were in the window before."""
+
+    start: int
+    end: int
+    overlap: int
+
+    @property
+    def frames(self) -> int:
+        return self.end - self.start
+
+
+def plan(num_frames: int, window: int, overlap: int, exact: bool) -> list[Window]:
+    """Windows that cover a clip.
+
+    With ``exact``, the last window is as short as it comes, as published; else it is moved back to full length, so
+    that no frame is denoised in a context shorter than it need be.
+    """
+    if num_frames <= window:
+        return [Window(0, num_frames, 0)]
+    windows = []
+    for start in range(0, num_frames - overlap, window - overlap):
+        windows.append(Window(start, min(start + window, num_frames), overlap if start else 0))
+    last = windows[-1]
+    if not exact and last.frames < window:
+        start = num_frames - window
+        windows[-1] = Window(start, num_frames, windows[-2].end - start)
+    return windows
+
+
+def window_noise(noise: Tensor, windows: list[Window], overlap: int) -> Iterator[Tensor]:
+    """Unit noise of each window: the buffer turns, so that shared frames keep theirs as published.
+
+    Args:
+        noise: ``[1, window, 4, h, w]``.
+        windows: from :func:`plan`.
+        overlap: of the plan.
+    """
+    stride = noise.shape[1] - overlap
+    for window in windows:
+        yield noise[:, : window.frames]
+        noise = torch.cat([noise[:, noise.shape[1] - overlap :], noise[:, :stride]], dim=1)
+
+
+def join(before: Tensor, window: Tensor, overlap: int) -> Tensor:
+    """Latents so far ``[1, S, ...]`` and a window's, cross-faded over the frames that they share."""
+    if overlap == 0:
+        return torch.cat([before, window], dim=1)
+    weights = torch.linspace(0, 1, overlap, dtype=window.dtype, device=window.device).view(1, -1, 1, 1, 1)
+    shared = window[:, :overlap] * weights + before[:, -overlap:] * (1 - weights)
+    return torch.cat([before[:, :-overlap], shared, window[:, overlap:]], dim=1)
+
+
+UNetCall = Callable[[Tensor, Tensor | float, Tensor], Tensor]
+"""(input latents [1, T, C, h, w], timestep, embeddings [1, T, D]) -> output [1, T, 4, h, w]."""
+
+
+def denoise_generative(
+    unet: UNetCall,
+    noise: Tensor,
+    video: Tensor,
+    prior: Tensor,
+    embeddings: Tensor,
+    before: Tensor | None,
+    steps: int,
+    guidance: float,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Latents of one window by the EDM sampler, scaled: ``[1, T, 4, h, w]``.
+
+    Args:
+        unet: the network.
+        noise: unit normal, ``[1, T, 4, h, w]``.
+        video: frame latents, not scaled.
+        prior: point-map latents of the prior, scaled.
+        embeddings: image embeddings, ``[1, T, D]``.
+        before: scaled latents of the frames shared with the window before, the first of this one; noise is put on
+            them for the first step, so that the window continues the last.
+        steps: of the sampler.
+        guidance: classifier-free, against a call whose conditions are zero.
+        callback: sees step and latents.
+    """
+    sigmas = karras_sigmas(steps).to(noise.device)
+    latents = noise * initial_noise_scale(sigmas)
+    if before is not None and before.shape[1]:
+        shared = before.shape[1]
+        latents = torch.cat([before + noise[:, :shared] * sigmas[0], latents[:, shared:]], dim=1)
+
+    def network(x: Tensor, timestep: Tensor) -> Tensor:
+        out = unet(torch.cat([x, video, prior], dim=2), timestep, embeddings)
+        if guidance > 1:
+            blank = torch.cat([x, torch.zeros_like(video), torch.zeros_like(prior)], dim=2)
+            alone = unet(blank, timestep, torch.zeros_like(embeddings))
+            out = alone + guidance * (out - alone)
+        return out.to(x.dtype)
+
+    return sample(Denoiser(network), latents, sigmas, callback)
+
+
+def denoise_deterministic(unet: UNetCall, video: Tensor, prior: Tensor, embeddings: Tensor, timestep: float) -> Tensor:
+    """Latents of one window in a single pass, scaled: the network's output, negated."""
+    return -unet(torch.cat([prior, video], dim=2), timestep, embeddings).to(prior.dtype)
