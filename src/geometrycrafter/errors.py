@@ -3,3 +3,7 @@
 
 class InputError(ValueError):
     """A file, flag or argument is at fault; the message is one sentence that names it and the remedy."""
+
+
+class WriteError(InputError):
+    """Output could not be written; what was written before is kept for ``--resume``."""

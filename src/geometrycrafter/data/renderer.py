@@ -222,6 +222,8 @@ def _furnish_room(world: _World, rng: _Random) -> tuple[float, float, float]:
                 s = rng.uniform(0.06, 0.35)
                 parts.append(_box_on_floor(s, rng.uniform(0.08, 0.45), s, rng.uniform(-cw / 2, cw / 2), ch))
         world.assembly(at, yaw, parts, shared_material=False)
+    if rng.chance(0.5):
+        _furnish_kitchen(world, rng, w, d, h)
     # Free-standing furniture, people, clutter.
     for _ in range(rng.integer(1, 5)):
         at = (rng.uniform(-w / 2 + 0.4, w / 2 - 0.4), rng.uniform(-d / 2 + 0.4, d / 2 - 0.4))
@@ -245,6 +247,51 @@ def _furnish_room(world: _World, rng: _Random) -> tuple[float, float, float]:
             s = rng.uniform(0.15, 0.7)
             world.assembly(at, yaw, [_box_on_floor(s, rng.uniform(0.1, 1.0), s * rng.uniform(0.5, 1.5))])
     return w, d, h
+
+
+def _furnish_kitchen(world: _World, rng: _Random, w: float, d: float, h: float) -> None:
+    """A worktop along a wall, cupboards above it, and what stands on it."""
+    depth, top = rng.uniform(0.5, 0.7), rng.uniform(0.8, 1.0)
+    for wall in range(rng.integer(1, 2)):
+        length = d if wall else w
+        yaw = math.pi / 2 if wall else 0.0
+        at = (math.copysign(w / 2 - depth / 2, rng.uniform(-1, 1)), 0.0) if wall else (0.0, d / 2 - depth / 2)
+        front = -1.0 if at[0] <= 0 or not wall else 1.0
+        world.assembly(at, yaw, [_box_on_floor(length, top, depth)])
+        world.assembly(at, yaw, [_box_on_floor(length, 0.04, depth + 0.04, y=top)])
+        for _ in range(rng.integer(2, 6)):  # doors of the cupboards below
+            panel = rng.uniform(0.3, 0.6)
+            x = rng.uniform(-length / 2, length / 2)
+            world.assembly(at, yaw, [_box_on_floor(panel, top * 0.8, 0.03, x, top * 0.1, front * depth / 2)])
+        if rng.chance(0.7):
+            lift = rng.uniform(1.3, 1.5)
+            cupboard = _box_on_floor(length * rng.uniform(0.3, 1), min(0.8, h - lift), 0.35, y=lift, z=-front * 0.15)
+            world.assembly(at, yaw, [cupboard])
+        for _ in range(rng.integer(3, 10)):
+            s = rng.uniform(0.05, 0.4)
+            x, z = rng.uniform(-length / 2, length / 2), rng.uniform(-0.3, 0.3) * depth
+            tall = rng.uniform(0.05, 0.45)
+            thing = ((x, -top - 0.04 - tall / 2, z), (s / 2, tall / 2, min(s, depth * 0.8) / 2), rng.chance(0.4))
+            world.assembly(at, yaw, [thing])
+
+
+def _view_of_something(world: _World, rng: _Random, room: tuple[float, float, float]) -> tuple[Tensor, float, float] | None:
+    """Where a person stands who looks at a thing in the room: position, yaw and pitch; None where there is no place."""
+    w, d, h = room
+    things = [row for row in world.rows[6:] if max(row[3:6]) < 2.0]
+    for _ in range(20 if things else 0):
+        row = things[rng.integer(0, len(things) - 1)]
+        distance, heading = math.exp(rng.uniform(math.log(0.6), math.log(3.5))), rng.uniform(0, 2 * math.pi)
+        eye = min(rng.uniform(0.9, 1.9), h - 0.3)
+        x, z = row[0] + distance * math.cos(heading), row[2] + distance * math.sin(heading)
+        if abs(x) > w / 2 - 0.3 or abs(z) > d / 2 - 0.3:
+            continue
+        dx, dy, dz = row[0] - x, row[1] + eye, row[2] - z
+        reach = math.hypot(dx, dz)
+        yaw = math.atan2(dx, dz) + rng.uniform(-0.3, 0.3)
+        pitch = min(max(math.atan2(dy, reach) + rng.uniform(-0.25, 0.15), -0.4), 1.0)
+        return torch.tensor([x, -eye, z]), yaw, pitch
+    return None
 
 
 def _furnish_outdoors(world: _World, rng: _Random, street: bool) -> None:
@@ -426,6 +473,9 @@ def render_clip(seed: int, frames: int, height: int, width: int) -> RenderedClip
         eye = min(rng.uniform(0.7, 1.9), h - 0.3)
         start = torch.tensor([rng.uniform(-0.3, 0.3) * w, -eye, rng.uniform(-0.42, -0.05) * d])
         yaw, pitch, speed = rng.uniform(-0.7, 0.7), rng.uniform(-0.15, 0.65), rng.uniform(0, 0.6)
+        view = _view_of_something(world, rng, (w, d, h)) if rng.chance(0.7) else None
+        if view is not None:
+            start, yaw, pitch = view
     else:
         street = setting > 0.8
         _furnish_outdoors(world, rng, street)
@@ -443,7 +493,7 @@ def render_clip(seed: int, frames: int, height: int, width: int) -> RenderedClip
     rows, materials = world.freeze()
     salts = rng.tensor(0, 1, len(rows))
     # Nothing may stand where the camera is, or the first thing it sees is the inside of a cupboard.
-    clear = ((rows[:, :3] - start).abs() > rows[:, 3:6] + 0.45).any(-1)
+    clear = ((rows[:, :3] - start).abs() > rows[:, 3:6] + 0.3).any(-1)
     keep = clear | (rows[:, 3:6].amax(-1) > 2.5)
     rows, materials, salts = rows[keep], materials[keep], salts[keep]
     moving = rows[:, 8:11].abs().amax(-1) > 0

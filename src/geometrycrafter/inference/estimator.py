@@ -27,7 +27,7 @@ import zarr
 from torch import Tensor
 
 from geometrycrafter.diffusion.edm import DETERMINISTIC_TIMESTEP
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, WriteError
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta, intrinsics_from_half_field
 from geometrycrafter.inference.conditioning import (
     ClipNormalisation,
@@ -159,51 +159,65 @@ class Estimator:
                 f"[1, {window}, 4, {height // 8}, {width // 8}]."
             )
         identity = {
-            "source": source.name,
+            "source": str(Path(source.name).absolute()) if source.kind in ("video", "images") else source.name,
             "frame": [source.height, source.width, source.start, source.end, source.stride],
             "options": options.stored() | {"size": [height, width]},
             "model": f"{self.networks.name}/{self.networks.variant}",
         }
-        finished = self._prepare(folder, identity, resume, overwrite)
-        if finished:
+        if self._prepare(folder, identity, resume, overwrite):
             return open_scene(folder)
-        run = _Run(options, source, height, width, folder, Workspace(folder / "work"), progress)
-        run.work.save_json("identity", identity)
+        before = _backup(folder)
         try:
+            run = _Run(options, source, height, width, folder, Workspace(folder / "work"), progress)
+            run.work.save_json("identity", identity)
             self._tell_camera(run)
             stats = self._observe(run)
             self._condition(run, stats)
             self._denoise(run, len(stats), noise)
             self._decode(run, len(stats), identity)
         except OSError as error:
-            raise InputError(
+            raise WriteError(
                 f"{folder}: writing failed ({error.strerror}); make room, then go on with --resume."
             ) from error
+        except WriteError:
+            raise
+        except InputError:
+            # The input is at fault, so there is nothing to go on with: leave things as they were found.
+            shutil.rmtree(folder, ignore_errors=True)
+            if before.exists():
+                before.rename(folder)
+            raise
         shutil.rmtree(run.work.folder)
+        shutil.rmtree(before, ignore_errors=True)
         return open_scene(folder)
 
     def _prepare(self, folder: Path, identity: dict[str, Any], resume: bool, overwrite: bool) -> bool:
         """Make the scene's folder or find what a cut-short run left there; True where nothing is to be done."""
         here = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        if here and not resume and not overwrite:
-            raise InputError(f"{folder}: the output exists; add --overwrite to replace it or --resume to go on.")
+        if here and not folder.is_dir():
+            raise InputError(f"{folder}: the output is a file; a scene is a folder, choose another name.")
+        if here and not _is_scene(folder):
+            raise InputError(f"{folder}: the folder holds other files than a scene; choose another output.")
+        complete = here and (folder / "zarr.json").is_file() and zarr.open_group(str(folder)).attrs.get("complete")
         if here and resume:
-            if (folder / "zarr.json").is_file() and zarr.open_group(str(folder), mode="r").attrs.get("complete"):
+            if complete:
                 return True
-            left = Workspace(folder / "work").load_json("identity") if (folder / "work").is_dir() else None
+            left = Workspace(folder / "work").load_json("identity")
             if left is not None and left != identity:
                 changed = [k for k in identity if left.get(k) != identity[k]]
                 raise InputError(
                     f"{folder}: the run to resume had another {' and '.join(changed)}; give the same arguments "
                     "or --overwrite."
                 )
-        elif here:
-            if folder.is_dir() and not _is_scene(folder):
-                raise InputError(f"{folder}: the folder holds other files than a scene; choose another output.")
-            if folder.is_dir():
-                shutil.rmtree(folder)
+        elif here and overwrite:
+            # A finished scene is set aside until its successor is finished too.
+            if complete:
+                shutil.rmtree(_backup(folder), ignore_errors=True)
+                folder.rename(_backup(folder))
             else:
-                raise InputError(f"{folder}: the output is a file; a scene is a folder, choose another name.")
+                shutil.rmtree(folder)
+        elif here:
+            raise InputError(f"{folder}: the output exists; add --overwrite to replace it or --resume to go on.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -402,7 +416,7 @@ class Estimator:
         group.attrs.update(
             {
                 "fps": source.fps,
-                "source": source.name,
+                "source": identity["source"],
                 "model": identity["model"],
                 "options": identity["options"],
                 "version": FORMAT_VERSION,
@@ -433,6 +447,11 @@ class Estimator:
 
 def _silent(stage: str, done: int, total: int | None) -> None:
     pass
+
+
+def _backup(folder: Path) -> Path:
+    """Where a finished scene waits while it is being replaced."""
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _is_scene(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import WriteError
 
 
 class Workspace:
@@ -33,7 +33,9 @@ class Workspace:
         except Exception as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError) or "No space" in str(error) or "os error" in str(error):
-                raise InputError(f"{self.folder.parent}: writing failed ({_reason(error)}); make room and --resume.") from error
+                raise WriteError(
+                    f"{self.folder.parent}: writing failed ({_reason(error)}); make room, then go on with --resume."
+                ) from error
             raise
 
     def has(self, name: str) -> bool:

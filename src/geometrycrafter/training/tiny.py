@@ -12,11 +12,13 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -233,10 +235,14 @@ def train_autoencoder(folder: Path) -> None:
     train("autoencoder", {"vae": network}, loss_of, folder)
 
 
-def _load(module: nn.Module, folder: Path, name: str, prefix: str) -> nn.Module:
+def _stage(folder: Path, name: str, prefix: str) -> dict[str, Tensor]:
+    """The averaged weights that a stage left, without the name it gave the network."""
     tensors = load_file(folder / f"{name}.safetensors")
-    prefix += "."
-    module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+
+
+def _load(module: nn.Module, folder: Path, name: str, prefix: str) -> nn.Module:
+    module.load_state_dict(_stage(folder, name, prefix))
     return module.eval().requires_grad_(False)
 
 
@@ -326,6 +332,50 @@ def train_unet(folder: Path) -> None:
     train("unet_determ", {"unet": network}, loss_of, folder)
 
 
+def package(folder: Path) -> None:
+    """Write the trained networks, in half precision, to the place in the package that they are loaded from."""
+    embedded = Path(__file__).parents[1] / "weights" / "tiny"
+    factor = 1 / encode_clips(folder, "train")["truth"].float().std().item()
+    torch.manual_seed(0)
+    image_encoder = {k: v for k, v in ImageEncoder(IMAGE_ENCODER).state_dict().items()}
+    svd, geometry = "stable-video-diffusion-img2vid-xt", "GeometryCrafter"
+    parts: list[tuple[str, str, str, Any, dict[str, Tensor]]] = [
+        ("prior", "model", "prior", PriorNetworkConfig(), _stage(folder, "prior", "prior")),
+        (
+            f"{svd}/vae",
+            "diffusion_pytorch_model",
+            "autoencoder",
+            replace(AUTOENCODER, scaling_factor=factor),
+            _stage(folder, "autoencoder", "vae"),
+        ),
+        (f"{svd}/image_encoder", "model", "", IMAGE_ENCODER, image_encoder),
+        (
+            f"{geometry}/point_map_vae",
+            "diffusion_pytorch_model",
+            "point_map_vae",
+            POINT_MAP_VAE,
+            _stage(folder, "point_map_vae", "point_map_vae"),
+        ),
+        (
+            f"{geometry}/unet_determ",
+            "diffusion_pytorch_model",
+            "unet_determ",
+            UNET,
+            _stage(folder, "unet_determ", "unet"),
+        ),
+    ]
+    for place, stem, stage, config, tensors in parts:
+        target = embedded / place
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
+        record = {}
+        if stage:
+            with safe_open(folder / f"{stage}.safetensors", framework="pt") as file:
+                record = file.metadata()
+        half = {k: v.half().contiguous() for k, v in tensors.items()}
+        save_file(half, target / f"{stem}.safetensors", metadata=record)
+
+
 def main() -> None:
     stages: dict[str, Callable[[Path], None]] = {
         "render": lambda folder: (
@@ -336,6 +386,7 @@ def main() -> None:
         "autoencoder": train_autoencoder,
         "point_map_vae": train_point_map_vae,
         "unet_determ": train_unet,
+        "package": package,
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=list(stages))

@@ -39,6 +39,8 @@ class FrameSource:
     fps: float
     count: int | None
     """Number of frames after start, end and stride where it is known without decoding; video headers may lie."""
+    header_count: int | None = None
+    """Frames that a video's header speaks of."""
     start: int = 0
     end: int | None = None
     stride: int = 1
@@ -49,6 +51,7 @@ class FrameSource:
         return self.kind == "iterator"
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        index = -1
         for index, frame in enumerate(self._all()):
             if self.end is not None and index >= self.end:
                 return
@@ -60,6 +63,12 @@ class FrameSource:
                     f"{self.width}x{self.height}; resize them to one size."
                 )
             yield frame
+        # Edit lists drop a few frames that the header counts; more missing means that the file was cut.
+        if self.kind == "video" and self.header_count and index + 1 < 0.95 * self.header_count - 3:
+            raise InputError(
+                f"{self.name}: the video is cut short, {index + 1} of {self.header_count} frames can be decoded; "
+                f"copy it anew, or take what is there with --end {index + 1}."
+            )
 
     def _all(self) -> Iterator[np.ndarray]:
         if self.kind == "video":
@@ -177,7 +186,7 @@ def _open_path(text: str) -> FrameSource:
     first = next(_decode(path), None)
     if first is None:
         raise InputError(f"{text}: not one frame could be decoded; the file is empty or damaged.")
-    return FrameSource(text, "video", text, *first.shape[:2], fps=fps, count=count)
+    return FrameSource(text, "video", text, *first.shape[:2], fps=fps, count=count, header_count=count)
 
 
 def _container(path: Path) -> Any:
@@ -214,8 +223,10 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
             except av.FFmpegError as error:
                 if index == 0:
                     raise InputError(f"{path}: no frame could be decoded ({_reason(error)}).") from error
-                # A cut or damaged tail: what was decoded is good, and the caller says how many frames there were.
-                return
+                raise InputError(
+                    f"{path}: the video is damaged after frame {index} ({_reason(error)}); "
+                    f"copy it anew, or take what is good with --end {index}."
+                ) from error
             yield _to_array(frame)
             index += 1
 

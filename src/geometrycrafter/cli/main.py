@@ -1,0 +1,52 @@
+"""The ``geometrycrafter`` program: a thin layer over the Python API."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+from geometrycrafter.cli import export, models, run
+from geometrycrafter.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message[0].lower()}{message[1:]}; see '{self.prog} --help'.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    parser = Parser(
+        prog="geometrycrafter",
+        description="Point maps of videos: for every frame the 3-D point behind each pixel, one scale for the clip.",
+        epilog="Start with: geometrycrafter run VIDEO -o out.gc, then geometrycrafter export out.gc mp4.",
+    )
+    parser.add_argument("--version", action="version", version=f"geometrycrafter {version('geometrycrafter')}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for command in (run, export, models):
+        command.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 2 where the input is at fault."""
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # type: ignore[assignment]
+    args = build_parser().parse_args(arguments)
+    try:
+        return args.call(args) or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; go on with the same command and --resume.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""A preview: the frames beside their disparity, one colour scale for the clip."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from geometrycrafter.export.ply import colours
+from geometrycrafter.scene.store import Scene
+
+# Control points of a perceptual ramp from far (dark violet) over red to near (pale yellow).
+RAMP = np.array(
+    [[8, 5, 29], [61, 15, 92], [120, 28, 109], [177, 47, 93], [225, 83, 55], [248, 142, 9], [247, 209, 61], [252, 255, 164]],
+    np.float32,
+)
+
+
+def disparity_picture(depth: np.ndarray, mask: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Inverse depth ``[H, W]`` as colours ``[H, W, 3]`` uint8; black where invalid."""
+    inverse = np.where(mask, 1 / np.maximum(depth, 1e-6), 0)
+    position = np.clip((inverse - low) / max(high - low, 1e-9), 0, 1) * (len(RAMP) - 1)
+    left = np.minimum(position.astype(int), len(RAMP) - 2)
+    picture = RAMP[left] + (RAMP[left + 1] - RAMP[left]) * (position - left)[..., None]
+    return np.where(mask[..., None], picture, 0).round().astype(np.uint8)
+
+
+def disparity_range(scene: Scene) -> tuple[float, float]:
+    """2 % and 98 % quantiles of inverse depth over the clip, from a sample of its pixels."""
+    step = max(1, int((len(scene) * scene.depth.shape[1] * scene.depth.shape[2] / 2e6) ** 0.5))
+    times = range(0, len(scene), max(1, len(scene) // 64))
+    samples = []
+    for t in times:
+        depth, mask = scene.depth[t][::step, ::step], scene.mask[t][::step, ::step]
+        samples.append(1 / np.maximum(depth[mask], 1e-6))
+    values = np.concatenate(samples)
+    if not len(values):
+        return 0.0, 1.0
+    low, high = np.quantile(values, [0.02, 0.98])
+    return float(low), float(high)
+
+
+def write_mp4(scene: Scene, path: Path, max_width: int = 1920) -> Path:
+    """Write frames and disparity side by side, h264.
+
+    Args:
+        scene: to write.
+        path: of the file.
+        max_width: of the video, both pictures together; larger ones are thinned out.
+    """
+    low, high = disparity_range(scene)
+    height, width = scene.depth.shape[1:]
+    step = max(1, -(-2 * width // max_width))
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(scene.fps).limit_denominator(1001))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "20"}
+        for t in range(len(scene)):
+            pair = np.concatenate(
+                [colours(scene, t), disparity_picture(scene.depth[t], scene.mask[t], low, high)], axis=1
+            )[::step, ::step]
+            pair = np.pad(pair, ((0, pair.shape[0] % 2), (0, pair.shape[1] % 2), (0, 0)), mode="edge")
+            stream.height, stream.width = pair.shape[:2]
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pair), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,30 @@
+"""The authors' format: ``point_map`` [T, H, W, 3] float32 and ``mask`` [T, H, W] bool, in an npz archive."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from geometrycrafter.scene.store import Scene
+
+
+def write_npz(scene: Scene, path: Path) -> Path:
+    """Write point map and mask; ``numpy.load`` reads them. Memory holds one frame."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        _member(archive, "point_map", scene.points.shape, np.dtype(np.float32), iter(scene.points))
+        masks = (np.asarray(scene.mask[t], bool) for t in range(len(scene)))
+        _member(archive, "mask", scene.mask.shape, np.dtype(bool), masks)
+    return path
+
+
+def _member(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype, frames: Iterator[np.ndarray]
+) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_2_0(file, header)
+        for frame in frames:
+            file.write(np.ascontiguousarray(frame, dtype).tobytes())

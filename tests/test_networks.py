@@ -1,0 +1,149 @@
+"""The networks have the published keys and shapes and give the published figures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import HERE, fill_by_recipe, golden
+from torch.nn import functional as F
+
+from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
+from geometrycrafter.networks.blocks import Attention, TemporalConv
+from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderConfig
+from geometrycrafter.networks.moge import MoGe, MoGeConfig
+from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
+from geometrycrafter.networks.unet import UNetConfig, VideoUNet
+from geometrycrafter.priors import MoGePrior
+from geometrycrafter.weights import models
+
+PUBLISHED = {
+    "unet_diff": (VideoUNet, UNetConfig()),
+    "unet_determ": (VideoUNet, UNetConfig(in_channels=8)),
+    "point_map_vae": (PointMapVAE, PointMapVAEConfig()),
+    "svd_vae": (VideoAutoencoder, AutoencoderConfig()),
+    "svd_image_encoder": (ImageEncoder, ImageEncoderConfig()),
+    "moge_v1": (MoGe, MoGeConfig()),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_have_the_published_keys_and_shapes(name, manifest):
+    network_class, config = PUBLISHED[name]
+    with torch.device("meta"):
+        network = network_class(config)
+    assert {k: list(v.shape) for k, v in network.state_dict().items()} == manifest(name)
+
+
+def test_small_sizes_have_the_golden_keys_and_shapes(hub):
+    listed = json.loads((HERE / "golden" / "pipeline" / "shapes.json").read_text())
+    for part, (place, _, _, _) in models._PARTS.items():
+        network, file = models._build(part, hub)
+        shapes = {k: list(v.shape) for k, v in network.state_dict().items()}
+        wanted = next(v for k, v in listed.items() if k.startswith(place))
+        assert shapes == {k: v if isinstance(v, list) else v["shape"] for k, v in wanted.items()}, file
+
+
+@pytest.fixture(scope="module")
+def networks(hub):
+    return models.load_networks(hub, "diffusion", torch.float32, torch.device("cpu"))
+
+
+def test_point_map_decoder(networks):
+    g = golden("pipeline/modules.safetensors")
+    decoded = networks.point_map_vae.decode(g["z"], num_frames=5)
+    for value, key in zip(decoded, ("intrinsic", "log_depth", "mask"), strict=True):
+        torch.testing.assert_close(value, g[key], atol=2e-4, rtol=0)
+
+
+def test_svd_decoder(networks):
+    g = golden("pipeline/modules.safetensors")
+    torch.testing.assert_close(networks.autoencoder.decode(g["z"], 5), g["svd_decoded"], atol=2e-4, rtol=0)
+
+
+def test_unet_forward_with_a_batch_of_two(networks):
+    g = golden("pipeline/modules.safetensors")
+    out = networks.unet(g["unet_input"], g["unet_timestep"], g["unet_context"], g["unet_time_ids"])
+    torch.testing.assert_close(out, g["unet_output"], atol=2e-4, rtol=0)
+
+
+def test_image_embeddings_and_frame_latents(networks):
+    g = golden("pipeline/diff_window.safetensors")
+    frames = g["video"].permute(0, 3, 1, 2)
+    torch.testing.assert_close(networks.image_encoder(frames), g["clip_embeddings"], atol=2e-4, rtol=0)
+    torch.testing.assert_close(networks.autoencoder.encode(frames * 2 - 1), g["video_latents"], atol=2e-4, rtol=0)
+
+
+def test_temporal_convolution_is_the_3d_convolution():
+    layer = TemporalConv(6, 5)
+    x = torch.randn(2, 6, 7, 4 * 3)
+    reference = F.conv3d(x.unflatten(-1, (4, 3)), layer.weight, layer.bias, padding=(1, 0, 0)).flatten(-2)
+    torch.testing.assert_close(layer(x), reference)
+
+
+def test_attention_over_one_key_is_attention():
+    attention = Attention(16, heads=2, context_channels=8)
+    x, context = torch.randn(3, 5, 16), torch.randn(3, 1, 8)
+    q, k, v = (
+        p(a).unflatten(-1, (2, 8)).transpose(1, 2)
+        for p, a in ((attention.to_q, x), (attention.to_k, context), (attention.to_v, context))
+    )
+    full = attention.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
+    torch.testing.assert_close(attention.over_one_key(context).expand(-1, 5, -1), full)
+
+
+def test_point_map_latents_start_as_svd_latents():
+    vae = PointMapVAE(PointMapVAEConfig((4), 4, (8, 8), 1, (8, 8), 1, norm_num_groups=4))
+    svd = VideoAutoencoder(AutoencoderConfig(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4))
+    disparity, valid, log_depth, theta = torch.randn(4, 2, 1, 8, 8)
+    latents = vae.encode(svd, disparity, valid, log_depth, theta)
+    torch.testing.assert_close(latents, svd.encode(disparity.repeat(1, 3, 1, 1)))
+
+
+@pytest.mark.slow
+def test_published_autoencoders_at_full_size():
+    g = golden("full_size.safetensors")
+    with torch.no_grad():
+        svd = fill_by_recipe(VideoAutoencoder(AutoencoderConfig()))
+        torch.testing.assert_close(svd.encode_moments(g["svd_vae_input"]), g["svd_vae_moments"], atol=2e-4, rtol=2e-4)
+        del svd
+        vae = fill_by_recipe(PointMapVAE(PointMapVAEConfig()))
+        for value, key in zip(
+            vae.decode(g["z"], 4), ("pmap_intrinsic", "pmap_log_depth", "pmap_mask"), strict=True
+        ):
+            torch.testing.assert_close(value, g[key], atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_published_unet_at_full_size():
+    g = golden("full_size.safetensors")
+    with torch.no_grad():
+        unet = fill_by_recipe(VideoUNet(UNetConfig()))
+        out = unet(g["unet_input"], 0.7, g["unet_context"], torch.tensor([[7.0, 127.0, 0.02]]))
+    torch.testing.assert_close(out, g["unet_output"], atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.slow
+def test_moge_v1_at_full_size():
+    g = golden("moge_v1.safetensors")
+    network = MoGe(MoGeConfig()).eval().requires_grad_(False)
+    mean_std = {k: network.state_dict()[k].clone() for k in ("image_mean", "image_std")}
+    fill_by_recipe(network)
+    for key, value in network.state_dict().items():
+        if key in mean_std:
+            value.copy_(mean_std[key])
+        elif key.endswith("gamma"):
+            value.mul_(0.1)
+    raw = network(g["image"], 300)
+    torch.testing.assert_close(raw["points"], g["raw_points"], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(raw["mask"], g["raw_mask"], rtol=1e-3, atol=1e-3)
+    prior = MoGePrior(network, num_tokens=300)
+    for prefix, fov in (("infer", None), ("fov60", torch.pi / 3)):
+        out = prior.infer(g["image"], fov)
+        valid = g[f"{prefix}_mask"]
+        assert torch.equal(out["mask"], valid)
+        for key in ("points", "depth"):
+            torch.testing.assert_close(out[key][valid], g[f"{prefix}_{key}"][valid], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(out["intrinsics"], g[f"{prefix}_intrinsics"], rtol=1e-3, atol=1e-5)
