@@ -58,10 +58,11 @@ def decode_joined(
         decode: a chunk's latents ``[N, 4, h, w]`` to maps ``[N, 1, H, W]``.
         latents: those of frames ``start`` to ``end``.
         chunks: from :func:`plan_chunks`.
-        first: the chunk to begin with; the one before it is decoded again for what the two share.
+        first: the chunk to begin with. The two before it are decoded again for what is shared: the last chunk, being
+            moved back, may reach into both.
     """
     tail: DecodedPointMap | None = None
-    for index in range(max(first - 1, 0), len(chunks)):
+    for index in range(max(first - 2, 0), len(chunks)):
         chunk = chunks[index]
         following = chunks[index + 1].lead if index + 1 < len(chunks) else 0
         maps = decode(latents(chunk.start, chunk.end))
