@@ -109,9 +109,7 @@ def test_published_autoencoders_at_full_size():
         torch.testing.assert_close(svd.encode_moments(g["svd_vae_input"]), g["svd_vae_moments"], atol=2e-4, rtol=2e-4)
         del svd
         vae = fill_by_recipe(PointMapVAE(PointMapVAEConfig()))
-        for value, key in zip(
-            vae.decode(g["z"], 4), ("pmap_intrinsic", "pmap_log_depth", "pmap_mask"), strict=True
-        ):
+        for value, key in zip(vae.decode(g["z"], 4), ("pmap_intrinsic", "pmap_log_depth", "pmap_mask"), strict=True):
             torch.testing.assert_close(value, g[key], atol=2e-4, rtol=2e-4)
 
 

@@ -167,7 +167,11 @@ assert len(scene) == {frames}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "2"}
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
     )
     return float(done.stdout)
 
@@ -179,7 +183,9 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
 
 def test_importing_is_light():
     code = "import time; t = time.time(); import geometrycrafter; print(time.time() - t)"
-    best = min(float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) for _ in range(3))
+    best = min(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout) for _ in range(3)
+    )
     assert best < 5  # 2 s on a quiet machine; the margin is for a busy one
 
 

@@ -21,7 +21,9 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("videos", nargs="+", metavar="VIDEO", help="video file, folder of images, or quoted glob of images")
-    add("-o", "--output", required=True, type=Path, help="the scene's folder; with several videos, the folder of scenes")
+    add(
+        "-o", "--output", required=True, type=Path, help="the scene's folder; with several videos, the folder of scenes"
+    )
     add("--model", default="tiny", help="tiny (embedded), diffusion, deterministic, or a folder of weights")
     add("--variant", choices=("diffusion", "deterministic"), help="which UNet of the model (default: the model's own)")
     place = parser.add_argument_group("which frames, at which size")

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Part = tuple[tuple[float, float, float], tuple[float, float, float], bool]
+"""Centre (y negative upwards, from the thing's own floor), half sizes, and whether it is an ellipsoid."""
 FAR = 250.0
 """Distance beyond which the outdoor world is sky, metres."""
 
@@ -95,7 +97,7 @@ class _World:
         self,
         at: tuple[float, float],
         yaw: float,
-        parts: list[tuple[tuple[float, float, float], tuple[float, float, float], bool]],
+        parts: list[Part],
         velocity: tuple[float, float, float] = (0.0, 0.0, 0.0),
         shared_material: bool = True,
     ) -> None:
@@ -110,11 +112,11 @@ class _World:
         return torch.tensor(self.rows), torch.stack(self.materials)
 
 
-def _box_on_floor(w: float, h: float, d: float, x: float = 0.0, y: float = 0.0, z: float = 0.0):
+def _box_on_floor(w: float, h: float, d: float, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Part:
     return ((x, -y - h / 2, z), (w / 2, h / 2, d / 2), False)
 
 
-def _table(rng: _Random):
+def _table(rng: _Random) -> tuple[list[Part], tuple[float, float, float]]:
     w, d, h, leg = rng.uniform(0.6, 1.9), rng.uniform(0.5, 1.0), rng.uniform(0.4, 0.95), 0.06
     parts = [_box_on_floor(w, 0.05, d, y=h)]
     for sx in (-1, 1):
@@ -123,14 +125,14 @@ def _table(rng: _Random):
     return parts, (w, h, d)
 
 
-def _chair(rng: _Random):
+def _chair(rng: _Random) -> list[Part]:
     w, h = rng.uniform(0.4, 0.6), rng.uniform(0.42, 0.5)
     parts = [_box_on_floor(w, 0.08, w, y=h - 0.08), _box_on_floor(w, rng.uniform(0.4, 0.6), 0.06, y=h, z=w / 2)]
     parts += [_box_on_floor(0.04, h - 0.08, 0.04, sx * w * 0.42, 0, sz * w * 0.42) for sx in (-1, 1) for sz in (-1, 1)]
     return parts
 
 
-def _sofa(rng: _Random):
+def _sofa(rng: _Random) -> list[Part]:
     w, d, h = rng.uniform(1.0, 2.4), rng.uniform(0.8, 1.0), rng.uniform(0.35, 0.48)
     return [
         _box_on_floor(w, h, d),
@@ -140,7 +142,7 @@ def _sofa(rng: _Random):
     ]
 
 
-def _person(rng: _Random):
+def _person(rng: _Random) -> list[Part]:
     h = rng.uniform(1.45, 1.9)
     w = h * rng.uniform(0.12, 0.15)
     return [
@@ -153,7 +155,7 @@ def _person(rng: _Random):
     ]
 
 
-def _car(rng: _Random):
+def _car(rng: _Random) -> list[Part]:
     w, length, h = rng.uniform(1.65, 1.95), rng.uniform(3.6, 4.9), rng.uniform(0.6, 0.8)
     parts = [
         _box_on_floor(w, h, length, y=0.22),
@@ -165,7 +167,7 @@ def _car(rng: _Random):
     return parts
 
 
-def _tree(rng: _Random):
+def _tree(rng: _Random) -> list[Part]:
     h, r = rng.uniform(2.5, 9), rng.uniform(0.8, 2.4)
     trunk = r * rng.uniform(0.08, 0.16)
     parts = [_box_on_floor(trunk, h, trunk)]
@@ -191,10 +193,10 @@ def _furnish_room(world: _World, rng: _Random) -> tuple[float, float, float]:
     world.add((0, t / 2, 0), (w, t / 2, d))
     world.add((0, -h - t / 2, 0), (w, t / 2, d), material=world.material(vivid=0.1).clamp(0.3, 1))
     wall = world.material(vivid=0.3)
-    for x in (-1, 1):
-        world.add((x * (w / 2 + t / 2), -h / 2, 0), (t / 2, h / 2, d), material=None if rng.chance(0.3) else wall)
-    for z in (-1, 1):
-        world.add((0, -h / 2, z * (d / 2 + t / 2)), (w, h / 2, t / 2), material=None if rng.chance(0.3) else wall)
+    for side in (-1, 1):
+        world.add((side * (w / 2 + t / 2), -h / 2, 0), (t / 2, h / 2, d), material=None if rng.chance(0.3) else wall)
+    for side in (-1, 1):
+        world.add((0, -h / 2, side * (d / 2 + t / 2)), (w, h / 2, t / 2), material=None if rng.chance(0.3) else wall)
     # Doors, windows, pictures: thin boxes on the walls.
     for _ in range(rng.integer(1, 5)):
         pw, ph = rng.uniform(0.3, 1.4), rng.uniform(0.3, 1.6)
@@ -275,7 +277,9 @@ def _furnish_kitchen(world: _World, rng: _Random, w: float, d: float, h: float) 
             world.assembly(at, yaw, [thing])
 
 
-def _view_of_something(world: _World, rng: _Random, room: tuple[float, float, float]) -> tuple[Tensor, float, float] | None:
+def _view_of_something(
+    world: _World, rng: _Random, room: tuple[float, float, float]
+) -> tuple[Tensor, float, float] | None:
     """Where a person stands who looks at a thing in the room: position, yaw and pitch; None where there is no place."""
     w, d, h = room
     things = [row for row in world.rows[6:] if max(row[3:6]) < 2.0]
@@ -308,10 +312,10 @@ def _furnish_outdoors(world: _World, rng: _Random, street: bool) -> None:
                 world.assembly((x, z + width / 2), 0, [_box_on_floor(depth, height, width)])
                 z += width + (rng.uniform(0, 6) if rng.chance(0.4) else 0)
         for _ in range(rng.integer(1, 5)):
-            side = rng.uniform(-1, 1)
-            lane = math.copysign(half_road * rng.uniform(0.3, 0.95), side)
+            across = rng.uniform(-1, 1)
+            lane = math.copysign(half_road * rng.uniform(0.3, 0.95), across)
             moving = rng.chance(0.5)
-            velocity = (0.0, 0.0, -math.copysign(rng.uniform(1, 9), side) if moving else 0.0)
+            velocity = (0.0, 0.0, -math.copysign(rng.uniform(1, 9), across) if moving else 0.0)
             world.assembly((lane, rng.uniform(4, 50)), rng.uniform(-0.05, 0.05), _car(rng), velocity)
     extent = 12.0 if street else rng.uniform(8, 25)
     for _ in range(rng.integer(1, 5)):
@@ -377,7 +381,9 @@ def _cast(origin: Tensor, rays: Tensor, rows: Tensor, time: float) -> tuple[Tens
     half, yaw, ellipsoid = rows[:, 3:6], rows[:, 6], rows[:, 7] > 0.5
     cos, sin = torch.cos(yaw), torch.sin(yaw)
     offset = origin - centre  # [N, 3]
-    local_o = torch.stack([cos * offset[:, 0] - sin * offset[:, 2], offset[:, 1], sin * offset[:, 0] + cos * offset[:, 2]])
+    local_o = torch.stack(
+        [cos * offset[:, 0] - sin * offset[:, 2], offset[:, 1], sin * offset[:, 0] + cos * offset[:, 2]]
+    )
     local_o = local_o / half.T  # [3, N]
     dx, dy, dz = rays[:, 0:1], rays[:, 1:2], rays[:, 2:3]
     best = torch.full((len(rays),), torch.inf)
@@ -521,7 +527,9 @@ def render_clip(seed: int, frames: int, height: int, width: int) -> RenderedClip
         row, material = rows[which], materials[which]
         offset = point - row[:, 0:3] - time * row[:, 8:11]
         cos, sin = torch.cos(row[:, 6]), torch.sin(row[:, 6])
-        local = torch.stack([cos * offset[:, 0] - sin * offset[:, 2], offset[:, 1], sin * offset[:, 0] + cos * offset[:, 2]], -1)
+        local = torch.stack(
+            [cos * offset[:, 0] - sin * offset[:, 2], offset[:, 1], sin * offset[:, 0] + cos * offset[:, 2]], -1
+        )
         unit = local / row[:, 3:6]
         face = F.one_hot(unit.abs().argmax(-1), 3) * unit.sign()
         round_normal = F.normalize(unit / row[:, 3:6], dim=-1)

@@ -11,7 +11,9 @@ FLOOR = 1e-2
 INLIER = 0.25
 
 
-def score_points(points: np.ndarray, gt_points: np.ndarray, gt_mask: np.ndarray, weighted: bool = False) -> dict[str, float]:
+def score_points(
+    points: np.ndarray, gt_points: np.ndarray, gt_mask: np.ndarray, weighted: bool = False
+) -> dict[str, float]:
     """Point-map accuracy with one scale for the clip.
 
     The scale minimises ``sum w |s p - q|^2`` over valid pixels of all frames, ``w`` being 1, or 1/z of the truth.
@@ -33,7 +35,8 @@ def score_points(points: np.ndarray, gt_points: np.ndarray, gt_mask: np.ndarray,
     """
     if points.shape != gt_points.shape or gt_mask.shape != points.shape[:-1] or points.shape[-1:] != (3,):
         raise InputError(
-            f"points {list(points.shape)}, gt_points {list(gt_points.shape)} and gt_mask {list(gt_mask.shape)} disagree; "
+            f"points {list(points.shape)}, gt_points {list(gt_points.shape)} and gt_mask "
+            f"{list(gt_mask.shape)} disagree; "
             "give [T, H, W, 3] twice and [T, H, W]."
         )
     above = below = 0.0

@@ -13,7 +13,16 @@ from geometrycrafter.scene.store import Scene
 
 # Control points of a perceptual ramp from far (dark violet) over red to near (pale yellow).
 RAMP = np.array(
-    [[8, 5, 29], [61, 15, 92], [120, 28, 109], [177, 47, 93], [225, 83, 55], [248, 142, 9], [247, 209, 61], [252, 255, 164]],
+    [
+        [8, 5, 29],
+        [61, 15, 92],
+        [120, 28, 109],
+        [177, 47, 93],
+        [225, 83, 55],
+        [248, 142, 9],
+        [247, 209, 61],
+        [252, 255, 164],
+    ],
     np.float32,
 )
 

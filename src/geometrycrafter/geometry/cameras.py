@@ -29,7 +29,7 @@ def intrinsics_from_half_field(half_field: Tensor, height: int, width: int) -> T
 
 
 def half_field_of_intrinsics(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """``[..., 3, 3]`` pixel intrinsics -> ``[..., 2]`` tangents (nf_x, nf_y), as if the principal point were centred."""
+    """``[..., 3, 3]`` pixels -> ``[..., 2]`` tangents (nf_x, nf_y), the principal point taken as centred."""
     sides = intrinsics.new_tensor([max(width - 1, 1), max(height - 1, 1)])
     return sides / 2 / torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], dim=-1)
 
@@ -44,7 +44,7 @@ def half_field_of_rays(rays: Tensor) -> Tensor:
         ``[..., 2]``, the mean of (ray - mean ray) / grid. The middle row and column of odd sizes, where the grid is
         zero, are left out.
     """
-    grid = half_field_grid(*rays.shape[-3:-1], like=rays)
+    grid = half_field_grid(rays.shape[-3], rays.shape[-2], rays)
     away = grid.abs() > 1e-4
     centred = rays - rays.mean(dim=(-3, -2), keepdim=True)
     ratio = torch.where(away, centred / torch.where(away, grid, 1.0), 0.0)

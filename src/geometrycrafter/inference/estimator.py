@@ -375,7 +375,7 @@ class Estimator:
                     rows.append(stored[max(start, window.start) - window.start : min(end, until) - window.start])
             return torch.cat(rows).to(self.device) / factor
 
-        group = zarr.open_group(str(run.folder), mode="a", zarr_format=3)
+        group: Any = zarr.open_group(str(run.folder), mode="a", zarr_format=3)
         shapes: dict[str, tuple[tuple[int, ...], type]] = {
             "depth": ((num_frames, height, width), np.float32),
             "mask": ((num_frames, height, width), np.bool_),
@@ -383,7 +383,7 @@ class Estimator:
         }
         if options.focal == "free":
             shapes["rays"] = ((num_frames, height, width, 2), np.float32)
-        arrays = {k: group[k] if k in group else create_array(group, k, *v) for k, v in shapes.items()}
+        arrays: dict[str, Any] = {k: group[k] if k in group else create_array(group, k, *v) for k, v in shapes.items()}
 
         journal = Journal(run.folder / "journal.jsonl")
         chunks = plan_chunks(num_frames, options.decode_chunk, options.exact)

@@ -51,12 +51,16 @@ class Workspace:
             return {k: file.get_tensor(k) for k in keys}
 
     def save_json(self, name: str, value: Any) -> None:
-        self._write(f"{name}.json", lambda path: path.write_text(json.dumps(value)) and None)
+        self._write(f"{name}.json", lambda path: _write_text(path, json.dumps(value)))
 
     def load_json(self, name: str) -> Any:
         """None where it was never written."""
         path = self.folder / f"{name}.json"
         return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 def _reason(error: Exception) -> str:

@@ -29,7 +29,7 @@ def view_plane(height: int, width: int, aspect: float, like: Tensor) -> Tensor:
 
 
 def _with_view_plane(x: Tensor, aspect: float) -> Tensor:
-    plane = view_plane(*x.shape[-2:], aspect, x).permute(2, 0, 1)
+    plane = view_plane(x.shape[-2], x.shape[-1], aspect, x).permute(2, 0, 1)
     return torch.cat([x, plane.expand(len(x), -1, -1, -1)], dim=1)
 
 
@@ -133,6 +133,8 @@ class MoGe(nn.Module):
     """Version 1: points up to scale and a shift along z, and a mask score (valid above ``mask_threshold``)."""
 
     metric = False
+    image_mean: Tensor
+    image_std: Tensor
 
     def __init__(self, config: MoGeConfig):
         super().__init__()
@@ -225,6 +227,9 @@ class ConvStack(nn.Module):
 
 
 class MoGe2Encoder(nn.Module):
+    image_mean: Tensor
+    image_std: Tensor
+
     def __init__(self, backbone: str, intermediate_layers: int | list[int], dim_out: int, **_: Any):
         super().__init__()
         self.layers = intermediate_layers
@@ -240,8 +245,7 @@ class MoGe2Encoder(nn.Module):
         x = F.interpolate(images, (rows * 14, columns * 14), mode="bilinear", align_corners=False, antialias=True)
         features = self.backbone((x - self.image_mean) / self.image_std, self.layers)
         maps = [
-            p(f.transpose(1, 2).unflatten(2, (rows, columns)))
-            for p, (f, _) in zip(self.output_projections, features)
+            p(f.transpose(1, 2).unflatten(2, (rows, columns))) for p, (f, _) in zip(self.output_projections, features)
         ]
         return torch.stack(maps).sum(0), features[-1][1]
 

@@ -39,7 +39,7 @@ class DecodedPointMap(NamedTuple):
 
 
 class Head(nn.Sequential):
-    """Norm, ReLU (not SiLU, as in the trunk), 3x3 convolution to half the width, one spatio-temporal block, 1x1 convolution to one channel."""
+    """Norm, ReLU (the trunk has SiLU), 3x3 convolution to half the width, a space-time block, 1x1 to one channel."""
 
     def __init__(self, channels: int, out_channels: int, groups: int):
         super().__init__(
@@ -109,5 +109,3 @@ class PointMapVAE(nn.Module):
     def decode(self, latents: Tensor, num_frames: int) -> DecodedPointMap:
         """Latents ``[B*T, 4, h, w]``, not scaled -> maps ``[B*T, 1, 8h, 8w]``."""
         return self.decoder(latents, num_frames)
-
-

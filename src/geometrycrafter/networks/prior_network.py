@@ -80,7 +80,9 @@ class PriorNetwork(nn.Module):
         """Frames ``[N, 3, h, w]`` in [0, 1], sides multiples of the stride -> maps of the same size."""
         n, _, h, w = frames.shape
         v, u = torch.meshgrid(
-            torch.linspace(-1, 1, h, device=frames.device), torch.linspace(-1, 1, w, device=frames.device), indexing="ij"
+            torch.linspace(-1, 1, h, device=frames.device),
+            torch.linspace(-1, 1, w, device=frames.device),
+            indexing="ij",
         )
         grid = (torch.stack([u * w, v * h]) / (h**2 + w**2) ** 0.5).to(frames.dtype).expand(n, -1, -1, -1)
         x = self.conv_in(torch.cat([frames * 4 - 2, grid], dim=1))

@@ -175,7 +175,13 @@ class MiddleBlock(nn.Module):
 
 class UpBlock(nn.Module):
     def __init__(
-        self, in_channels: int, skip_channels: list[int], out_channels: int, c: UNetConfig, heads: int | None, last: bool
+        self,
+        in_channels: int,
+        skip_channels: list[int],
+        out_channels: int,
+        c: UNetConfig,
+        heads: int | None,
+        last: bool,
     ):
         super().__init__()
         time_channels, groups = 4 * c.block_out_channels[0], c.norm_num_groups

@@ -41,7 +41,7 @@ class ReplayPrior:
                 key = next((k for k in ("point_map", "points") if k in archive), None)
                 if key is None:
                     raise InputError(f"{path}: the archive holds no point_map; it has {', '.join(archive.files)}.")
-                return cls(archive[key], archive["mask"] if "mask" in archive else None)
+                return cls(archive[key], archive.get("mask"))
         except (OSError, ValueError, BadZipFile) as error:
             if isinstance(error, InputError):
                 raise

@@ -1,15 +1,15 @@
 """The scene on disk: a Zarr v3 group, chunked by frame, with a journal of what is finished.
 
-    NAME.gc/
-      zarr.json                attributes: fps, source, model, options, version, complete
-      depth       [T, H, W]    float32, planar, in the clip's own scale
-      mask        [T, H, W]    bool
-      intrinsics  [T, 3, 3]    float32, pixels; pixel centres are integers
-      rays        [T, H, W, 2] float32, x/z and y/z; only where the focal length is free
-      poses       [T, 4, 4]    float32, camera-to-world; where known
-      frames      [T, h, w, 3] uint8, a small copy for pictures
-      journal.jsonl            a line for every finished stretch of frames
-      work/                    intermediate results of a run under way
+NAME.gc/
+  zarr.json                attributes: fps, source, model, options, version, complete
+  depth       [T, H, W]    float32, planar, in the clip's own scale
+  mask        [T, H, W]    bool
+  intrinsics  [T, 3, 3]    float32, pixels; pixel centres are integers
+  rays        [T, H, W, 2] float32, x/z and y/z; only where the focal length is free
+  poses       [T, 4, 4]    float32, camera-to-world; where known
+  frames      [T, h, w, 3] uint8, a small copy for pictures
+  journal.jsonl            a line for every finished stretch of frames
+  work/                    intermediate results of a run under way
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Scene:
         if len(self.depth.shape) != 3 or self.mask.shape != self.depth.shape or len(self.intrinsics) != len(self):
             raise InputError(f"{path or 'the scene'}: depth, mask and intrinsics disagree in shape; run it again.")
         if int(np.prod(self.depth.shape[1:])) > MAX_VALUES_A_FRAME:
-            raise InputError(f"{path or 'the scene'}: frames of {self.depth.shape[1:]} are larger than this program reads.")
+            raise InputError(
+                f"{path or 'the scene'}: frames of {self.depth.shape[1:]} are larger than this program reads."
+            )
 
     def _optional(self, name: str) -> FrameArray | None:
         return FrameArray(self._group[name]) if name in self._group else None
@@ -175,9 +177,7 @@ class Scene:
         return open_scene(target)
 
     @classmethod
-    def from_depth(
-        cls, depth: Any, mask: Any, intrinsics: Any, frames: Any = None, fps: float | None = None
-    ) -> Scene:
+    def from_depth(cls, depth: Any, mask: Any, intrinsics: Any, frames: Any = None, fps: float | None = None) -> Scene:
         """A scene in memory from any other source of depth.
 
         Args:

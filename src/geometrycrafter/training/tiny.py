@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from geometrycrafter.diffusion.edm import DETERMINISTIC_TIMESTEP
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderConfig
 from geometrycrafter.networks.point_map_vae import DecodedPointMap, PointMapVAE, PointMapVAEConfig
@@ -55,7 +56,9 @@ IMAGE_ENCODER = ImageEncoderConfig(
     patch_size=32,
     projection_dim=32,
 )
-DETERMINISTIC_TIMESTEP = 1.6378
+ClipBatch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Frames, depth, mask and theta_diag, as :meth:`RenderedClips.batch` gives them."""
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,6 @@ def train(
         generator.set_state(state["generator"])
     started = saved = time.monotonic()
 
-    def save(temporary: Path, target: Path, write: Callable[[Path], None]) -> None:
-        write(temporary)
-        os.replace(temporary, target)
-
     running: dict[str, float] = {}
     while step < schedule.steps:
         rise = min(1.0, (step + 1) / schedule.warmup)
@@ -130,7 +129,10 @@ def train(
         if step % 25 == 0:
             rate = (spent + now - started) / step
             shown = "  ".join(f"{k} {v:.4f}" for k, v in running.items())
-            print(f"{name} {step}/{schedule.steps}  {shown}  {spent + now - started:.0f} s  ({rate:.2f} s a step)", flush=True)
+            print(
+                f"{name} {step}/{schedule.steps}  {shown}  {spent + now - started:.0f} s  ({rate:.2f} s a step)",
+                flush=True,
+            )
         if now - saved > 60 or step == schedule.steps:
             saved = now
             state = {
@@ -141,10 +143,15 @@ def train(
                 "spent": spent + now - started,
                 "generator": generator.get_state(),
             }
-            save(checkpoint.with_suffix(".tmp"), checkpoint, lambda path: torch.save(state, path))
-            tensors = {k: v.contiguous() for k, v in average.items()}
-            record = {"schedule": json.dumps(asdict(schedule)), "step": str(step), "seconds": f"{spent + now - started:.0f}"}
-            save(done.with_suffix(".tmp"), done, lambda path: save_file(tensors, path, metadata=record))
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+            record = {
+                "schedule": json.dumps(asdict(schedule)),
+                "step": str(step),
+                "seconds": f"{spent + now - started:.0f}",
+            }
+            save_file({k: v.contiguous() for k, v in average.items()}, done.with_suffix(".tmp"), metadata=record)
+            os.replace(done.with_suffix(".tmp"), done)
 
 
 def photographic(frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -159,7 +166,7 @@ def photographic(frames: Tensor, generator: torch.Generator) -> Tensor:
     return torch.lerp(grey, frames, draw(0.0, 1.1, 1)).clamp(0, 1)
 
 
-def zoomed(clip: tuple[Tensor, Tensor, Tensor, Tensor], generator: torch.Generator):
+def zoomed(clip: ClipBatch, generator: torch.Generator) -> ClipBatch:
     """Cut the middle out of all frames and enlarge it: a longer focal length, exactly."""
     frames, depth, mask, theta = clip
     height, width = depth.shape[-2:]
@@ -195,7 +202,7 @@ def train_prior(folder: Path) -> None:
         terms = {"shape": masked_mean(centred, mask), "scale": 0.2 * masked_mean(error.abs(), mask)}
         step = [e.diff(dim=d).abs() for e, d in ((error, -1), (error, -2))]
         both = [mask[..., 1:] & mask[..., :-1], mask[..., 1:, :] & mask[..., :-1, :]]
-        terms["edges"] = 0.5 * sum(masked_mean(s, m) for s, m in zip(step, both, strict=True))
+        terms["edges"] = 0.5 * torch.stack([masked_mean(s, m) for s, m in zip(step, both, strict=True)]).sum()
         terms["theta"] = 0.5 * (out.theta_diag.log() - theta.log()).abs().mean()
         terms["mask"] = 0.2 * F.binary_cross_entropy_with_logits(out.mask_logit[:, 0], mask.float())
         return terms
@@ -241,7 +248,7 @@ def _stage(folder: Path, name: str, prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
 
 
-def _load(module: nn.Module, folder: Path, name: str, prefix: str) -> nn.Module:
+def _load(module: NetworkT, folder: Path, name: str, prefix: str) -> NetworkT:
     module.load_state_dict(_stage(folder, name, prefix))
     return module.eval().requires_grad_(False)
 
@@ -262,7 +269,9 @@ def train_point_map_vae(folder: Path) -> None:
     clips, schedule = RenderedClips(folder / "train"), SCHEDULES["point_map_vae"]
     svd = _load(VideoAutoencoder(AUTOENCODER), folder, "autoencoder", "vae")
     network = PointMapVAE(POINT_MAP_VAE)
-    trunk = {k: v for k, v in svd.decoder.state_dict().items() if k.split(".")[0] in ("conv_in", "mid_block", "up_blocks")}
+    trunk = {
+        k: v for k, v in svd.decoder.state_dict().items() if k.split(".")[0] in ("conv_in", "mid_block", "up_blocks")
+    }
     network.decoder.load_state_dict(trunk, strict=False)
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
@@ -328,7 +337,8 @@ def train_unet(folder: Path) -> None:
         out = network(torch.cat([prior * factor, video], dim=2), DETERMINISTIC_TIMESTEP, embedding, time_ids)
         return {"latent": F.mse_loss(-out, truth * factor)}
 
-    print(f"scaling factor {factor:.5f}; prior's own error {((latents['prior'].float() - latents['truth'].float()) * factor).square().mean():.4f}")
+    error = (latents["prior"].float() - latents["truth"].float()) * factor
+    print(f"scaling factor {factor:.5f}; the prior's own error {error.square().mean():.4f}")
     train("unet_determ", {"unet": network}, loss_of, folder)
 
 
@@ -337,7 +347,7 @@ def package(folder: Path) -> None:
     embedded = Path(__file__).parents[1] / "weights" / "tiny"
     factor = 1 / encode_clips(folder, "train")["truth"].float().std().item()
     torch.manual_seed(0)
-    image_encoder = {k: v for k, v in ImageEncoder(IMAGE_ENCODER).state_dict().items()}
+    image_encoder = dict(ImageEncoder(IMAGE_ENCODER).state_dict())
     svd, geometry = "stable-video-diffusion-img2vid-xt", "GeometryCrafter"
     parts: list[tuple[str, str, str, Any, dict[str, Tensor]]] = [
         ("prior", "model", "prior", PriorNetworkConfig(), _stage(folder, "prior", "prior")),
@@ -376,12 +386,15 @@ def package(folder: Path) -> None:
         save_file(half, target / f"{stem}.safetensors", metadata=record)
 
 
+def render(folder: Path) -> None:
+    """Clips to train on and, from other seeds, to score with."""
+    render_files(folder / "val", 1, 8, (96, 128), 10_000_000, 2)
+    render_files(folder / "train", 64, 8, (96, 128), 0, 2)
+
+
 def main() -> None:
     stages: dict[str, Callable[[Path], None]] = {
-        "render": lambda folder: (
-            render_files(folder / "val", 1, 8, (96, 128), 10_000_000, 2),
-            render_files(folder / "train", 64, 8, (96, 128), 0, 2),
-        )[1],
+        "render": render,
         "prior": train_prior,
         "autoencoder": train_autoencoder,
         "point_map_vae": train_point_map_vae,

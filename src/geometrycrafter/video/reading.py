@@ -118,19 +118,19 @@ def open_frames(source: Any) -> FrameSource:
         if source.ndim not in (3, 4) or 0 in source.shape:
             raise InputError(f"the video array has shape {list(source.shape)}; give [T, H, W, 3] with T at least 1.")
         first = as_frame(source[0], "the video array")
-        return FrameSource("the video array", "array", source, *first.shape[:2], fps=24.0, count=len(source))
+        return FrameSource("the video array", "array", source, first.shape[0], first.shape[1], 24.0, len(source))
     if isinstance(source, Iterable):
         iterator = iter(source)
-        first = next(iterator, None)
-        if first is None:
+        raw = next(iterator, None)
+        if raw is None:
             raise InputError("the iterator of frames is empty; give at least one frame.")
-        first = as_frame(first, "the iterator of frames")
+        first = as_frame(raw, "the iterator of frames")
 
         def chain() -> Iterator[np.ndarray]:
             yield first
             yield from iterator
 
-        return FrameSource("the iterator of frames", "iterator", chain(), *first.shape[:2], fps=24.0, count=None)
+        return FrameSource("the iterator of frames", "iterator", chain(), first.shape[0], first.shape[1], 24.0, None)
     raise InputError(f"a {type(source).__name__} is no video; give a path, an array [T, H, W, 3] or an iterator.")
 
 
@@ -173,20 +173,20 @@ def _open_path(text: str) -> FrameSource:
             what = "the folder" if path.is_dir() else "the pattern"
             raise InputError(f"{text}: {what} holds no images ({', '.join(IMAGE_SUFFIXES)}); name one that does.")
         first = _read_image(images[0])
-        return FrameSource(text, "images", images, *first.shape[:2], fps=24.0, count=len(images))
+        return FrameSource(text, "images", images, first.shape[0], first.shape[1], 24.0, len(images))
     if not path.exists():
         raise InputError(f"{text}: there is no such file; check the path.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         first = _read_image(text)
-        return FrameSource(text, "images", [text], *first.shape[:2], fps=24.0, count=1)
+        return FrameSource(text, "images", [text], first.shape[0], first.shape[1], 24.0, 1)
     with _container(path) as container:
         stream = container.streams.video[0]
         fps = float(stream.average_rate or stream.guessed_rate or Fraction(24))
         count = stream.frames or None
-    first = next(_decode(path), None)
-    if first is None:
+    decoded = next(_decode(path), None)
+    if decoded is None:
         raise InputError(f"{text}: not one frame could be decoded; the file is empty or damaged.")
-    return FrameSource(text, "video", text, *first.shape[:2], fps=fps, count=count, header_count=count)
+    return FrameSource(text, "video", text, decoded.shape[0], decoded.shape[1], fps, count, count)
 
 
 def _container(path: Path) -> Any:

@@ -77,7 +77,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: the file is missing; put the published weights there.") from error
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: the file is damaged or would run code when loaded; use the published one.") from error
+        raise InputError(
+            f"{path}: the file is damaged or would run code when loaded; use the published one."
+        ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError) as error:
         reason = str(error).split("\n")[0][:120]
         raise InputError(f"{path}: this is no checkpoint that can be read ({reason}).") from error
