@@ -20,31 +20,24 @@ def add_parser(commands: Any) -> None:
 
 
 def call(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Table
-
     from geometrycrafter.errors import InputError
     from geometrycrafter.weights.models import EMBEDDED, PUBLISHED, cache_folder, check_folder
 
-    console = Console(soft_wrap=True)
     if args.action == "check":
         if args.folder is None or not args.folder.is_dir():
             raise InputError(f"models check wants a folder of weights; {args.folder or 'none'} is no folder.")
         rows = check_folder(args.folder)
         for place, verdict in rows:
-            console.print(f"{place}: {verdict}", markup=False, highlight=False)
+            print(f"{place}: {verdict}")
         return 0 if all(v == "ok" for _, v in rows if v != "missing") and any(v == "ok" for _, v in rows) else 1
     size = sum(f.stat().st_size for f in EMBEDDED.rglob("*") if f.is_file()) / 1e6
-    table = Table("model", "where", "size", "licence", "holds", box=None)
-    table.add_row("tiny", "embedded", f"{size:.0f} MB", "Apache-2.0", "small networks of the same kind, and a prior")
+    print(f"tiny: small networks of the same kind, and a prior\n    embedded, {size:.0f} MB, Apache-2.0")
     for p in PUBLISHED:
         here = cache_folder() / p.folder
-        state = f"cached: {here}" if here.is_dir() else f"to be put at {here}"
-        table.add_row(p.repository, state, p.size, p.licence, p.purpose)
-    console.print(table)
-    console.print(
+        state = "cached at" if here.is_dir() else "to be put at"
+        print(f"{p.repository}: {p.purpose}\n    {p.size}, {p.licence}; {state} {here}")
+    print(
         "Download a repository with any client of its host and put its folder at the place named above "
-        "(or set GEOMETRYCRAFTER_HOME, or pass the parent folder as --model).",
-        markup=False,
+        "(or set GEOMETRYCRAFTER_HOME, or pass the parent folder as --model)."
     )
     return 0

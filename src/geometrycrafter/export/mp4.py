@@ -71,7 +71,8 @@ def write_mp4(scene: Scene, path: Path, max_width: int = 1920) -> Path:
                 [colours(scene, t), disparity_picture(scene.depth[t], scene.mask[t], low, high)], axis=1
             )[::step, ::step]
             pair = np.pad(pair, ((0, pair.shape[0] % 2), (0, pair.shape[1] % 2), (0, 0)), mode="edge")
-            stream.height, stream.width = pair.shape[:2]
+            if t == 0:
+                stream.height, stream.width = pair.shape[:2]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pair), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -203,7 +203,10 @@ class UpBlock(nn.Module):
             x = resnet(torch.cat([x, skips.pop()], dim=1), num_frames, emb)
             if hasattr(self, "attentions"):
                 x = self.attentions[i](x, num_frames, context)
-        return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
+        if not hasattr(self, "upsamplers"):
+            return x
+        # Where a size was odd before it was halved, doubling gives one row or column too many.
+        return self.upsamplers[0](x, tuple(skips[-1].shape[-2:]))
 
 
 class VideoUNet(nn.Module):

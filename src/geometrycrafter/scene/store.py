@@ -36,8 +36,9 @@ MAX_VALUES_A_FRAME = 2**28
 class FrameArray:
     """One array of a scene, read frame by frame: index it like a NumPy array."""
 
-    def __init__(self, array: Any):
+    def __init__(self, array: Any, owner: Any = None):
         self._array = array
+        self._owner = owner  # a scene in a temporary folder takes it along when it goes
         self.shape: tuple[int, ...] = tuple(array.shape)
         self.dtype = array.dtype
 
@@ -100,18 +101,26 @@ class Scene:
         for name in ("depth", "mask", "intrinsics"):
             if name not in group:
                 raise InputError(f"{path or 'the scene'}: the array {name} is missing; the scene is incomplete.")
-        self.depth = FrameArray(group["depth"])
-        self.mask = FrameArray(group["mask"])
-        self.intrinsics = FrameArray(group["intrinsics"])
+        name = path or "the scene"
         if len(self.depth.shape) != 3 or self.mask.shape != self.depth.shape or len(self.intrinsics) != len(self):
-            raise InputError(f"{path or 'the scene'}: depth, mask and intrinsics disagree in shape; run it again.")
+            raise InputError(f"{name}: depth, mask and intrinsics disagree in shape; run it again.")
         if int(np.prod(self.depth.shape[1:])) > MAX_VALUES_A_FRAME:
-            raise InputError(
-                f"{path or 'the scene'}: frames of {self.depth.shape[1:]} are larger than this program reads."
-            )
+            raise InputError(f"{name}: frames of {self.depth.shape[1:]} are larger than this program reads.")
+
+    @property
+    def depth(self) -> FrameArray:
+        return FrameArray(self._group["depth"], self)
+
+    @property
+    def mask(self) -> FrameArray:
+        return FrameArray(self._group["mask"], self)
+
+    @property
+    def intrinsics(self) -> FrameArray:
+        return FrameArray(self._group["intrinsics"], self)
 
     def _optional(self, name: str) -> FrameArray | None:
-        return FrameArray(self._group[name]) if name in self._group else None
+        return FrameArray(self._group[name], self) if name in self._group else None
 
     @property
     def rays(self) -> FrameArray | None:
@@ -225,6 +234,7 @@ def create_array(group: Any, name: str, shape: tuple[int, ...], dtype: Any, over
         shape=shape,
         dtype=dtype,
         chunks=shape if small else (1, *shape[1:]),
+        fill_value=np.nan if np.issubdtype(np.dtype(dtype), np.floating) else 0,  # a frame that was lost shows
         compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
         overwrite=overwrite,
     )

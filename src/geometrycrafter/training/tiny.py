@@ -37,6 +37,7 @@ POINT_MAP_VAE = PointMapVAEConfig(
     dec_block_out_channels=(16, 32, 48, 64),
     dec_layers_per_block=1,
     norm_num_groups=8,
+    offset_scale_factor=1.0,  # a small autoencoder's latents have little room: the residual may use all of it
 )
 UNET = UNetConfig(
     in_channels=8,
@@ -77,10 +78,10 @@ class Schedule:
 
 
 SCHEDULES = {
-    "prior": Schedule(steps=1500, batch=16, frames=1, rate=1.5e-3),
+    "prior": Schedule(steps=2000, batch=16, frames=1, rate=1.5e-3),
     "autoencoder": Schedule(steps=500, batch=8, frames=1, rate=1.5e-3),
-    "point_map_vae": Schedule(steps=800, batch=4, frames=3, rate=1.5e-3),
-    "unet_determ": Schedule(steps=1500, batch=4, frames=8, rate=1e-3),
+    "point_map_vae": Schedule(steps=800, batch=4, frames=3, rate=1e-3),
+    "unet_determ": Schedule(steps=1000, batch=4, frames=8, rate=1e-3),
 }
 
 
@@ -266,7 +267,7 @@ def point_map_terms(decoded: DecodedPointMap, log_depth: Tensor, mask: Tensor, t
 
 
 def train_point_map_vae(folder: Path) -> None:
-    clips, schedule = RenderedClips(folder / "train"), SCHEDULES["point_map_vae"]
+    small, large, schedule = RenderedClips(folder / "train"), RenderedClips(folder / "large"), SCHEDULES["point_map_vae"]
     svd = _load(VideoAutoencoder(AUTOENCODER), folder, "autoencoder", "vae")
     network = PointMapVAE(POINT_MAP_VAE)
     trunk = {
@@ -274,15 +275,25 @@ def train_point_map_vae(folder: Path) -> None:
     }
     network.decoder.load_state_dict(trunk, strict=False)
 
+    turn = 0
+
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
-        _, depth, mask, theta = zoomed(clips.batch(generator, schedule.batch, schedule.frames), generator)
+        nonlocal turn
+        turn += 1
+        if turn % 2:
+            _, depth, mask, theta = zoomed(small.batch(generator, schedule.batch, schedule.frames), generator)
+        else:
+            _, depth, mask, theta = large.batch(generator, schedule.batch, schedule.frames)
+            top, left = (8 * int(torch.randint(n, (), generator=generator)) for n in (9, 13))
+            depth, mask = (x[..., top : top + 128, left : left + 160] for x in (depth, mask))
         disparity, valid, log_depth = (x.flatten(0, 1)[:, None] for x in normalised(depth, mask))
         flat_mask = mask.flatten(0, 1)[:, None]
         theta_map = theta.repeat_interleave(schedule.frames).view(-1, 1, 1, 1).expand_as(log_depth)
         latents = network.encode(svd, disparity, valid, log_depth, theta_map)
         terms = point_map_terms(network.decode(latents, schedule.frames), log_depth, flat_mask, theta_map)
-        keep = svd.decode(latents, schedule.frames).mean(dim=1, keepdim=True)
-        terms["identity"] = 0.2 * F.mse_loss(keep, disparity)
+        if turn % 4 == 1:  # as costly as all the rest
+            keep = svd.decode(latents, schedule.frames).mean(dim=1, keepdim=True)
+            terms["identity"] = 0.2 * F.mse_loss(keep, disparity)
         return terms
 
     train("point_map_vae", {"point_map_vae": network}, loss_of, folder)
@@ -390,6 +401,7 @@ def render(folder: Path) -> None:
     """Clips to train on and, from other seeds, to score with."""
     render_files(folder / "val", 1, 8, (96, 128), 10_000_000, 2)
     render_files(folder / "train", 64, 8, (96, 128), 0, 2)
+    render_files(folder / "large", 20, 8, (192, 256), 300_000, 2)
 
 
 def main() -> None:

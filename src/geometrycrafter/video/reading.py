@@ -63,6 +63,8 @@ class FrameSource:
                     f"{self.width}x{self.height}; resize them to one size."
                 )
             yield frame
+        if self.end is not None and index + 1 >= self.end:
+            return
         # Edit lists drop a few frames that the header counts; more missing means that the file was cut.
         if self.kind == "video" and self.header_count and index + 1 < 0.95 * self.header_count - 3:
             raise InputError(
