@@ -64,7 +64,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("weights") / "hub"
     shutil.copytree(HERE / "golden" / "pipeline" / "hub", root)
     for part, salt in SALTS.items():
-        place, config_class, network_class, stem = models._PARTS[part]
+        place, config_class, network_class, stem = models.PARTS[part]
         module = fill_by_recipe(network_class(models.read_config(root / place / "config.json", config_class)), salt)
         suffix = ".fp16" if place.startswith(models.SVD) else ""
         save_file(module.state_dict(), root / place / f"{stem}{suffix}.safetensors")

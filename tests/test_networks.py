@@ -38,7 +38,9 @@ def test_published_sizes_have_the_published_keys_and_shapes(name, manifest):
 
 def test_small_sizes_have_the_golden_keys_and_shapes(hub):
     listed = json.loads((HERE / "golden" / "pipeline" / "shapes.json").read_text())
-    for part, (place, _, _, _) in models._PARTS.items():
+    for part, (place, _, _, _) in models.PARTS.items():
+        if part == "prior":
+            continue  # ours alone
         network, file = models._build(part, hub)
         shapes = {k: list(v.shape) for k, v in network.state_dict().items()}
         wanted = next(v for k, v in listed.items() if k.startswith(place))

@@ -30,7 +30,9 @@ def add_parser(commands: Any) -> None:
     place.add_argument("--start", type=int, default=0, help="first frame")
     place.add_argument("--end", type=int, help="frame to stop before (default: the video's end)")
     place.add_argument("--stride", type=int, default=1, help="take every n-th frame")
-    place.add_argument("--size", type=_size, metavar="HxW", help="processing size, multiples of 64 (default: by shape)")
+    place.add_argument(
+        "--size", type=parse_size, metavar="HxW", help="processing size, multiples of 64 (default: by shape)"
+    )
     place.add_argument("--max-size", type=int, metavar="PIXELS", help="longest side of the processing size")
     how = parser.add_argument_group("how")
     how.add_argument("--window", type=int, default=110, help="frames that the network sees at a time")
@@ -38,7 +40,9 @@ def add_parser(commands: Any) -> None:
     how.add_argument("--steps", type=int, default=5, help="sampler steps (diffusion)")
     how.add_argument("--seed", type=int, default=0, help="of the noise (diffusion)")
     how.add_argument("--decoder", choices=("full", "light"), default="full", help="point-map decoder")
-    how.add_argument("--intrinsics", type=_intrinsics, metavar="fx,fy,cx,cy", help="known camera, pixels of the video")
+    how.add_argument(
+        "--intrinsics", type=parse_intrinsics, metavar="fx,fy,cx,cy", help="known camera, pixels of the video"
+    )
     how.add_argument("--focal", choices=("shared", "per-frame", "free"), default="shared", help="focal lengths")
     how.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     how.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet")
@@ -48,14 +52,14 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(call=call)
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; give height x width, such as 192x320")
     return int(height), int(width)
 
 
-def _intrinsics(text: str) -> tuple[float, ...]:
+def parse_intrinsics(text: str) -> tuple[float, ...]:
     try:
         values = tuple(float(v) for v in text.split(","))
     except ValueError:

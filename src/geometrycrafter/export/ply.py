@@ -31,11 +31,16 @@ def write_ply(scene: Scene, path: Path, frame: int = 0, step: int = 1) -> Path:
     if scene.poses is not None:
         pose = scene.poses[frame]
         points = points @ pose[:3, :3].T + pose[:3, 3]
+    return write_points(path, points, colours(scene, frame)[::step, ::step][keep], f"frame {frame}")
+
+
+def write_points(path: Path, points: np.ndarray, rgb: np.ndarray, comment: str) -> Path:
+    """Write points ``[N, 3]`` with colours ``[N, 3]`` uint8."""
     vertices = np.zeros(len(points), VERTEX)
     vertices["xyz"] = points
-    vertices["rgb"] = colours(scene, frame)[::step, ::step][keep]
+    vertices["rgb"] = rgb
     header = (
-        f"ply\nformat binary_little_endian 1.0\ncomment frame {frame}\nelement vertex {len(points)}\n"
+        f"ply\nformat binary_little_endian 1.0\ncomment {comment}\nelement vertex {len(points)}\n"
         "property float x\nproperty float y\nproperty float z\n"
         "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
     )

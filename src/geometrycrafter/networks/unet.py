@@ -145,16 +145,17 @@ class DownBlock(nn.Module):
         if downsample:
             self.downsamplers = nn.ModuleList([Downsample(out_channels, asymmetric=False)])
 
-    def forward(self, x: Tensor, skips: list[Tensor], num_frames: int, emb: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, num_frames: int, emb: Tensor, context: Tensor) -> list[Tensor]:
+        """What each layer leaves for the way up; the last goes on down."""
+        skips = []
         for i, resnet in enumerate(self.resnets):
             x = resnet(x, num_frames, emb)
             if hasattr(self, "attentions"):
                 x = self.attentions[i](x, num_frames, context)
             skips.append(x)
         if hasattr(self, "downsamplers"):
-            x = self.downsamplers[0](x)
-            skips.append(x)
-        return x
+            skips.append(self.downsamplers[0](x))
+        return skips
 
 
 class MiddleBlock(nn.Module):
@@ -198,15 +199,15 @@ class UpBlock(nn.Module):
         if not last:
             self.upsamplers = nn.ModuleList([Upsample(out_channels)])
 
-    def forward(self, x: Tensor, skips: list[Tensor], num_frames: int, emb: Tensor, context: Tensor) -> Tensor:
-        for i, resnet in enumerate(self.resnets):
-            x = resnet(torch.cat([x, skips.pop()], dim=1), num_frames, emb)
+    def forward(
+        self, x: Tensor, skips: list[Tensor], size: tuple[int, int], num_frames: int, emb: Tensor, context: Tensor
+    ) -> Tensor:
+        for i, (resnet, skip) in enumerate(zip(self.resnets, skips, strict=True)):
+            x = resnet(torch.cat([x, skip], dim=1), num_frames, emb)
             if hasattr(self, "attentions"):
                 x = self.attentions[i](x, num_frames, context)
-        if not hasattr(self, "upsamplers"):
-            return x
-        # Where a size was odd before it was halved, doubling gives one row or column too many.
-        return self.upsamplers[0](x, tuple(skips[-1].shape[-2:]))
+        # Where a size was odd before it was halved, doubling would give one row or column too many.
+        return self.upsamplers[0](x, size) if hasattr(self, "upsamplers") else x
 
 
 class VideoUNet(nn.Module):
@@ -261,12 +262,12 @@ class VideoUNet(nn.Module):
         ids = sinusoid(time_ids.reshape(-1), self.config.addition_time_embed_dim).reshape(batch, -1)
         emb = (emb + self.add_embedding(ids.to(dtype))).repeat_interleave(num_frames, dim=0)  # [B*T, E]
 
-        x = self.conv_in(latents.flatten(0, 1))
-        skips = [x]
+        skips = [self.conv_in(latents.flatten(0, 1))]
         for down in self.down_blocks:
-            x = down(x, skips, num_frames, emb, context)
-        x = self.mid_block(x, num_frames, emb, context)
+            skips += down(skips[-1], num_frames, emb, context)
+        x = self.mid_block(skips[-1], num_frames, emb, context)
         for up in self.up_blocks:
-            x = up(x, skips, num_frames, emb, context)
+            taken = [skips.pop() for _ in up.resnets]
+            x = up(x, taken, tuple(skips[-1].shape[-2:]) if skips else x.shape[-2:], num_frames, emb, context)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
         return x.view(batch, num_frames, -1, height, width)

@@ -101,11 +101,11 @@ class Scene:
         for name in ("depth", "mask", "intrinsics"):
             if name not in group:
                 raise InputError(f"{path or 'the scene'}: the array {name} is missing; the scene is incomplete.")
-        name = path or "the scene"
+        place = path or "the scene"
         if len(self.depth.shape) != 3 or self.mask.shape != self.depth.shape or len(self.intrinsics) != len(self):
-            raise InputError(f"{name}: depth, mask and intrinsics disagree in shape; run it again.")
+            raise InputError(f"{place}: depth, mask and intrinsics disagree in shape; run it again.")
         if int(np.prod(self.depth.shape[1:])) > MAX_VALUES_A_FRAME:
-            raise InputError(f"{name}: frames of {self.depth.shape[1:]} are larger than this program reads.")
+            raise InputError(f"{place}: frames of {self.depth.shape[1:]} are larger than this program reads.")
 
     @property
     def depth(self) -> FrameArray:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from geometrycrafter.diffusion.edm import DETERMINISTIC_TIMESTEP
+from geometrycrafter.inference.estimator import TIME_IDS
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderConfig
 from geometrycrafter.networks.point_map_vae import DecodedPointMap, PointMapVAE, PointMapVAEConfig
@@ -59,6 +60,8 @@ IMAGE_ENCODER = ImageEncoderConfig(
 )
 ClipBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Frames, depth, mask and theta_diag, as :meth:`RenderedClips.batch` gives them."""
+SMALL = (96, 128)
+"""Size that the prior works at."""
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
@@ -267,7 +270,11 @@ def point_map_terms(decoded: DecodedPointMap, log_depth: Tensor, mask: Tensor, t
 
 
 def train_point_map_vae(folder: Path) -> None:
-    small, large, schedule = RenderedClips(folder / "train"), RenderedClips(folder / "large"), SCHEDULES["point_map_vae"]
+    small, large, schedule = (
+        RenderedClips(folder / "train"),
+        RenderedClips(folder / "large"),
+        SCHEDULES["point_map_vae"],
+    )
     svd = _load(VideoAutoencoder(AUTOENCODER), folder, "autoencoder", "vae")
     network = PointMapVAE(POINT_MAP_VAE)
     trunk = {
@@ -318,16 +325,19 @@ def encode_clips(folder: Path, split: str) -> dict[str, Tensor]:
         depth = clips.depth[index].float()
         if flip:
             frames, depth = frames.flip(-1), depth.flip(-1)
+        frames = photographic(frames[None], torch.Generator().manual_seed(index))[0]
         half_diagonal = (depth.shape[-2] ** 2 + depth.shape[-1] ** 2) ** 0.5 / 2
         theta = half_diagonal / clips.intrinsics[index, 0, 0]
-        guess = prior(frames)
+        guess = prior(F.interpolate(frames, SMALL, mode="bilinear", antialias=True))
         guess_depth, guess_mask = guess.log_depth[:, 0].exp(), guess.mask_logit[:, 0] > 0
         maps = [
             (normalised(depth[None], depth[None] > 0), theta.expand(len(frames))),
             (normalised(guess_depth[None], guess_mask[None]), guess.theta_diag),
         ]
         for key, ((disparity, valid, log_depth), t) in zip(("truth", "prior"), maps, strict=True):
-            d, v, z = (x[0][:, None] for x in (disparity, valid, log_depth))
+            d, v, z = (
+                F.interpolate(x[0][:, None], depth.shape[-2:], mode="bilinear") for x in (disparity, valid, log_depth)
+            )
             columns[key].append(pmap.encode(svd, d, v, z, t.view(-1, 1, 1, 1).expand_as(d)).half())
         columns["video"].append(svd.encode(frames * 2 - 1).half())
         columns["embedding"].append(images(frames).half())
@@ -337,19 +347,25 @@ def encode_clips(folder: Path, split: str) -> dict[str, Tensor]:
 
 
 def train_unet(folder: Path) -> None:
-    latents, schedule = encode_clips(folder, "train"), SCHEDULES["unet_determ"]
-    factor = 1 / latents["truth"].float().std().item()
+    small, large, schedule = encode_clips(folder, "train"), encode_clips(folder, "large"), SCHEDULES["unet_determ"]
+    factor = 1 / small["truth"].float().std().item()
     network = VideoUNet(UNET)
-    time_ids = torch.tensor([[7.0, 127.0, 0.02]]).repeat(schedule.batch, 1)
+    turn = 0
 
     def loss_of(generator: torch.Generator) -> dict[str, Tensor]:
-        index = torch.randint(len(latents["truth"]), (schedule.batch,), generator=generator)
+        nonlocal turn
+        turn += 1
+        # Clips of twice the size, a few at a time, so that the network meets things at more than one size.
+        latents, batch = (small, schedule.batch) if turn % 2 else (large, max(1, schedule.batch // 4))
+        index = torch.randint(len(latents["truth"]), (batch,), generator=generator)
         video, prior, truth, embedding = (latents[k][index].float() for k in ("video", "prior", "truth", "embedding"))
+        time_ids = torch.tensor([TIME_IDS]).repeat(batch, 1)
         out = network(torch.cat([prior * factor, video], dim=2), DETERMINISTIC_TIMESTEP, embedding, time_ids)
         return {"latent": F.mse_loss(-out, truth * factor)}
 
-    error = (latents["prior"].float() - latents["truth"].float()) * factor
-    print(f"scaling factor {factor:.5f}; the prior's own error {error.square().mean():.4f}")
+    for latents in (small, large):
+        error = (latents["prior"].float() - latents["truth"].float()) * factor
+        print(f"scaling factor {factor:.5f}; the prior's own error {error.square().mean():.4f}")
     train("unet_determ", {"unet": network}, loss_of, folder)
 
 

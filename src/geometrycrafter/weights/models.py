@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
@@ -103,18 +105,74 @@ def _weights_file(folder: Path, stem: str) -> Path:
     return found
 
 
-_PARTS: dict[str, tuple[str, type[Any], Callable[[Any], nn.Module], str]] = {
+PARTS: dict[str, tuple[str, type[Any], Callable[[Any], nn.Module], str]] = {
     "autoencoder": (f"{SVD}/vae", AutoencoderConfig, VideoAutoencoder, "diffusion_pytorch_model"),
     "image_encoder": (f"{SVD}/image_encoder", ImageEncoderConfig, ImageEncoder, "model"),
     "point_map_vae": (f"{GEOMETRY}/point_map_vae", PointMapVAEConfig, PointMapVAE, "diffusion_pytorch_model"),
     "unet_diff": (f"{GEOMETRY}/unet_diff", UNetConfig, VideoUNet, "diffusion_pytorch_model"),
     "unet_determ": (f"{GEOMETRY}/unet_determ", UNetConfig, VideoUNet, "diffusion_pytorch_model"),
+    "prior": ("prior", PriorNetworkConfig, PriorNetwork, "model"),
 }
+"""Of each network of a hub: its folder, its configuration's and its own class, and how its weights file is called."""
+
+
+def build_part(part: str, root: Path) -> Any:
+    """A network of a hub's ``config.json``, with the weights it is born with.
+
+    Args:
+        part: ``autoencoder``, ``image_encoder``, ``point_map_vae``, ``unet_diff``, ``unet_determ`` or ``prior``.
+        root: the hub.
+
+    Raises:
+        InputError: where the configuration is missing or describes no network.
+    """
+    place, config_class, network_class, _ = PARTS[part]
+    file = root / place / "config.json"
+    try:
+        return network_class(read_config(file, config_class))
+    except (ValueError, RuntimeError, TypeError, IndexError, AssertionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file}: no network has these sizes ({str(error).splitlines()[0]}).") from error
+
+
+def load_part(part: str, root: Path) -> Any:
+    """A network of a hub with its weights, in single precision, frozen.
+
+    Raises:
+        InputError: names the folder, file or tensor that is not as it should be.
+    """
+    return _filled(part, root, torch.float32, torch.device("cpu"))
+
+
+def save_part(
+    part: str, root: Path, tensors: dict[str, Tensor], config: Any, record: dict[str, str], half: bool = False
+) -> Path:
+    """Write a network into a hub: its weights with a record of their making, and ``config.json``.
+
+    Args:
+        part: as in :func:`build_part`.
+        root: the hub; folders are made.
+        tensors: the network's.
+        config: the network's, a dataclass.
+        record: goes into the weights file's metadata.
+        half: store floating-point weights in half precision.
+    """
+    place, _, _, stem = PARTS[part]
+    folder = root / place
+    folder.mkdir(parents=True, exist_ok=True)
+    ready = {k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in tensors.items()}
+    temporary, file = folder / f".{stem}.tmp", folder / f"{stem}.safetensors"
+    save_file(ready, temporary, metadata=record)
+    (folder / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
+    temporary.chmod(0o644)  # safetensors makes files that their owner alone may read
+    temporary.replace(file)
+    return file
 
 
 def _build(part: str, root: Path) -> tuple[nn.Module, Path]:
     """An unfilled network (on the meta device) and the file that fills it."""
-    place, config_class, network_class, stem = _PARTS[part]
+    place, config_class, network_class, stem = PARTS[part]
     folder = root / place
     if not folder.is_dir():
         raise InputError(f"{root}: the folder {place} is missing; copy it from the published repository.")
@@ -161,7 +219,7 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
     wanted = 12 if variant == "diffusion" else 8
     if networks.unet.config.in_channels != wanted:
         raise InputError(
-            f"{root / _PARTS[UNETS[variant]][0]}: the network has {networks.unet.config.in_channels} input channels; "
+            f"{root / PARTS[UNETS[variant]][0]}: the network has {networks.unet.config.in_channels} input channels; "
             f"the {variant} variant wants {wanted}."
         )
     return networks
@@ -170,10 +228,7 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
 def load_prior(file: Path, device: torch.device) -> Prior:
     """A prior from its file: MoGe's ``model.pt`` (version 1 or 2), or the embedded kind's ``model.safetensors``."""
     if file.suffix == ".safetensors":
-        with torch.device("meta"):
-            tiny = PriorNetwork(read_config(file.parent / "config.json", PriorNetworkConfig))
-        fill(tiny, read_tensors(file), str(file), torch.float32, device)
-        return TinyPrior(tiny)
+        return TinyPrior(_filled("prior", file.parents[1], torch.float32, device))
     state = read_checkpoint(file)
     if not isinstance(state.get("model_config"), dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"{file}: a MoGe checkpoint has model_config and model; this one doesn't.")
@@ -197,7 +252,9 @@ def load_prior(file: Path, device: torch.device) -> Prior:
 def check_folder(root: Path) -> list[tuple[str, str]]:
     """Compare a folder with what the networks expect: part and verdict, ``ok`` or what is wrong, a row each."""
     rows = []
-    for part, (place, *_) in _PARTS.items():
+    for part, (place, *_) in PARTS.items():
+        if part == "prior":
+            continue  # below, with MoGe
         if not (root / place).is_dir():
             rows.append((place, "missing"))
             continue

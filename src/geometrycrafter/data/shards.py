@@ -1,0 +1,312 @@
+"""Training clips on disk: tar files that any tool opens, with an index for random access.
+
+A folder of shards holds ``NAME-000000.tar`` with, for each clip, ``KEY.json`` (what is the same for all frames) and
+for each frame ``KEY/000.jpg`` (or ``.png``), ``KEY/000.depth`` and, where known, ``KEY/000.dynamic``; beside each tar
+``NAME-000000.json``, the index: where in the tar each member lies. A tar without its index was cut short and does not
+count.
+
+Depth is 16 bits a pixel, compressed by Blosc (Zstandard, byte shuffle): code 0 is unknown, 65535 is sky, and codes 1
+to 65534 divide the logarithm between the clip's nearest and farthest depth evenly, which is finer than 0.02 % for any
+clip whose depths span less than a factor of a million. Where things move is one bit a pixel, compressed alike.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numcodecs import Blosc, blosc
+
+from geometrycrafter.data.clip import Clip
+from geometrycrafter.errors import InputError
+
+VERSION = 1
+SKY, LAST = 65535, 65534
+LARGEST_MEMBER = 2**28
+"""Bytes; members that claim more are refused."""
+_BLOSC = Blosc("zstd", 3, Blosc.SHUFFLE)
+blosc.use_threads = False  # many readers share the cores
+
+
+def encode_depth(depth: np.ndarray, sky: np.ndarray | None, near: float, far: float) -> bytes:
+    """``[H, W]`` depth between ``near`` and ``far`` (zero: unknown) to the shard's bytes."""
+    span = max(math.log(far / near), 1e-6)
+    valid = depth > 0
+    level = np.log(np.where(valid, depth, near) / near) / span
+    code = np.where(valid, 1 + np.rint(level * (LAST - 1)), 0).astype(np.uint16)
+    if sky is not None:
+        code[sky & ~valid] = SKY
+    return bytes(_BLOSC.encode(np.ascontiguousarray(code)))
+
+
+def decode_depth(data: bytes, shape: tuple[int, int], near: float, far: float) -> tuple[np.ndarray, np.ndarray]:
+    """Depth ``[H, W]`` float32, zero where unknown, and where there is sky."""
+    code = _decompressed(data, 2 * shape[0] * shape[1]).view(np.uint16).reshape(shape)
+    return _depths(near, far)[code], code == SKY
+
+
+@lru_cache(maxsize=64)
+def _depths(near: float, far: float) -> np.ndarray:
+    """The depth that each code stands for, ``[65536]``."""
+    span = max(math.log(far / near), 1e-6)
+    table = near * np.exp(np.arange(-1, LAST + 1, dtype=np.float64) * span / (LAST - 1))
+    table[[0, SKY]] = 0
+    return table.astype(np.float32)
+
+
+def _decompressed(data: bytes, size: int) -> np.ndarray:
+    """Bytes of a Blosc buffer that must come to ``size``."""
+    if len(data) < 16 or int.from_bytes(data[4:8], "little") != size:
+        raise ValueError("a depth or mask is not as large as the picture")
+    return np.frombuffer(_BLOSC.decode(data), np.uint8)
+
+
+def encode_picture(frame: np.ndarray, quality: int) -> bytes:
+    """``[H, W, 3]`` uint8 as JPEG without chroma subsampling; ``quality`` is 1 (best) to 31."""
+    codec = av.CodecContext.create("mjpeg", "w")
+    codec.height, codec.width = frame.shape[:2]
+    codec.pix_fmt, codec.time_base = "yuvj444p", Fraction(1, 24)
+    codec.qmin = codec.qmax = quality
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format="yuvj444p")
+    return b"".join(bytes(p) for p in [*codec.encode(picture), *codec.encode(None)])
+
+
+def decode_picture(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """JPEG or PNG bytes as ``[H, W, 3]`` uint8.
+
+    Raises:
+        ValueError: where they are damaged, or of another size.
+    """
+    codec = av.CodecContext.create("png" if data[:4] == b"\x89PNG" else "mjpeg", "r")
+    codec.thread_count = 1
+    try:
+        frames = [*codec.decode(av.Packet(data)), *codec.decode(None)]
+    except av.FFmpegError as error:
+        raise ValueError(f"a picture can't be decoded ({error.strerror})") from error
+    if len(frames) != 1 or (frames[0].height, frames[0].width) != shape:
+        raise ValueError("a picture is not as large as its clip says, or is none")
+    return frames[0].to_ndarray(format="rgb24")
+
+
+@dataclass(frozen=True)
+class ClipEntry:
+    """A clip as the index knows it."""
+
+    key: str
+    shard: str
+    height: int
+    width: int
+    near: float
+    far: float
+    frames: list[tuple[int, int]]
+    """Offset and size of each frame's picture in the tar."""
+    depth: list[tuple[int, int]]
+    dynamic: list[tuple[int, int]] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Intrinsics, poses, fps, source, licence."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class ShardWriter:
+    """Writes clips into a folder of shards; each shard appears whole, or not at all.
+
+    Args:
+        folder: made where it is missing. Clips that it holds already are kept, and listed in :attr:`keys`.
+        name: what the tar files' names begin with.
+        shard_bytes: a tar is closed once it is larger.
+        quality: of the pictures, 1 (best) to 31.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], name: str = "clips", shard_bytes: int = 2**29, quality: int = 2):
+        self.folder, self.name, self.shard_bytes, self.quality = Path(folder), name, shard_bytes, quality
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for torn in self.folder.glob(f".{name}-*.tmp"):
+            torn.unlink()
+        there = [_read_index(p) for p in sorted(self.folder.glob(f"{name}-*.json"))]
+        self.keys = {entry.key for shard in there for entry in shard}
+        self._next = len(there)
+        self._tar: tarfile.TarFile | None = None
+        self._entries: list[ClipEntry] = []
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif self._tar is not None:
+            self._tar.close()
+            self._temporary.unlink(missing_ok=True)
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"{self.name}-{self._next:06d}.tar"
+
+    @property
+    def _temporary(self) -> Path:
+        return self.folder / f".{self._path.name}.tmp"
+
+    def _member(self, name: str, data: bytes) -> tuple[int, int]:
+        assert self._tar is not None
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
+        # The data end where the archive does, rounded up to blocks of 512 bytes.
+        return self._tar.offset - -(-len(data) // 512) * 512, len(data)
+
+    def add(self, key: str, clip: Clip) -> None:
+        """Append a clip.
+
+        Raises:
+            InputError: where the clip is not sound, or the key is taken.
+        """
+        clip = clip.checked()
+        if key in self.keys or "/" in key or not key:
+            raise InputError(f"{self.folder}: a clip can't be named {key!r}: the name is taken, empty or has a slash.")
+        if self._tar is None:
+            self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        valid = clip.depth[clip.depth > 0]
+        near, far = float(valid.min()), float(valid.max())
+        _, height, width = clip.depth.shape
+        meta = {
+            "intrinsics": clip.intrinsics.tolist(),
+            "poses": None if clip.poses is None else clip.poses.tolist(),
+            "sky": clip.sky is not None,
+            "fps": clip.fps,
+            "source": clip.source,
+            "licence": clip.licence,
+        }
+        common = {"near": near, "far": far, "height": height, "width": width, "frames": len(clip)}
+        self._member(f"{key}.json", json.dumps(common | meta).encode())
+        places: dict[str, list[tuple[int, int]]] = {"frames": [], "depth": [], "dynamic": []}
+        for t in range(len(clip)):
+            stem = f"{key}/{t:03d}"
+            sky = None if clip.sky is None else clip.sky[t]
+            places["frames"].append(self._member(f"{stem}.jpg", encode_picture(clip.frames[t], self.quality)))
+            places["depth"].append(self._member(f"{stem}.depth", encode_depth(clip.depth[t], sky, near, far)))
+            if clip.dynamic is not None:
+                bits = bytes(_BLOSC.encode(np.packbits(clip.dynamic[t])))
+                places["dynamic"].append(self._member(f"{stem}.dynamic", bits))
+        self._entries.append(ClipEntry(key, self._path.name, height, width, near, far, meta=meta, **places))
+        self.keys.add(key)
+        if self._tar.offset >= self.shard_bytes:
+            self.close()
+
+    def close(self) -> None:
+        """Finish the shard that is being written."""
+        if self._tar is None:
+            return
+        self._tar.close()
+        self._tar = None
+        index = {"version": VERSION, "clips": [vars(entry) for entry in self._entries]}
+        path, listing = self._path, self._path.with_suffix(".json")
+        unfinished = listing.with_name(f".{listing.name}.tmp")
+        unfinished.write_text(json.dumps(index))
+        self._temporary.replace(path)
+        unfinished.replace(listing)
+        self._entries, self._next = [], self._next + 1
+
+
+def _read_index(path: Path) -> list[ClipEntry]:
+    try:
+        index = json.loads(path.read_text())
+        if index["version"] != VERSION:
+            raise InputError(f"{path}: written by another version of this program; prepare the data again.")
+        entries = [ClipEntry(**entry) for entry in index["clips"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: this is no index of a shard, or it is damaged; prepare the data again.") from error
+    tar = path.with_suffix(".tar")
+    if not tar.is_file():
+        raise InputError(f"{tar}: the shard that {path.name} lists is missing; copy it beside its index.")
+    return entries
+
+
+class Shards:
+    """The clips of a folder of shards, by number.
+
+    Args:
+        folder: holds ``*.tar`` and their indices.
+
+    Raises:
+        InputError: where there are none, or one is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+        indices = sorted(self.folder.glob("*.json"))
+        self.clips = [entry for path in indices for entry in _read_index(path)]
+        if not self.clips:
+            raise InputError(f"{self.folder}: the folder holds no shards; make some with 'geometrycrafter data'.")
+        self._files: dict[str, int] = {}
+        self._owner = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}}
+
+    def __del__(self) -> None:
+        for file in getattr(self, "_files", {}).values():
+            os.close(file)
+
+    def _file(self, shard: str) -> int:
+        if self._owner != os.getpid():  # a forked reader opens its own
+            self._files, self._owner = {}, os.getpid()
+        if shard not in self._files:
+            self._files[shard] = os.open(self.folder / shard, os.O_RDONLY)
+        return self._files[shard]
+
+    def _bytes(self, shard: str, place: Sequence[int]) -> bytes:
+        offset, size = place
+        if not 0 < size <= LARGEST_MEMBER:
+            raise ValueError(f"a member of {size} bytes")
+        data = os.pread(self._file(shard), size, offset)
+        if len(data) != size:
+            raise ValueError("the file is cut short")
+        return data
+
+    def read(self, index: int, times: slice = slice(None)) -> Clip:
+        """A clip, or some of its frames.
+
+        Raises:
+            InputError: where it is damaged; names the shard and the clip.
+        """
+        entry = self.clips[index]
+        shape = (entry.height, entry.width)
+        try:
+            frames = [decode_picture(self._bytes(entry.shard, p), shape) for p in entry.frames[times]]
+            maps = [decode_depth(self._bytes(entry.shard, p), shape, entry.near, entry.far) for p in entry.depth[times]]
+            pixels = shape[0] * shape[1]
+            dynamic = [
+                np.unpackbits(_decompressed(self._bytes(entry.shard, p), -(-pixels // 8)), count=pixels) > 0
+                for p in entry.dynamic[times]
+            ]
+            meta = entry.meta
+            poses = None if meta["poses"] is None else np.array(meta["poses"], np.float32)[times]
+            return Clip(
+                frames=np.stack(frames),
+                depth=np.stack([depth for depth, _ in maps]),
+                intrinsics=np.array(meta["intrinsics"], np.float32)[times],
+                sky=np.stack([sky for _, sky in maps]) if meta["sky"] else None,
+                dynamic=np.stack(dynamic).reshape(-1, *shape) if dynamic else None,
+                poses=poses,
+                fps=meta["fps"],
+                source=meta["source"],
+                licence=meta["licence"],
+            )
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            raise InputError(f"{self.folder / entry.shard}: the clip {entry.key} is damaged ({error}).") from error

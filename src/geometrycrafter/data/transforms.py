@@ -1,0 +1,86 @@
+"""Sizes and crops of clips, with intrinsics that stay exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from geometrycrafter.data.clip import Clip
+
+
+def resized_intrinsics(intrinsics: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
+    """Intrinsics of a picture resized by these factors; pixel centres are integers, so the edges are at -1/2."""
+    k = intrinsics.astype(np.float64)
+    k[..., 0, :2] *= scale_x
+    k[..., 1, :2] *= scale_y
+    k[..., 0, 2] = (k[..., 0, 2] + 0.5) * scale_x - 0.5
+    k[..., 1, 2] = (k[..., 1, 2] + 0.5) * scale_y - 0.5
+    return k.astype(np.float32)
+
+
+def resize(clip: Clip, height: int, width: int) -> Clip:
+    """Frames by antialiased bilinear interpolation, maps by their nearest pixel, so that no depth is invented."""
+    h, w = clip.depth.shape[1:]
+    if (h, w) == (height, width):
+        return clip
+    rows = np.minimum(((np.arange(height) + 0.5) * h / height).astype(int), h - 1)
+    columns = np.minimum(((np.arange(width) + 0.5) * w / width).astype(int), w - 1)
+    pictures = torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2)
+    pictures = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+    return _with(
+        clip,
+        lambda x: np.ascontiguousarray(x[:, rows[:, None], columns]),
+        frames=pictures.permute(0, 2, 3, 1).contiguous().numpy(),
+        intrinsics=resized_intrinsics(clip.intrinsics, width / w, height / h),
+    )
+
+
+def crop(clip: Clip, top: int, left: int, height: int, width: int) -> Clip:
+    """A part of the picture."""
+    k = clip.intrinsics.copy()
+    k[:, 0, 2] -= left
+    k[:, 1, 2] -= top
+    window = (slice(None), slice(top, top + height), slice(left, left + width))
+    return _with(clip, lambda x: x[window], frames=clip.frames[window], intrinsics=k)
+
+
+def cover(clip: Clip, height: int, width: int, zoom: float = 1.0) -> Clip:
+    """Resize so that the picture covers the size, keeping its shape, and cut out the middle (supplementary, 2).
+
+    Args:
+        clip: to resize.
+        height: of the result.
+        width: of the result.
+        zoom: at least 1: resize by that much more before cutting, which makes the field of view smaller. Drawn at
+            random this is the paper's augmentation of intrinsics.
+    """
+    h, w = clip.depth.shape[1:]
+    scale = max(height / h, width / w) * zoom
+    new_h, new_w = max(height, round(h * scale)), max(width, round(w * scale))
+    return crop(resize(clip, new_h, new_w), (new_h - height) // 2, (new_w - width) // 2, height, width)
+
+
+def mirrored(clip: Clip) -> Clip:
+    """Left and right exchanged; the world is mirrored with the picture, so poses are too."""
+    k = clip.intrinsics.copy()
+    k[:, 0, 2] = clip.depth.shape[2] - 1 - k[:, 0, 2]
+    flip = np.diag([-1.0, 1, 1, 1]).astype(np.float32)
+    poses = None if clip.poses is None else flip @ clip.poses @ flip
+    flipped = _with(clip, lambda x: np.ascontiguousarray(x[:, :, ::-1]), frames=clip.frames[:, :, ::-1], intrinsics=k)
+    return replace(flipped, poses=poses)
+
+
+def _with(clip: Clip, maps: Callable[[np.ndarray], np.ndarray], frames: np.ndarray, intrinsics: np.ndarray) -> Clip:
+    """The clip with a function applied to depth and masks."""
+    return replace(
+        clip,
+        frames=frames,
+        intrinsics=intrinsics,
+        depth=maps(clip.depth),
+        sky=None if clip.sky is None else maps(clip.sky),
+        dynamic=None if clip.dynamic is None else maps(clip.dynamic),
+    )

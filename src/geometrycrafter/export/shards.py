@@ -1,0 +1,136 @@
+"""Shards of training clips, to look at: what they hold, a sheet of pictures, a histogram of depth, a point cloud."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geometrycrafter.data.clip import Clip
+from geometrycrafter.data.shards import Shards
+from geometrycrafter.errors import InputError
+from geometrycrafter.export.mp4 import disparity_picture
+from geometrycrafter.export.ply import write_points
+from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
+from geometrycrafter.video.writing import write_png
+
+COLUMNS, ROWS = 4, 6
+TILE = 192
+"""Width of a picture on the sheet, pixels."""
+
+
+@dataclass
+class ShardReport:
+    """What a folder of shards holds."""
+
+    folder: Path
+    clips: int
+    frames: int
+    sizes: Counter[str]
+    sources: Counter[str]
+    nearest: float
+    farthest: float
+    known: float
+    """Share of pixels with depth, in what was read."""
+    files: list[Path] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """For printing."""
+        sizes = ", ".join(f"{n} of {size}" for size, n in self.sizes.most_common(5))
+        yield f"{self.folder}: {self.clips} clips, {self.frames} frames; clips: {sizes}"
+        yield "sources: " + ", ".join(f"{name} ({n})" for name, n in self.sources.most_common(8))
+        yield f"depth {self.nearest:.3g} to {self.farthest:.3g}, known at {self.known:.1%} of the pixels"
+        for path in self.files:
+            yield f"written: {path}"
+        for reason in self.damaged:
+            yield f"damaged: {reason}"
+
+
+def describe(folder: Path, output: Path | None = None, every_frame: bool = False) -> ShardReport:
+    """Count what shards hold, and draw some of it.
+
+    Args:
+        folder: of the shards.
+        output: folder for ``sheet.png`` (frames beside inverse depth), ``depth.png`` and ``points.ply``; None: none.
+        every_frame: read all frames of all clips, not the first of some, and list what is damaged.
+
+    Raises:
+        InputError: where the folder holds no shards.
+    """
+    shards = Shards(folder)
+    count = len(shards) if every_frame else min(len(shards), COLUMNS * ROWS)
+    picked = np.linspace(0, len(shards) - 1, count).round().astype(int)
+    damaged: list[str] = []
+    shown: list[Clip] = []
+    logs, known = np.zeros(200, np.int64), list[float]()
+    edges = np.geomspace(1e-2, 1e3, len(logs) + 1)
+    for index in picked:
+        try:
+            clip = shards.read(int(index), slice(None) if every_frame else slice(0, 1))
+        except InputError as error:
+            damaged.append(str(error))
+            continue
+        logs += np.histogram(clip.depth[clip.mask], edges)[0]
+        known.append(float(clip.mask.mean()))
+        if len(shown) < COLUMNS * ROWS:
+            shown.append(clip[:1])
+    report = ShardReport(
+        folder=folder,
+        clips=len(shards),
+        frames=sum(len(c) for c in shards.clips),
+        sizes=Counter(f"{len(c)} frames {c.height}x{c.width}" for c in shards.clips),
+        sources=Counter(str(c.meta.get("source", "")).split(" ")[0] for c in shards.clips),
+        nearest=min(c.near for c in shards.clips),
+        farthest=max(c.far for c in shards.clips),
+        known=float(np.mean(known)) if known else 0.0,
+        damaged=damaged,
+    )
+    if output is not None and shown:
+        output.mkdir(parents=True, exist_ok=True)
+        report.files = [
+            write_png(output / "sheet.png", _sheet(shown)),
+            write_png(output / "depth.png", _histogram(logs)),
+            _cloud(output / "points.ply", shown[0]),
+        ]
+    return report
+
+
+def _sheet(clips: list[Clip]) -> np.ndarray:
+    """Frames beside inverse depth, each clip's on its own scale; a dark frame keeps them apart."""
+    tiles = []
+    height = max(8, round(TILE * clips[0].depth.shape[1] / clips[0].depth.shape[2]))
+    for clip in clips:
+        inverse = 1 / clip.depth[clip.mask]
+        low, high = np.quantile(inverse, [0.02, 0.98])
+        pair = [clip.frames[0], disparity_picture(clip.depth[0], clip.mask[0], float(low), float(high))]
+        h, w = clip.depth.shape[1:]
+        rows, columns = np.arange(height) * h // height, np.arange(TILE) * w // TILE
+        tiles.append(
+            np.pad(np.concatenate([p[rows[:, None], columns] for p in pair], axis=1), ((2, 2), (2, 2), (0, 0)))
+        )
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % min(COLUMNS, len(tiles)))
+    across = min(COLUMNS, len(tiles))
+    return np.concatenate([np.concatenate(tiles[i : i + across], axis=1) for i in range(0, len(tiles), across)])
+
+
+def _histogram(counts: np.ndarray) -> np.ndarray:
+    """Bars over the logarithm of depth from a centimetre to a kilometre, a line at each power of ten."""
+    height, bar = 240, 4
+    picture = np.full((height, bar * len(counts), 3), 255, np.uint8)
+    for decade in range(6):
+        picture[:, min(decade * len(counts) // 5 * bar, picture.shape[1] - 1)] = 200
+    for i, count in enumerate(counts / max(counts.max(), 1)):
+        top = height - round(count * (height - 8))
+        picture[top:, i * bar : (i + 1) * bar - 1] = (61, 90, 160)
+    return picture
+
+
+def _cloud(path: Path, clip: Clip) -> Path:
+    k = torch.from_numpy(clip.intrinsics[0])
+    points = unproject(torch.from_numpy(clip.depth[0]), rays_of_intrinsics(k, *clip.depth.shape[1:])).numpy()
+    return write_points(path, points[clip.mask[0]], clip.frames[0][clip.mask[0]], clip.source or "a clip")

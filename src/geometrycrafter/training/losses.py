@@ -1,0 +1,210 @@
+"""The losses of the paper: point-map VAE (eqs. 1 to 7) and video UNet (eq. 8).
+
+Maps are ``[B*T, 1, H, W]``: log depth (natural logarithm, the clip's mean depth being 1), theta_diag (tangent of half
+the diagonal field of view), a mask that is True where a pixel has a point. Every term is a mean, so that its size does
+not depend on the picture's; a term without a valid pixel is zero and has no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.diffusion.edm import DETERMINISTIC_TIMESTEP, Denoiser
+from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
+from geometrycrafter.networks.point_map_vae import DecodedPointMap
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over True pixels; zero, without gradient, where there is none. What lies outside may be NaN."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
+
+
+def reconstruction(prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error over valid pixels, of log depth or of theta_diag (eq. 1)."""
+    return masked_mean((prediction - truth).abs(), mask)
+
+
+def points_of(log_depth: Tensor, theta_diag: Tensor) -> Tensor:
+    """Point map ``[N, 3, H, W]`` that log depth and theta_diag ``[N, 1, H, W]`` describe."""
+    height, width = log_depth.shape[-2:]
+    field = half_field_of_theta(theta_diag[:, 0], height, width)  # [N, H, W, 2]
+    rays = field * half_field_grid(height, width, field)
+    rays = torch.cat([rays, torch.ones_like(rays[..., :1])], dim=-1).permute(0, 3, 1, 2)
+    return log_depth.exp() * rays
+
+
+def normals_of(points: Tensor) -> Tensor:
+    """Unit normals ``[N, 3, H, W]`` of a point map, from central differences; the border repeats its neighbour."""
+    padded = F.pad(points, (1, 1, 1, 1), mode="replicate")
+    along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return F.normalize(torch.linalg.cross(along_y, along_x, dim=1), dim=1, eps=1e-12)
+
+
+def eroded(mask: Tensor) -> Tensor:
+    """True where the whole 3x3 neighbourhood inside the picture is: ``[N, 1, H, W]`` bool."""
+    return F.max_pool2d((~mask).float(), 3, stride=1, padding=1) == 0
+
+
+def normals(prediction: Tensor, theta_prediction: Tensor, truth: Tensor, theta: Tensor, mask: Tensor) -> Tensor:
+    """One minus the cosine between surface normals, where the 3x3 neighbourhood is valid (eq. 2).
+
+    Args:
+        prediction: log depth; ``theta_prediction`` its theta_diag.
+        truth: log depth; ``theta`` its theta_diag.
+        mask: valid pixels.
+    """
+    inside = eroded(mask)
+    # Depth outside the mask is anything; a constant keeps its exponential and the gradient finite.
+    safe, true = (torch.where(mask, x, 0.0) for x in (prediction, truth))
+    cosine = (normals_of(points_of(safe, theta_prediction)) * normals_of(points_of(true, theta))).sum(1, keepdim=True)
+    return masked_mean(1 - cosine, inside)
+
+
+def multi_scale_depth(prediction: Tensor, truth: Tensor, mask: Tensor, alphas: tuple[int, ...] = (4, 16, 64)) -> Tensor:
+    """Local shape of log depth at several scales (eq. 3).
+
+    The picture is cut into alpha x alpha patches; in each, both maps are taken relative to their mean over the
+    patch's valid pixels, and compared. Adding a constant to a patch, as a wrong local scale would, costs nothing.
+
+    Args:
+        prediction: log depth.
+        truth: log depth.
+        mask: valid pixels.
+        alphas: patches along each side.
+
+    Returns:
+        the mean over valid pixels, averaged over the scales.
+    """
+    error = torch.where(mask, prediction - truth, 0.0)
+    height, width = error.shape[-2:]
+    valid = mask.to(error.dtype)
+    terms = []
+    for alpha in alphas:
+        size = (max(1, -(-height // alpha)), max(1, -(-width // alpha)))
+        pad = (0, -width % size[1], 0, -height % size[0])
+        total, count = (F.avg_pool2d(F.pad(x, pad), size) for x in (error, valid))
+        mean = total / count.clamp_min(1e-6)
+        mean = mean.repeat_interleave(size[0], -2).repeat_interleave(size[1], -1)[..., :height, :width]
+        terms.append(masked_mean((error - mean).abs(), mask))
+    return torch.stack(terms).mean()
+
+
+def identity(disparity: Tensor, decoded_by_svd: Tensor) -> Tensor:
+    """How far the frozen SVD decoder is from giving back the disparity that was encoded (eq. 4).
+
+    Args:
+        disparity: ``[N, 1, H, W]`` in [-1, 1], the SVD encoder's input.
+        decoded_by_svd: ``[N, 3, H, W]``, its decoder's picture of the point map's latents.
+    """
+    return F.mse_loss(decoded_by_svd, disparity.expand_as(decoded_by_svd))
+
+
+def validity(mask_logit: Tensor, mask: Tensor, known: Tensor | None = None) -> Tensor:
+    """Squared error of the mask head, whose targets are 1 and -1 (eq. 5); its sign is the mask.
+
+    Args:
+        mask_logit: what the decoder says.
+        mask: where there is a surface.
+        known: where that is known, as it is not in the holes of a depth sensor; None: everywhere.
+    """
+    error = (mask_logit - (mask.to(mask_logit.dtype) * 2 - 1)) ** 2
+    return error.mean() if known is None else masked_mean(error, known)
+
+
+@dataclass(frozen=True)
+class VAEWeights:
+    """Weights of the terms in the VAE's total (eq. 7)."""
+
+    depth: float = 1.0
+    theta: float = 1.0
+    normals: float = 0.2
+    multi_scale: float = 1.0
+    identity: float = 1.0
+    mask: float = 1.0
+
+
+def vae_terms(
+    decoded: DecodedPointMap,
+    log_depth: Tensor,
+    theta_diag: Tensor,
+    mask: Tensor,
+    weights: VAEWeights,
+    identity_pictures: tuple[Tensor, Tensor] | None = None,
+    known: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """All terms of the VAE's loss, each times its weight; their sum is the total (eqs. 6 and 7).
+
+    Args:
+        decoded: what the decoder says.
+        log_depth: truth.
+        theta_diag: truth, the same for all pixels of a frame.
+        mask: valid pixels.
+        weights: of the terms; a term of weight zero is not computed.
+        identity_pictures: disparity and the frozen SVD decoder's picture of the latents; None leaves the term out.
+        known: where it is known whether a pixel is valid; None: everywhere.
+    """
+    terms = {}
+    if weights.depth:
+        terms["depth"] = weights.depth * reconstruction(decoded.log_depth, log_depth, mask)
+    if weights.theta:
+        terms["theta"] = weights.theta * reconstruction(decoded.theta_diag, theta_diag, mask)
+    if weights.normals:
+        terms["normals"] = weights.normals * normals(decoded.log_depth, decoded.theta_diag, log_depth, theta_diag, mask)
+    if weights.multi_scale:
+        terms["multi_scale"] = weights.multi_scale * multi_scale_depth(decoded.log_depth, log_depth, mask)
+    if weights.mask:
+        terms["mask"] = weights.mask * validity(decoded.mask_logit, mask, known)
+    if weights.identity and identity_pictures is not None:
+        terms["identity"] = weights.identity * identity(*identity_pictures)
+    return terms
+
+
+LOG_SIGMA_MEAN, LOG_SIGMA_STD = 0.7, 1.6
+
+
+def draw_sigmas(batch: int, generator: torch.Generator | None = None) -> Tensor:
+    """Noise levels of a batch, log sigma ~ N(0.7, 1.6^2): ``[B]``."""
+    return torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * torch.randn(batch, generator=generator))
+
+
+def edm_objective(
+    network: Callable[[Tensor, Tensor], Tensor], clean: Tensor, noise: Tensor, sigma: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Denoising loss of the generative variant, weighted by (1 + s^2) / s^2 (eq. 8).
+
+    Args:
+        network: F: scaled noisy latents ``[B, T, 4, h, w]`` and timesteps ``[B]`` to the raw output; holds its own
+            conditions.
+        clean: scaled latents of the truth, ``[B, T, 4, h, w]``.
+        noise: unit normal, like ``clean``.
+        sigma: ``[B]``.
+
+    Returns:
+        the loss, and the denoised latents, for a loss on what they decode to.
+    """
+    s = sigma.view(-1, 1, 1, 1, 1)
+    denoise = Denoiser(lambda x, timestep: network(x, timestep.flatten()))
+    denoised = denoise(clean + s * noise, s)
+    return ((1 + s**2) / s**2 * (denoised - clean) ** 2).mean(), denoised
+
+
+def deterministic_objective(network: Callable[[float], Tensor], clean: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error of the deterministic variant: one pass at its timestep, latents being minus the output.
+
+    That is eq. 8 in the limit of pure noise, where c_skip is 0 and c_out is -1, with the noisy input left away.
+
+    Args:
+        network: timestep to raw output ``[B, T, 4, h, w]``; holds its conditions.
+        clean: scaled latents of the truth.
+
+    Returns:
+        the loss, and the latents.
+    """
+    latents = -network(DETERMINISTIC_TIMESTEP)
+    return F.mse_loss(latents, clean), latents

@@ -1,0 +1,124 @@
+"""From clips to the tensors that a stage trains on: sizes, augmentation, normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.data.shards import Shards
+from geometrycrafter.data.transforms import cover, mirrored
+from geometrycrafter.geometry.cameras import half_field_of_intrinsics
+from geometrycrafter.inference.conditioning import ClipNormalisation, PriorMaps, encoder_inputs, statistics
+from geometrycrafter.training.config import Augmentation
+from geometrycrafter.training.sampling import Draw
+from geometrycrafter.weights.checkpoints import read_tensors
+
+
+@dataclass(frozen=True)
+class ClipSamples:
+    """Samples of clips in shards; runs in the reading processes."""
+
+    sources: tuple[Shards, ...]
+    size: tuple[int, int]
+    augmentation: Augmentation
+
+    def __call__(self, draw: Draw) -> dict[str, Tensor]:
+        """A sample's tensors.
+
+        Returns:
+            frames ``[T, 3, H, W]`` in [0, 1]; depth ``[T, H, W]``, zero where unknown; known ``[T, H, W]`` bool, where
+            it is known whether there is a surface; half_field ``[T, 2]``, tangents of half the field of view.
+        """
+        rng = np.random.default_rng(draw.seed)
+        shards = self.sources[draw.source]
+        length = len(shards.clips[draw.clip])
+        # A clip that is too short goes to and fro, so that all samples of a batch are of one length.
+        start = int(rng.integers(max(1, length - draw.frames + 1)))
+        clip = shards.read(draw.clip, slice(start, start + draw.frames))
+        times = np.arange(draw.frames)
+        if length < draw.frames:
+            there_and_back = np.r_[np.arange(length), np.arange(length - 2, 0, -1)]
+            times = there_and_back[times % len(there_and_back)]
+        zoom = float(1 + (self.augmentation.zoom - 1) * rng.uniform() ** 2)
+        clip = cover(clip, *self.size, zoom=zoom)
+        if self.augmentation.mirror and rng.uniform() < 0.5:
+            clip = mirrored(clip)
+        frames = torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2).float() / 255
+        if self.augmentation.photographic:
+            frames = photographed(frames, torch.Generator().manual_seed(draw.seed))
+        known = clip.mask | clip.sky if clip.sky is not None else clip.mask
+        maps = {
+            "frames": frames,
+            "depth": torch.from_numpy(np.ascontiguousarray(clip.depth)),
+            "known": torch.from_numpy(np.ascontiguousarray(known)),
+            "half_field": half_field_of_intrinsics(torch.from_numpy(clip.intrinsics), *self.size),
+        }
+        return {k: v[torch.from_numpy(times)] for k, v in maps.items()} if length < draw.frames else maps
+
+
+def photographed(frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Random gain, gamma, colour cast, saturation, blur and noise, alike for all frames: ``[T, 3, H, W]`` in [0, 1]."""
+
+    def draw(low: float, high: float, channels: int = 1) -> Tensor:
+        return low + (high - low) * torch.rand(1, channels, 1, 1, generator=generator)
+
+    frames = frames.clamp_min(1e-3) ** torch.exp(draw(-0.4, 0.4)) * draw(0.75, 1.25) * draw(0.88, 1.12, 3)
+    frames = torch.lerp(frames.mean(dim=1, keepdim=True), frames, draw(0.0, 1.1))
+    if draw(0, 1).item() < 0.3:
+        height, width = frames.shape[-2:]
+        factor = draw(1, 2).item()
+        small = F.interpolate(frames, (round(height / factor), round(width / factor)), mode="bilinear", antialias=True)
+        frames = F.interpolate(small, (height, width), mode="bilinear")
+    if draw(0, 1).item() < 0.3:
+        frames = frames + draw(0, 0.05) * torch.randn(frames.shape, generator=generator)
+    return frames.clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class NormalisedClip:
+    """A clip's truth, normalised over its frames as inference does it, each ``[T, 1, H, W]``."""
+
+    disparity: Tensor
+    """In [-1, 1]."""
+    validity: Tensor
+    """-1 or 1."""
+    log_depth: Tensor
+    """Zero where unknown."""
+    theta_diag: Tensor
+    mask: Tensor
+    """Bool."""
+
+    @classmethod
+    def of(cls, depth: Tensor, half_field: Tensor) -> NormalisedClip:
+        """From depth ``[T, H, W]``, zero where unknown, and tangents ``[T, 2]``."""
+        maps = PriorMaps(depth, (depth > 0).float(), half_field)
+        disparity, validity, log_depth, theta = encoder_inputs(
+            maps, ClipNormalisation.of(statistics(maps)), *depth.shape[-2:]
+        )
+        mask = (depth > 0)[:, None]
+        return cls(disparity, validity, torch.where(mask, log_depth, 0.0), theta, mask)
+
+
+@dataclass(frozen=True)
+class LatentSamples:
+    """Samples that were encoded before training began; runs in the reading processes."""
+
+    folder: Path
+    variants: int
+
+    def path(self, source: int, clip: int, variant: int) -> Path:
+        """Where a clip's latents lie."""
+        return self.folder / f"{source:02d}-{clip:07d}-{variant:02d}.safetensors"
+
+    def __call__(self, draw: Draw) -> dict[str, Tensor]:
+        """Latents of some frames of one of the clip's variants, as :meth:`UNetStage.latents` gives them."""
+        rng = np.random.default_rng(draw.seed)
+        file = self.path(draw.source, draw.clip, int(rng.integers(self.variants)))
+        stored = read_tensors(file)
+        start = int(rng.integers(max(1, len(stored["truth"]) - draw.frames + 1)))
+        return {k: v[start : start + draw.frames].float() for k, v in stored.items()}

@@ -1,0 +1,354 @@
+"""The stages of training: what trains, what is frozen, and the loss of a batch.
+
+A stage is a module whose forward is the loss, so that data-parallel wrappers see everything that needs a gradient. All
+terms are means over the samples of the batch, each sample's own mean being taken first: a batch that is shared by
+several processes has the gradient of the whole.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.inference.conditioning import ClipNormalisation, ask_prior, encoder_inputs, statistics
+from geometrycrafter.inference.estimator import TIME_IDS
+from geometrycrafter.networks.autoencoder import VideoAutoencoder
+from geometrycrafter.networks.image_encoder import ImageEncoder
+from geometrycrafter.networks.point_map_vae import PointMapVAE
+from geometrycrafter.networks.prior_network import PriorNetwork
+from geometrycrafter.networks.unet import VideoUNet
+from geometrycrafter.priors.protocol import Prior
+from geometrycrafter.training import losses
+from geometrycrafter.training.config import TrainConfig
+from geometrycrafter.training.samples import NormalisedClip
+from geometrycrafter.weights.models import UNETS, build_part, load_part, load_prior, prior_file
+
+Batch = dict[str, Any]
+TEMPORAL = ("temporal_res_block", "time_mixer", "time_conv_out", "temporal_transformer_blocks", "time_pos_embed")
+"""Names of the layers that look along time."""
+
+
+def is_temporal(name: str) -> bool:
+    """Whether a parameter belongs to a layer that looks along time."""
+    return any(part in name for part in TEMPORAL)
+
+
+class Stage(nn.Module):
+    """A network in training, with the frozen ones that its loss needs."""
+
+    part: str
+    """Name of the trained network in a hub."""
+    network: nn.Module
+
+    def __init__(self, config: TrainConfig):
+        super().__init__()
+        self.config = config
+
+    def choose_parameters(self) -> None:
+        """Let those parameters train that the configuration says."""
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(self.config.layers == "all" or is_temporal(name))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms of the loss."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def scores(self, batch: Batch) -> dict[str, Tensor]:
+        """What validation reports; the first is the one by which the best checkpoint is chosen, low being good."""
+        terms = self(batch)
+        return {"loss": torch.stack(list(terms.values())).sum()} | terms
+
+    def pictures(self, batch: Batch) -> Tensor:
+        """A sheet to look at, ``[3, H, W]`` in [0, 1]: the first sample's frames, truth and prediction."""
+        return _sheet([batch["frames"][0]])
+
+
+def _mean_terms(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {k: torch.stack([row[k] for row in rows]).mean() for k in rows[0]}
+
+
+def _noise(batch: Batch, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Noise ``[B, ...]`` and levels ``[B]`` that depend on each sample's own seed alone."""
+    drawn = [torch.Generator().manual_seed(seed) for seed in batch["seeds"]]
+    sigma = torch.cat([losses.draw_sigmas(1, g) for g in drawn])
+    noise = torch.stack([torch.randn(shape, generator=g) for g in drawn])
+    return noise.to(device), sigma.to(device)
+
+
+class PriorStage(Stage):
+    """The embedded per-frame prior: depth, validity and field of view from single pictures."""
+
+    part = "prior"
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(config)
+        self.network: PriorNetwork = _network(config, self.part)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))
+        theta = batch["half_field"].flatten(0, 1).norm(dim=-1)
+        out = self.network(frames)
+        rows = []
+        for i in range(len(frames)):
+            mask = depth[i] > 0
+            truth = depth[i].clamp(0.3, 80).log()
+            error = torch.where(mask, out.log_depth[i, 0] - truth, 0.0)
+            middle = error.detach()[mask].median() if mask.any() else error.new_zeros(())
+            valid = mask[None, None]
+            rows.append(
+                {
+                    "shape": losses.masked_mean((error - middle).abs(), mask),
+                    "scale": 0.2 * losses.masked_mean(error.abs(), mask),
+                    "local": 0.5 * losses.multi_scale_depth(out.log_depth[i : i + 1], truth[None, None], valid),
+                    "theta": 0.5 * (out.theta_diag[i].log() - theta[i].log()).abs(),
+                    "mask": 0.2
+                    * losses.masked_mean(
+                        F.binary_cross_entropy_with_logits(out.mask_logit[i, 0], mask.float(), reduction="none"),
+                        known[i],
+                    ),
+                }
+            )
+        return _mean_terms(rows)
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> Tensor:
+        frames, depth = batch["frames"].flatten(0, 1)[:4], batch["depth"].flatten(0, 1)[:4]
+        return _sheet([frames, _shaded(depth), _shaded(self.network(frames).log_depth[:, 0].exp())])
+
+
+class AutoencoderStage(Stage):
+    """A small stand-in for SVD's autoencoder, on pictures and on disparity maps."""
+
+    part = "autoencoder"
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(config)
+        self.network: VideoAutoencoder = _network(config, self.part)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        rows = []
+        for i, frames in enumerate(batch["frames"]):
+            clip = NormalisedClip.of(batch["depth"][i], batch["half_field"][i])
+            images = torch.cat([frames * 2 - 1, clip.disparity.expand(-1, 3, -1, -1)])
+            mean, log_variance = self.network.encode_moments(images).chunk(2, dim=1)
+            log_variance = log_variance.clamp(-20, 10)
+            noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(batch["seeds"][i])).to(mean)
+            decoded = self.network.decode(mean + noise * torch.exp(0.5 * log_variance), num_frames=len(frames))
+            divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+            rows.append({"image": (decoded - images).abs().mean(), "kl": 2e-4 * divergence})
+        return _mean_terms(rows)
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> Tensor:
+        frames = batch["frames"].flatten(0, 1)[:4]
+        decoded = self.network.decode(self.network.encode(frames * 2 - 1), num_frames=1)
+        return _sheet([frames, (decoded / 2 + 0.5).clamp(0, 1)])
+
+
+class VAEStage(Stage):
+    """The point-map VAE (section 3.1): residual encoder and decoder, beside a frozen SVD autoencoder."""
+
+    part = "point_map_vae"
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(config)
+        self.network: PointMapVAE = _network(config, self.part)
+        self.svd: VideoAutoencoder = load_part("autoencoder", Path(config.hub))
+        if (
+            config.start == "config"
+            and self.network.config.dec_block_out_channels == self.svd.config.block_out_channels
+        ):
+            trunk = ("conv_in", "mid_block", "up_blocks")
+            own = {k: v for k, v in self.svd.decoder.state_dict().items() if k.split(".")[0] in trunk}
+            self.network.decoder.load_state_dict(own, strict=False)
+
+    def choose_parameters(self) -> None:
+        super().choose_parameters()
+        if self.config.layers == "temporal":  # the encoder sees frames one by one
+            self.network.encoder.requires_grad_(False)
+
+    def _pass(self, batch: Batch) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
+        clips = [NormalisedClip.of(d, h) for d, h in zip(batch["depth"], batch["half_field"], strict=True)]
+        inputs = [
+            torch.cat([getattr(c, k) for c in clips]) for k in ("disparity", "validity", "log_depth", "theta_diag")
+        ]
+        latents = self.network.encode(self.svd, *inputs)
+        return clips, latents, self.network.decode(latents, batch["depth"].shape[1])
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        clips, latents, decoded = self._pass(batch)
+        frames = batch["depth"].shape[1]
+        pictures = self.svd.decode(latents, frames) if self.config.losses.identity else None
+        rows = []
+        for i, clip in enumerate(clips):
+            own = slice(i * frames, (i + 1) * frames)
+            rows.append(
+                losses.vae_terms(
+                    losses.DecodedPointMap(*(m[own] for m in decoded)),
+                    clip.log_depth,
+                    clip.theta_diag,
+                    clip.mask,
+                    self.config.losses,
+                    None if pictures is None else (clip.disparity, pictures[own]),
+                    batch["known"][i][:, None],
+                )
+            )
+        return _mean_terms(rows)
+
+    @torch.no_grad()
+    def scores(self, batch: Batch) -> dict[str, Tensor]:
+        """Rel^p and inliers of the reconstruction, with one scale a clip, and the loss."""
+        clips, _, decoded = self._pass(batch)
+        frames = batch["depth"].shape[1]
+        rows = []
+        for i, clip in enumerate(clips):
+            own = slice(i * frames, (i + 1) * frames)
+            points = losses.points_of(decoded.log_depth[own], decoded.theta_diag[own])
+            rows.append(point_scores(points, losses.points_of(clip.log_depth, clip.theta_diag), clip.mask))
+        return _mean_terms(rows)
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> Tensor:
+        clips, _, decoded = self._pass(batch)
+        frames = min(4, batch["depth"].shape[1])
+        truth = torch.where(clips[0].mask, clips[0].log_depth.exp(), 0.0)[:frames, 0]
+        return _sheet([batch["frames"][0][:frames], _shaded(truth), _shaded(decoded.log_depth[:frames, 0].exp())])
+
+
+def point_scores(points: Tensor, truth: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Rel^p and one minus the inliers of point maps ``[T, 3, H, W]``, with the scale that fits best."""
+    a, b = (torch.where(mask, x, 0.0) for x in (points, truth))
+    scale = (a * b).sum() / (a * a).sum().clamp_min(1e-12)
+    error = (scale * a - b).norm(dim=1, keepdim=True) / b.norm(dim=1, keepdim=True).clamp_min(1e-2)
+    return {
+        "point_rel": losses.masked_mean(error, mask),
+        "point_outlier": losses.masked_mean((error >= 0.25).float(), mask),
+    }
+
+
+class UNetStage(Stage):
+    """The video UNet (section 3.2), generative or deterministic, on latents of the truth and of the prior."""
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(config)
+        self.part = UNETS[config.variant]
+        hub = Path(config.hub)
+        self.network: VideoUNet = _network(config, self.part)
+        self.svd: VideoAutoencoder = load_part("autoencoder", hub)
+        self.point_map_vae: PointMapVAE = load_part("point_map_vae", hub)
+        self.images: ImageEncoder = load_part("image_encoder", hub)
+        file = prior_file(hub)
+        if file is None:
+            raise InputError(f"{hub}: no prior is there; the UNet is conditioned on one.")
+        self.prior: Prior = load_prior(file, torch.device("cpu"))
+        self.factor = self.svd.config.scaling_factor
+
+    @torch.no_grad()
+    def latents(self, sample: Batch) -> dict[str, Tensor]:
+        """Of one sample: video, prior and truth latents ``[T, 4, h, w]`` (the first not scaled), embeddings."""
+        frames, depth = sample["frames"], sample["depth"]
+        truth = NormalisedClip.of(depth, sample["half_field"])
+        size = depth.shape[-2:]
+        wanted = frames
+        if hasattr(self.prior, "frame_size"):
+            wanted = F.interpolate(frames, self.prior.frame_size(*size), mode="bilinear", antialias=True)
+        maps = ask_prior(self.prior, wanted, warn=False)
+        guess = encoder_inputs(maps, ClipNormalisation.of(statistics(maps)), *size)
+        encode = self.point_map_vae.encode
+        return {
+            "video": self.svd.encode(frames * 2 - 1),
+            "prior": encode(self.svd, *guess) * self.factor,
+            "truth": encode(self.svd, truth.disparity, truth.validity, truth.log_depth, truth.theta_diag) * self.factor,
+            "embedding": self.images(frames),
+        }
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        if "truth" not in batch:
+            keys = ("frames", "depth", "half_field")
+            rows = [self.latents({k: batch[k][i] for k in keys}) for i in range(len(batch["depth"]))]
+            batch = batch | {k: torch.stack([r[k] for r in rows]) for k in rows[0]}
+        video, prior, truth, embedding = (batch[k].float() for k in ("video", "prior", "truth", "embedding"))
+        ids = torch.tensor([TIME_IDS], device=truth.device).repeat(len(truth), 1)
+        if self.config.variant == "diffusion":
+            noise, sigma = _noise(batch, tuple(truth.shape[1:]), truth.device)
+            loss, latents = losses.edm_objective(
+                lambda x, t: self.network(torch.cat([x, video, prior], dim=2), t, embedding, ids), truth, noise, sigma
+            )
+        else:
+            loss, latents = losses.deterministic_objective(
+                lambda t: self.network(torch.cat([prior, video], dim=2), t, embedding, ids), truth
+            )
+        terms = {"latent": loss}
+        if self.config.decoder_loss and "depth" in batch:
+            terms |= self._decoder_terms(latents, batch)
+        return terms
+
+    def _decoder_terms(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Losses on what the latents decode to; the VAE is frozen but passes the gradient."""
+        rows = []
+        for i, own in enumerate(latents):
+            clip = NormalisedClip.of(batch["depth"][i], batch["half_field"][i])
+            decoded = self.point_map_vae.decode(own / self.factor, len(own))
+            weights = losses.VAEWeights(normals=0, multi_scale=0, identity=0)
+            terms = losses.vae_terms(decoded, clip.log_depth, clip.theta_diag, clip.mask, weights)
+            rows.append({f"decoded_{k}": self.config.decoder_loss * v for k, v in terms.items()})
+        return _mean_terms(rows)
+
+
+STAGES: dict[str, type[Stage]] = {
+    "prior": PriorStage,
+    "autoencoder": AutoencoderStage,
+    "vae": VAEStage,
+    "unet": UNetStage,
+}
+
+
+def _network(config: TrainConfig, part: str) -> Any:
+    """The network that trains, where the configuration says it begins."""
+    hub = Path(config.hub)
+    if config.start == "hub":
+        return load_part(part, hub)
+    network = build_part(part, hub)
+    if config.start == "widen":
+        widen(network, Path(config.widen_from))
+    return network
+
+
+def widen(network: VideoUNet, start: Path) -> None:
+    """Fill a UNet from one with fewer input channels (SVD's, DepthCrafter's).
+
+    The input convolution's new channels start at zero, so that the network begins as the old one. SVD's and
+    DepthCrafter's input is noisy latents, then the video's: the first channels of the generative variant. The
+    deterministic variant has prior, then video: the prior takes the noisy latents' place.
+
+    Raises:
+        InputError: where the file's other tensors do not fit.
+    """
+    from geometrycrafter.weights.checkpoints import fill, read_tensors
+
+    tensors = read_tensors(start)
+    weight = tensors.get("conv_in.weight")
+    wanted = network.conv_in.weight.shape
+    if weight is None or weight.ndim != 4 or weight.shape[0] != wanted[0] or weight.shape[1] > wanted[1]:
+        raise InputError(f"{start}: its input convolution does not fit into one of {list(wanted)}.")
+    wider = weight.new_zeros(wanted)
+    wider[:, : weight.shape[1]] = weight
+    fill(network, tensors | {"conv_in.weight": wider}, str(start), torch.float32, torch.device("cpu"))
+
+
+def _shaded(depth: Tensor) -> Tensor:
+    """Inverse depth ``[N, H, W]`` as grey pictures ``[N, 3, H, W]``; black where there is none."""
+    inverse = torch.where(depth > 0, 1 / depth.clamp_min(1e-6), 0.0)
+    top = inverse.flatten().kthvalue(max(1, int(0.98 * inverse.numel()))).values.clamp_min(1e-9)
+    return (inverse / top).clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
+
+
+def _sheet(rows: list[Tensor]) -> Tensor:
+    """Rows of pictures ``[N, 3, H, W]`` as one."""
+    return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)

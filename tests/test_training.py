@@ -1,0 +1,368 @@
+"""Training: what trains when, runs that are stopped, and several processes against one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geometrycrafter.data.clip import Clip
+from geometrycrafter.data.shards import Shards, ShardWriter
+from geometrycrafter.data.synthesis import rendered
+from geometrycrafter.errors import InputError
+from geometrycrafter.networks.autoencoder import AutoencoderConfig
+from geometrycrafter.networks.image_encoder import ImageEncoderConfig
+from geometrycrafter.networks.point_map_vae import PointMapVAEConfig
+from geometrycrafter.networks.prior_network import PriorNetworkConfig
+from geometrycrafter.networks.unet import UNetConfig
+from geometrycrafter.training.checkpointing import Checkpoints
+from geometrycrafter.training.config import PUBLISHED, TrainConfig, read_train_config
+from geometrycrafter.training.sampling import Mixture
+from geometrycrafter.training.stages import STAGES, is_temporal
+from geometrycrafter.training.trainer import Trainer
+from geometrycrafter.weights import models
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    with ShardWriter(folder) as writer:
+        for seed in range(6):
+            writer.add(f"clip-{seed}", rendered(seed, 3, 32, 48))
+    return folder
+
+
+SIZES = {
+    "autoencoder": AutoencoderConfig(block_out_channels=(8, 8, 8, 16), layers_per_block=1, norm_num_groups=4),
+    "point_map_vae": PointMapVAEConfig(
+        enc_block_out_channels=(8, 8, 8, 16),
+        enc_layers_per_block=1,
+        dec_block_out_channels=(8, 8, 8, 16),
+        dec_layers_per_block=1,
+        norm_num_groups=4,
+    ),
+    "image_encoder": ImageEncoderConfig(16, 32, 1, 2, patch_size=32, projection_dim=16),
+    "prior": PriorNetworkConfig(widths=(8, 16, 16), pixels=32 * 48),
+}
+UNET = UNetConfig(
+    block_out_channels=(16, 16, 32, 32),
+    num_attention_heads=(1, 1, 2, 2),
+    cross_attention_dim=16,
+    layers_per_block=1,
+    addition_time_embed_dim=16,
+    projection_class_embeddings_input_dim=48,
+    norm_num_groups=8,
+)
+
+
+@pytest.fixture(scope="session")
+def born(tmp_path_factory):
+    """A hub with very small networks of every kind, at random."""
+    root = tmp_path_factory.mktemp("born") / "hub"
+    torch.manual_seed(0)
+    unets = {"unet_diff": replace(UNET, in_channels=12), "unet_determ": replace(UNET, in_channels=8)}
+    for part, sizes in (SIZES | unets).items():
+        network = models.PARTS[part][2](sizes)
+        models.save_part(part, root, network.state_dict(), sizes, {})
+    return root
+
+
+@pytest.fixture
+def school(born, tmp_path):
+    """A copy of it to train in."""
+    return shutil.copytree(born, tmp_path / "hub")
+
+
+def config(school: Path, shards: Path, **changes) -> TrainConfig:
+    values = {
+        "stage": "vae",
+        "hub": str(school),
+        "sources": [{"path": str(shards)}],
+        "validation": [{"path": str(shards)}],
+        "validation_batches": 1,
+        "size": [32, 48],
+        "steps": 4,
+        "batch": 2,
+        "frames": [1, 2],
+        "workers": 0,
+        "ema": 0.9,
+        "rate": 1e-3,
+    }
+    file = school / "train.toml"
+    file.write_text("")
+    return read_train_config(file, values | changes)
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def weights(school: Path, part: str) -> dict[str, torch.Tensor]:
+    return models.load_part(part, school).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "part"),
+    [
+        ("prior", {"frames": [1, 1], "augmentation": {"zoom": 1.5, "mirror": True, "photographic": True}}, "prior"),
+        ("autoencoder", {}, "autoencoder"),
+        ("vae", {}, "point_map_vae"),
+        ("unet", {"variant": "diffusion"}, "unet_diff"),
+        ("unet", {"variant": "deterministic", "decoder_loss": 0.1}, "unet_determ"),
+        ("unet", {"variant": "diffusion", "latent_variants": 2, "augmentation": {"mirror": True}}, "unet_diff"),
+    ],
+)
+def test_every_stage_learns_and_writes_what_it_trained_alone(stage, changes, part, school, shards, tmp_path):
+    before = {p: weights(school, p) for p in models.PARTS}
+    run = Trainer(config(school, shards, stage=stage, steps=25, **changes), tmp_path / "run", quiet)
+    first = run.validate()
+    last = run.run()
+    assert next(iter(last.values())) < next(iter(first.values()))
+    for name, old in before.items():
+        new = weights(school, name)
+        changed = any(not torch.equal(old[k], new[k]) for k in old)
+        assert changed == (name == part), name
+    assert (tmp_path / "run" / "pictures" / "step-000000025.png").stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "trains"),
+    [
+        ({"stage": "vae"}, lambda name: True),
+        ({"stage": "vae", "layers": "temporal"}, lambda name: name.startswith("decoder.") and is_temporal(name)),
+        ({"stage": "unet", "variant": "diffusion"}, lambda name: True),
+        ({"stage": "unet", "variant": "diffusion", "layers": "temporal"}, is_temporal),
+    ],
+)
+def test_parameters_that_train_in_a_stage(changes, trains, school, shards):
+    settings = config(school, shards, **changes)
+    stage = STAGES[settings.stage](settings)
+    stage.requires_grad_(False)
+    stage.choose_parameters()
+    chosen = {n for n, p in stage.network.named_parameters() if p.requires_grad}
+    assert chosen == {n for n, _ in stage.network.named_parameters() if trains(n)}
+    others = [n for n, p in stage.named_parameters() if p.requires_grad and not n.startswith("network.")]
+    assert not others and chosen
+
+
+def test_temporal_layers_are_those_that_see_other_frames(school, shards):
+    stage = STAGES["unet"](config(school, shards, stage="unet", variant="diffusion"))
+    spatial = [n for n, _ in stage.network.named_parameters() if not is_temporal(n)]
+    assert any("spatial_res_block" in n for n in spatial) and any("transformer_blocks.0.attn1" in n for n in spatial)
+    assert not any("temporal" in n for n in spatial)
+
+
+RUN = [sys.executable, "-m", "geometrycrafter.cli.main", "train"]
+
+
+def command_line(settings: TrainConfig, folder: Path, file: Path) -> list[str]:
+    """The run as a command, its configuration as a TOML file."""
+
+    def toml(value: object) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(toml, value)) + "]"
+        return json.dumps(value)
+
+    from geometrycrafter.training.config import as_plain
+
+    plain = json.loads(json.dumps(as_plain(settings)))
+    file.write_text("\n".join(f"{k} = {toml(v)}" for k, v in plain.items()))
+    return ["train", settings.stage, str(file), "-o", str(folder)]
+
+
+@pytest.mark.parametrize("stage", ["vae", "unet"])
+def test_a_killed_run_goes_on_to_the_same_bits(stage, born, school, shards, tmp_path):
+    changes = {"variant": "diffusion"} if stage == "unet" else {}
+    settings = config(school, shards, stage=stage, steps=12, checkpoint_every=2, workers=1, validate_every=5, **changes)
+    part = "unet_diff" if stage == "unet" else "point_map_vae"
+    Trainer(settings, tmp_path / "whole", quiet).run()
+    whole = weights(school, part)
+    shutil.rmtree(school)
+    shutil.copytree(born, school)
+
+    command = [*RUN[:-1], *command_line(settings, tmp_path / "cut", tmp_path / "cut.toml")]
+    rng, kills = random.Random(stage), 0
+    while kills < 3:
+        seen = Checkpoints(tmp_path / "cut" / "checkpoints", 2).steps()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while process.poll() is None and Checkpoints(tmp_path / "cut" / "checkpoints", 2).steps() == seen:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        assert Checkpoints(tmp_path / "cut" / "checkpoints", 2).load() is not None
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert kills
+    cut = weights(school, part)
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+
+
+def losses_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_learn_what_one_learns_from_the_doubled_batch(parallel, born, school, shards, tmp_path):
+    settings = config(school, shards, stage="unet", variant="diffusion", steps=5, batch=4, parallel=parallel)
+    Trainer(settings, tmp_path / "one", quiet).run()
+    one = weights(school, "unet_diff")
+    shutil.rmtree(school)
+    shutil.copytree(born, school)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    arguments = command_line(settings, tmp_path / "two", tmp_path / "two.toml")
+    done = subprocess.run(
+        [*launch, "geometrycrafter.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = weights(school, "unet_diff")
+    first, second = losses_of(tmp_path / "one")[-1], losses_of(tmp_path / "two")[-1]
+    assert first["latent"] == pytest.approx(second["latent"], rel=1e-4)
+    start = weights(born, "unet_diff")
+    # Adam makes whole steps of the rounding in gradients near zero, so single weights may differ; together they don't.
+    moved = sum((one[k] - start[k]).square().sum().item() for k in one) ** 0.5
+    apart = sum((one[k] - two[k]).square().sum().item() for k in one) ** 0.5
+    assert apart < 0.02 * moved
+
+
+def test_accumulating_gives_the_gradient_of_the_whole_batch(school, shards, tmp_path):
+    found = []
+    for parts in (1, 2):
+        run = Trainer(config(school, shards, batch=2, accumulate=parts, clip=1e9), tmp_path / f"run{parts}", quiet)
+        batch = next(run._batches())
+        run._train_step(batch)
+        found.append({n: p.grad.clone() for n, p in run.parameters.items() if p.grad is not None})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], rtol=1e-3, atol=1e-5)
+
+
+def test_recomputing_changes_memory_and_not_the_gradient(school, shards, tmp_path):
+    found = []
+    for again in (False, True):
+        run = Trainer(config(school, shards, recompute=again), tmp_path / f"run{again}", quiet)
+        run._train_step(next(run._batches()))
+        found.append({n: p.grad.clone() for n, p in run.parameters.items() if p.grad is not None})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], rtol=1e-5, atol=1e-8)
+
+
+def test_the_average_is_what_is_written(school, shards, tmp_path):
+    run = Trainer(config(school, shards, ema=0.999), tmp_path / "run", quiet)
+    run.run()
+    written = weights(school, "point_map_vae")
+    assert all(torch.equal(written[n], v) for n, v in run.average.items())
+    assert any(not torch.equal(written[n], p.detach()) for n, p in run.parameters.items())
+
+
+def test_a_run_is_not_gone_on_with_under_another_configuration(school, shards, tmp_path):
+    Trainer(config(school, shards), tmp_path / "run", quiet)
+    with pytest.raises(InputError, match="rate"):
+        Trainer(config(school, shards, rate=2e-3), tmp_path / "run", quiet)
+    Trainer(config(school, shards, steps=9), tmp_path / "run", quiet)  # longer is no other run
+
+
+def test_checkpoints_keep_the_last_and_the_best(tmp_path):
+    store = Checkpoints(tmp_path, keep=2)
+    for step, best in ((1, True), (2, True), (3, False), (4, False)):
+        store.save(step, {"step": step}, best)
+    assert store.steps() == [3, 4]
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["step"] == 2
+    (tmp_path / "step-000000004.pt").write_bytes(b"torn")
+    assert store.load()["step"] == 3
+
+
+def test_every_slot_is_drawn_by_weight_and_each_epoch_sees_every_clip():
+    mixture = Mixture([10, 7], [3.0, 1.0], (1, 5), batch=4, seed=3)
+    draws = [mixture.draw(step, slot) for step in range(3000) for slot in range(4)]
+    share = np.mean([d.source == 0 for d in draws])
+    assert share == pytest.approx(0.75, abs=0.02)
+    clips = [d.clip for d in draws if d.source == 1]
+    epochs = [sorted(clips[i : i + 7]) for i in range(0, len(clips) - 7, 7)]
+    assert all(e == list(range(7)) for e in epochs) and clips[:7] != clips[7:14]
+    for step in range(50):
+        assert len({d.frames for d in draws[4 * step : 4 * step + 4]}) == 1
+    assert {d.frames for d in draws} == {1, 2, 3, 4, 5}
+    # Asked anew, in any order, the answers are the same.
+    again = Mixture([10, 7], [3.0, 1.0], (1, 5), batch=4, seed=3)
+    assert [again.draw(s, 1) for s in (2900, 3, 1500)] == [draws[4 * s + 1] for s in (2900, 3, 1500)]
+
+
+def spoil(folder: Path, clip: int) -> None:
+    """Overwrite the pictures of a clip."""
+    entry = Shards(folder).clips[clip]
+    with open(folder / entry.shard, "r+b") as file:
+        for offset, size in entry.frames:
+            file.seek(offset)
+            file.write(b"\0" * size)
+
+
+@pytest.mark.parametrize("broken", ["stop", "skip"])
+def test_a_damaged_clip_stops_the_run_or_is_counted(broken, school, shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "shards")
+    spoil(copy, 2)
+    said: list[str] = []
+    settings = config(school, copy, broken=broken, steps=6, validation=[])
+    run = Trainer(settings, tmp_path / "run", said.append)
+    if broken == "stop":
+        with pytest.raises(InputError, match="clip-2"):
+            run.run()
+    else:
+        run.run()
+        assert any("clip-2" in line for line in said)
+        assert any(line.startswith("skipped clips: ") for line in said)
+
+
+def test_clips_that_are_not_sound_do_not_enter_a_shard(tmp_path):
+    good = rendered(3, 2, 16, 16)
+    bad = {
+        "NaN": {"depth": np.full_like(good.depth, np.nan)},
+        "not one pixel": {"depth": np.zeros_like(good.depth)},
+        "negative": {"depth": -good.depth},
+        "intrinsics": {"intrinsics": good.intrinsics[:1]},
+        "focal": {"intrinsics": 0 * good.intrinsics},
+    }
+    with ShardWriter(tmp_path / "s") as writer:
+        for named, change in bad.items():
+            with pytest.raises(InputError, match=named):
+                writer.add(named, Clip(**(vars(good) | change)))
+        writer.add("good", good)
+    assert len(Shards(tmp_path / "s")) == 1
+
+
+def test_unknown_settings_are_named(tmp_path):
+    file = tmp_path / "a.toml"
+    for text, named in (
+        ("stage = 'vea'", "stage"),
+        ("learning_rate = 1", "learning_rate"),
+        ("steps = 'many'", "steps"),
+        ("stage = 'vae'", "missing"),
+        ("= 3", "TOML"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=named):
+            read_train_config(file)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in PUBLISHED.glob("*.toml")))
+def test_configurations_of_the_package_are_sound(name):
+    assert read_train_config(name).stage in STAGES
