@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Callable
@@ -24,7 +25,11 @@ SHARED_DATA = HERE.parents[1] / "shared" / "data"
 MANIFESTS = HERE.parents[1] / "shared" / "manifests"
 SALTS = {"unet_diff": 0, "unet_determ": 1, "point_map_vae": 2, "autoencoder": 3, "image_encoder": 4}
 
-torch.set_num_threads(2)
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and what it starts, keeps to its own core
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+else:
+    torch.set_num_threads(2)
 
 
 def golden(name: str) -> dict[str, Tensor]:

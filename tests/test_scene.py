@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -183,7 +182,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         check=True,
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "2"},
     )
     return float(done.stdout)
 

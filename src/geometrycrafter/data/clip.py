@@ -36,6 +36,14 @@ class Clip:
         """``[T, H, W]`` bool, where depth is known."""
         return self.depth > 0
 
+    @property
+    def height(self) -> int:
+        return self.frames.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.frames.shape[2]
+
     def __len__(self) -> int:
         return len(self.frames)
 

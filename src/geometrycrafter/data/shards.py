@@ -43,8 +43,9 @@ def encode_depth(depth: np.ndarray, sky: np.ndarray | None, near: float, far: fl
     """``[H, W]`` depth between ``near`` and ``far`` (zero: unknown) to the shard's bytes."""
     span = max(math.log(far / near), 1e-6)
     valid = depth > 0
-    level = np.log(np.where(valid, depth, near) / near) / span
-    code = np.where(valid, 1 + np.rint(level * (LAST - 1)), 0).astype(np.uint16)
+    level = np.log(np.where(valid, depth, near).astype(np.float64) / near) / span
+    # Rounding must not make sky of the farthest depth, nor a hole of the nearest.
+    code = np.where(valid, 1 + np.rint(level.clip(0, 1) * (LAST - 1)), 0).astype(np.uint16)
     if sky is not None:
         code[sky & ~valid] = SKY
     return bytes(_BLOSC.encode(np.ascontiguousarray(code)))

@@ -1,5 +1,5 @@
-"""How good point maps are: the published metrics."""
+"""How good point maps are: the published metrics, and temporal stability."""
 
-from geometrycrafter.evaluation.metrics import score_points
+from geometrycrafter.evaluation.metrics import flicker, score_depth, score_points
 
-__all__ = ["score_points"]
+__all__ = ["flicker", "score_depth", "score_points"]

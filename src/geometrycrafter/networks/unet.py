@@ -267,7 +267,7 @@ class VideoUNet(nn.Module):
             skips += down(skips[-1], num_frames, emb, context)
         x = self.mid_block(skips[-1], num_frames, emb, context)
         for up in self.up_blocks:
-            taken = [skips.pop() for _ in up.resnets]
+            taken = [skips.pop() for _ in range(self.config.layers_per_block + 1)]
             x = up(x, taken, tuple(skips[-1].shape[-2:]) if skips else x.shape[-2:], num_frames, emb, context)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
         return x.view(batch, num_frames, -1, height, width)

@@ -7,6 +7,7 @@ of the augmentation. Two processes that share a batch thus see what one process 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -151,7 +152,14 @@ def batches(
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         persistent_workers=bool(workers),
+        worker_init_fn=_leave_signals,
     )
+
+
+def _leave_signals(worker: int) -> None:
+    """A reader goes when its trainer does: one that a terminal's Ctrl-C ends would take the step under way with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
