@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.blocks import Attention, TemporalConv
+from geometrycrafter.networks.efficientnet import EfficientNetTrunk, folded
 from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderConfig
 from geometrycrafter.networks.moge import MoGe, MoGeConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
@@ -147,3 +148,49 @@ def test_moge_v1_at_full_size():
         for key in ("points", "depth"):
             torch.testing.assert_close(out[key][valid], g[f"{prefix}_{key}"][valid], rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(out["intrinsics"], g[f"{prefix}_intrinsics"], rtol=1e-3, atol=1e-5)
+
+
+def test_the_trunk_is_efficientnet_with_its_normalisation_folded_in():
+    """Against a plain statement of the published network: TensorFlow's padding, batch normalisation, ReLU6."""
+    torch.manual_seed(0)
+    published: dict[str, torch.Tensor] = {}
+
+    def layer(x, conv, norm, shape, stride=1, groups=1, act=True):
+        weight = published.setdefault(f"{conv}.weight", torch.randn(shape) / (shape[1] * shape[2] * shape[3]) ** 0.5)
+        stats = {
+            k: published.setdefault(f"{norm}.{k}", torch.rand(shape[0]) + 0.5)
+            for k in ("weight", "bias", "running_mean", "running_var")
+        }
+        size, kernel = x.shape[-1], shape[-1]
+        pad = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        x = F.conv2d(F.pad(x, (pad // 2, pad - pad // 2) * 2), weight, stride=stride, groups=groups)
+        x = F.batch_norm(x, stats["running_mean"], stats["running_var"], stats["weight"], stats["bias"], eps=1e-3)
+        return F.relu6(x) if act else x
+
+    frames = torch.rand(1, 3, 64, 64)
+    x = layer((frames * 255 - 127) / 128, "_conv_stem", "_bn0", (32, 3, 3, 3), 2)
+    number, wanted = 0, []
+    rows = [
+        (1, 16, 1, 1, 3),
+        (6, 24, 2, 2, 3),
+        (6, 40, 2, 2, 5),
+        (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5),
+        (6, 192, 4, 2, 5),
+    ]
+    for expand, width, blocks, first_stride, k in [*rows, (6, 320, 1, 1, 3)]:
+        for i in range(blocks):
+            name, inner, stride = f"_blocks.{number}", x.shape[1] * expand, first_stride if i == 0 else 1
+            h = x
+            if expand > 1:
+                h = layer(h, f"{name}._expand_conv", f"{name}._bn0", (inner, x.shape[1], 1, 1))
+            h = layer(h, f"{name}._depthwise_conv", f"{name}._bn1", (inner, 1, k, k), stride, inner)
+            h = layer(h, f"{name}._project_conv", f"{name}._bn2", (width, inner, 1, 1), act=False)
+            x = x + h if h.shape == x.shape else h
+            number += 1
+        wanted.append(x)
+    trunk = EfficientNetTrunk()
+    trunk.load_state_dict(folded(published))
+    found = trunk(frames)
+    for ours, plain in zip(found, [wanted[i] for i in (0, 1, 2, 4, 6)], strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4 * plain.abs().max().item())

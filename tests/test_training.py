@@ -53,7 +53,7 @@ SIZES = {
         norm_num_groups=4,
     ),
     "image_encoder": ImageEncoderConfig(16, 32, 1, 2, patch_size=32, projection_dim=16),
-    "prior": PriorNetworkConfig(widths=(8, 16, 16), pixels=32 * 48),
+    "prior": PriorNetworkConfig(widths=(8, 8, 8, 8, 16, 16), pixels=32 * 48),
 }
 UNET = UNetConfig(
     block_out_channels=(16, 16, 32, 32),
@@ -183,7 +183,7 @@ def command_line(settings: TrainConfig, folder: Path, file: Path) -> list[str]:
     return ["train", settings.stage, str(file), "-o", str(folder)]
 
 
-@pytest.mark.parametrize("stage", ["vae", "unet"])
+@pytest.mark.parametrize("stage", [pytest.param("vae", marks=pytest.mark.slow), "unet"])
 def test_a_killed_run_goes_on_to_the_same_bits(stage, born, school, shards, tmp_path):
     changes = {"variant": "diffusion"} if stage == "unet" else {}
     settings = config(school, shards, stage=stage, steps=12, checkpoint_every=2, workers=1, validate_every=5, **changes)
@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(stage, born, school, shards, tmp_
 
     command = [*RUN[:-1], *command_line(settings, tmp_path / "cut", tmp_path / "cut.toml")]
     rng, kills = random.Random(stage), 0
-    while kills < 3:
+    while kills < 2:
         seen = Checkpoints(tmp_path / "cut" / "checkpoints", 2).steps()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         while process.poll() is None and Checkpoints(tmp_path / "cut" / "checkpoints", 2).steps() == seen:
@@ -212,6 +212,21 @@ def test_a_killed_run_goes_on_to_the_same_bits(stage, born, school, shards, tmp_
     assert kills
     cut = weights(school, part)
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
+
+
+def test_a_signal_to_the_whole_group_finishes_the_step(school, shards, tmp_path):
+    settings = config(school, shards, steps=10_000, workers=1, checkpoint_every=5)
+    command = [*RUN[:-1], *command_line(settings, tmp_path / "run", tmp_path / "run.toml")]
+    store = Checkpoints(tmp_path / "run" / "checkpoints", 2)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as p:
+        while p.poll() is None and not store.steps():
+            time.sleep(0.02)
+        os.killpg(p.pid, signal.SIGINT)
+        said = p.communicate(timeout=60)[0]
+    assert p.returncode == 0, said
+    assert "start again to go on" in said and store.load()["step"] >= store.steps()[0]
 
 
 def losses_of(folder: Path) -> list[dict[str, float]]:

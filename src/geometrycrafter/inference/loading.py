@@ -10,7 +10,7 @@ import torch
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.estimator import Estimator
 from geometrycrafter.priors.protocol import Prior
-from geometrycrafter.weights.models import EMBEDDED, load_networks, load_prior, prior_file, resolve
+from geometrycrafter.weights.models import load_networks, load_prior, prior_file, resolve
 
 PUBLISHED_PIXELS, TINY_PIXELS = 320 * 640, 192 * 320
 """Pixels of the processing size where none is given."""
@@ -40,12 +40,13 @@ def load(
     place = checked_device(device)
     root, variant = resolve(os.fspath(model), variant)
     networks = load_networks(root, variant, dtype, place)
+    file = prior_file(root)
     if prior is None:
-        file = prior_file(root)
         if file is None:
             raise InputError(f"{Path(root)}: no prior is there; put MoGe's model.pt in moge-vitl or pass prior=.")
         prior = load_prior(file, place)
-    return Estimator(networks, prior, TINY_PIXELS if root == EMBEDDED else PUBLISHED_PIXELS)
+    small = file is not None and file.suffix == ".safetensors"  # networks that learned beside the embedded prior
+    return Estimator(networks, prior, TINY_PIXELS if small else PUBLISHED_PIXELS)
 
 
 def checked_device(device: str | torch.device) -> torch.device:

@@ -1,4 +1,4 @@
-"""The embedded per-frame prior: a small residual U-Net from a picture to depth, validity and field of view."""
+"""The embedded per-frame prior: a small pretrained trunk and a decoder to depth, validity and field of view."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geometrycrafter.networks.efficientnet import CHANNELS, EfficientNetTrunk
+
 
 @dataclass(frozen=True)
 class PriorNetworkConfig:
     """Sizes of the embedded prior."""
 
-    widths: tuple[int, ...] = (16, 32, 56, 96, 136, 160)
-    """Channels at full size, a half, a quarter, ..."""
-    blocks: int = 1
-    """Residual blocks at each size, on the way down and on the way up."""
+    widths: tuple[int, ...] = (16, 24, 48, 64, 96, 128)
+    """Channels of the decoder at full size, a half, a quarter, ... a thirty-second."""
     norm_num_groups: int = 8
-    pixels: int = 96 * 128
-    """Frames are resized to about this many pixels."""
+    pixels: int = 240 * 320
+    """Frames are resized to about this many pixels: more than in training, where photographs come out best."""
 
-    @property
-    def stride(self) -> int:
-        """Sides of the processing size are multiples of this."""
-        return 2 ** (len(self.widths) - 1)
+
+STRIDE = 16
+"""Sides of the processing size are multiples of this."""
 
 
 class PriorOutput(NamedTuple):
@@ -53,48 +52,52 @@ class Residual(nn.Module):
 
 
 class PriorNetwork(nn.Module):
-    """Residual U-Net with a pooled global context, which also gives the field of view."""
+    """A trunk, a decoder with skips that knows where in the picture it is, and a pooled context for the whole."""
 
     def __init__(self, config: PriorNetworkConfig):
         super().__init__()
         self.config = config
         widths, groups = config.widths, config.norm_num_groups
-        self.conv_in = nn.Conv2d(5, widths[0], 3, padding=1)  # colour and normalised image coordinates
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:]))
-        self.encode = nn.ModuleList(nn.Sequential(*(Residual(w, groups) for _ in range(config.blocks))) for w in widths)
-        self.context = nn.Sequential(
-            nn.Linear(widths[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], widths[-1] + 1)
-        )
-        self.up = nn.ModuleList(nn.Conv2d(b + a, a, 3, padding=1) for a, b in zip(widths, widths[1:]))
-        self.decode = nn.ModuleList(
-            nn.Sequential(*(Residual(w, groups) for _ in range(config.blocks))) for w in widths[:-1]
-        )
+        self.trunk = EfficientNetTrunk()
+        self.context = nn.Sequential(nn.Linear(CHANNELS[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], widths[-1]))
+        self.field = nn.Linear(widths[-1], 1)
+        skips = (5, *(c + 2 for c in CHANNELS))  # colour or features, and image coordinates
+        inputs = (*widths[1:], 0)
+        self.merge = nn.ModuleList(nn.Conv2d(a + s, w, 3, padding=1) for a, s, w in zip(inputs, skips, widths))
+        self.refine = nn.ModuleList(Residual(w, groups) for w in widths)
         self.conv_out = nn.Conv2d(widths[0], 2, 3, padding=1)
 
     def processing_size(self, height: int, width: int) -> tuple[int, int]:
         """The size nearest to the frame's shape with about ``config.pixels`` pixels and sides that divide."""
-        scale, stride = (self.config.pixels / (height * width)) ** 0.5, self.config.stride
-        return tuple(max(stride, round(side * scale / stride) * stride) for side in (height, width))  # type: ignore
+        scale = (self.config.pixels / (height * width)) ** 0.5
+        return tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (height, width))  # type: ignore
 
     def forward(self, frames: Tensor) -> PriorOutput:
-        """Frames ``[N, 3, h, w]`` in [0, 1], sides multiples of the stride -> maps of the same size."""
-        n, _, h, w = frames.shape
-        v, u = torch.meshgrid(
-            torch.linspace(-1, 1, h, device=frames.device),
-            torch.linspace(-1, 1, w, device=frames.device),
-            indexing="ij",
-        )
-        grid = (torch.stack([u * w, v * h]) / (h**2 + w**2) ** 0.5).to(frames.dtype).expand(n, -1, -1, -1)
-        x = self.conv_in(torch.cat([frames * 4 - 2, grid], dim=1))
-        skips = []
-        for i, block in enumerate(self.encode):
-            x = block(x if i == 0 else self.down[i - 1](x))
-            skips.append(x)
-        context = self.context(skips.pop().mean(dim=(-2, -1)))
-        x = x + context[:, :-1, None, None]
-        for up, block in zip(self.up[::-1], self.decode[::-1], strict=True):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = block(up(torch.cat([x, skips.pop()], dim=1)))
-        log_depth, mask_logit = self.conv_out(x).chunk(2, dim=1)
+        """Frames ``[N, 3, h, w]`` in [0, 1], sides multiples of 16 -> maps of the same size."""
+        height, width = frames.shape[-2:]
+        features = self.trunk(frames)
+        context = F.silu(self.context(features[-1].mean(dim=(-2, -1))))
+        x: Tensor | None = None
+        for level in reversed(range(len(self.merge))):
+            skip = features[level - 1] if level else frames * 4 - 2
+            parts = [skip, _coordinates(skip, height, width)]
+            if x is not None:
+                parts.insert(0, F.interpolate(x, skip.shape[-2:], mode="bilinear", align_corners=False))
+            x = self.merge[level](torch.cat(parts, dim=1))
+            if level == len(self.merge) - 1:
+                x = x + context[:, :, None, None]
+            x = self.refine[level](x)
+        assert x is not None
+        log_depth, mask_logit = self.conv_out(F.silu(x)).chunk(2, dim=1)
         # Offsets put an untrained network at 3 m and a diagonal field of view of 74 degrees.
-        return PriorOutput(log_depth + 1.1, mask_logit + 1.0, torch.exp(0.3 * context[:, -1]) * 0.75)
+        return PriorOutput(log_depth + 1.1, mask_logit + 1.0, torch.exp(0.3 * self.field(context)[:, 0]) * 0.75)
+
+
+def _coordinates(like: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel lies, in half diagonals from the middle: ``[N, 2, h, w]``."""
+    n, _, h, w = like.shape
+    v = (torch.arange(h, device=like.device, dtype=like.dtype) + 0.5) / h * 2 - 1
+    u = (torch.arange(w, device=like.device, dtype=like.dtype) + 0.5) / w * 2 - 1
+    diagonal = (height**2 + width**2) ** 0.5
+    grid = torch.stack(torch.meshgrid(v * height / diagonal, u * width / diagonal, indexing="ij"))
+    return grid.expand(n, -1, -1, -1)

@@ -13,6 +13,9 @@ from geometrycrafter.networks.prior_network import PriorNetwork
 class TinyPrior:
     """The embedded network as a prior: depth in rough metres, field of view from the picture."""
 
+    trusted_field = True
+    """The small UNet's latents hardly carry the field of view of photographs; the trunk's features do."""
+
     def __init__(self, network: PriorNetwork):
         self.network = network
         self.fov_x: float | None = None

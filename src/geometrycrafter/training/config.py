@@ -55,21 +55,26 @@ class TrainConfig:
     """Of the UNet."""
     layers: Literal["all", "temporal"] = "all"
     """Which parameters train: all of the network, or its temporal layers alone (the decoder's, of the VAE)."""
-    start: Literal["hub", "config", "widen"] = "hub"
-    """Where the network begins: the hub's weights; its config.json alone, at random; or the UNet in ``widen_from``,
-    whose input convolution has fewer channels."""
+    start: Literal["hub", "config", "widen", "deterministic", "pretrained"] = "hub"
+    """Where the network begins: the hub's weights; its config.json alone, at random; the UNet in ``widen_from``, whose
+    input convolution has fewer channels; the hub's deterministic UNet, for the generative one; or, of the prior, at
+    random but for an ImageNet trunk."""
     widen_from: str = ""
     validation: tuple[Source, ...] = ()
     validation_batches: int = 4
     validate_every: int = 1000
     augmentation: Augmentation = field(default_factory=Augmentation)
     losses: VAEWeights = field(default_factory=VAEWeights)
+    measure_scale: bool = False
+    """After the VAE has trained, make its latents' own scale the hub's ``scaling_factor``."""
     decoder_loss: float = 0.0
     """Weight of a loss on what the UNet's latents decode to (log depth, theta, mask)."""
     latent_variants: int = 0
     """Encode every clip this many times, differently augmented, before the UNet trains, and train on those; 0:
     encode anew at each step."""
     rate: float = 1e-4
+    trunk_rate: float = 1.0
+    """Factor of the rate for the prior's pretrained trunk."""
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0
     weight_decay: float = 1e-2

@@ -111,8 +111,13 @@ class Trainer:
             _recompute(self.stage.network)
         self.loss: nn.Module = self._distributed()
         self.parameters = {n: p for n, p in self.stage.network.named_parameters() if p.requires_grad}
+        trunk = {n for n in self.parameters if n.startswith("trunk.")}
+        groups = [
+            {"params": [p for n, p in self.parameters.items() if (n in trunk) == slow], "factor": factor}
+            for slow, factor in ((False, 1.0), (True, config.trunk_rate))
+        ]
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=config.rate, betas=config.betas, weight_decay=config.weight_decay
+            [g for g in groups if g["params"]], lr=config.rate, betas=config.betas, weight_decay=config.weight_decay
         )
         self.average = {n: p.detach().clone() for n, p in self.parameters.items()} if config.ema else {}
         self.scaler = torch.amp.GradScaler(self.workers.device.type, enabled=config.precision == "float16")
@@ -256,7 +261,7 @@ class Trainer:
             self.counts["skipped clips"] += 1
             self.say(f"skipped: {reason}")
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self._rate() * group["factor"]
         size = len(batch["seeds"])
         if size % config.accumulate:
             raise InputError(f"accumulate = {config.accumulate}: a process's batch of {size} can't be cut so.")
@@ -265,7 +270,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         for start in range(0, size, part):
             piece = {k: v[start : start + part] for k, v in batch.items()}
-            piece = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in piece.items()}
+            piece = {k: _on(v, device) for k, v in piece.items()}
             final = start + part == size
             quiet = self.loss.no_sync() if isinstance(self.loss, DistributedDataParallel) and not final else _nothing()
             with quiet:
@@ -317,7 +322,7 @@ class Trainer:
         with self.averaged(), torch.no_grad():
             for batch in self._loader(self.config.validation, 0, self.config.validation_batches, validation=True):
                 batch.pop("skipped")
-                batch = {k: v.to(self.workers.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+                batch = {k: _on(v, self.workers.device) for k, v in batch.items()}
                 rows.append({k: v.item() for k, v in self.stage.scores(batch).items()})
                 if len(rows) == 1 and self.workers.first:
                     sheet = self.stage.pictures(batch)
@@ -410,6 +415,10 @@ class Trainer:
             whole = {n: _whole(p) for n, p in self.stage.network.state_dict().items()}
             if self.workers.first:
                 save_part(self.stage.part, Path(self.config.hub), whole, self.stage.network.config, record)
+            if self.workers.first and self.config.validation:
+                config = self.config
+                found = self._loader(config.validation, 0, config.validation_batches, validation=True)
+                self.stage.finish({k: _on(v, self.workers.device) for k, v in batch.items()} for batch in found)
         self.say(f"weights: {Path(self.config.hub)} ({self.stage.part})")
 
     @contextlib.contextmanager
@@ -430,6 +439,10 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _whole(value: Tensor) -> Tensor:
