@@ -233,7 +233,7 @@ def losses_of(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_learns_from_the_doubled_batch(parallel, born, school, shards, tmp_path):
     settings = config(school, shards, stage="unet", variant="diffusion", steps=5, batch=4, parallel=parallel)
     Trainer(settings, tmp_path / "one", quiet).run()

@@ -25,6 +25,8 @@ class PriorNetworkConfig:
 
 STRIDE = 16
 """Sides of the processing size are multiples of this."""
+SMALLEST = 144 * 192
+"""Pixels that the prior was trained at."""
 
 
 class PriorOutput(NamedTuple):
@@ -68,8 +70,11 @@ class PriorNetwork(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 2, 3, padding=1)
 
     def processing_size(self, height: int, width: int) -> tuple[int, int]:
-        """The size nearest to the frame's shape with about ``config.pixels`` pixels and sides that divide."""
-        scale = (self.config.pixels / (height * width)) ** 0.5
+        """The size nearest to the frame's shape with about ``config.pixels`` pixels and sides that divide.
+
+        Smaller frames are not enlarged, but to the size of training.
+        """
+        scale = (min(self.config.pixels, max(height * width, SMALLEST)) / (height * width)) ** 0.5
         return tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (height, width))  # type: ignore
 
     def forward(self, frames: Tensor) -> PriorOutput:
