@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +23,27 @@ def add_parser(commands: Any) -> None:
     )
     actions = parser.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
 
-    prepare = actions.add_parser(
+    parser = actions.add_parser(
         "prepare",
         help="turn recordings or a data set into shards",
-        description="Turn recordings into shards. NAME is 'folder': SRC holds a colour picture and a depth map for "
-        "each frame (and poses, where known); the usual names are found by themselves.",
+        description="Turn a data set as it is distributed into shards ('data list' names them), or, with the name "
+        "'folder', a recording of your own: SRC holds a colour picture and a depth map for each frame (poses too, if "
+        "known); the usual names are found by themselves. Goes on where it was stopped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    prepare.add_argument("name", choices=("folder",), metavar="NAME", help="folder: an RGB-D recording of your own")
-    prepare.add_argument("source", type=Path, metavar="SRC")
-    prepare.add_argument("target", type=Path, metavar="DST", help="folder of shards; what it holds is kept")
+    parser.set_defaults(call=call_prepare)
+    prepare = parser
+    prepare.add_argument("name", metavar="NAME", help="a data set, or 'folder'")
+    prepare.add_argument("source", type=Path, metavar="SRC", help="where it was unpacked")
+    prepare.add_argument("target", type=Path, metavar="DST", nargs="?", help="folder of shards; what it holds is kept")
+    sets = prepare.add_argument_group("data sets")
+    sets.add_argument("--check", action="store_true", help="look whether the download is whole, and convert nothing")
+    sets.add_argument(
+        "--size", type=parse_size, default=(320, 640), metavar="HxW", help="of training clips (320x640: the paper's)"
+    )
+    sets.add_argument("--quality", type=int, default=95, help="of JPEGs, 1 to 100; evaluation sets are lossless")
+    sets.add_argument("--processes", type=int, default=os.cpu_count(), help="that read")
+    prepare = prepare.add_argument_group("recordings")
     prepare.add_argument("--colour", default="", metavar="GLOB", help="pictures below SRC (default: usual names)")
     prepare.add_argument("--depth", default="", metavar="GLOB", help="depth maps: PNG of 16 bits, EXR, NPY, NPZ, PFM")
     prepare.add_argument("--poses", default="", metavar="GLOB", help="4x4 camera-to-world text files")
@@ -39,7 +53,9 @@ def add_parser(commands: Any) -> None:
     prepare.add_argument("--farthest", type=float, default=60.0, help="depths beyond are unknown, metres")
     prepare.add_argument("--intrinsics", type=parse_intrinsics, metavar="fx,fy,cx,cy", help="default: a file in SRC")
     prepare.add_argument("--fps", type=float, default=30.0, help="frames a second")
-    prepare.set_defaults(call=call_prepare)
+
+    listing = actions.add_parser("list", help="the data sets", description="Name the data sets that can be prepared.")
+    listing.set_defaults(call=call_list)
 
     synthesize = actions.add_parser(
         "synthesize",
@@ -67,7 +83,101 @@ def add_parser(commands: Any) -> None:
     inspect.set_defaults(call=call_inspect)
 
 
-def call_prepare(args: argparse.Namespace) -> None:
+def call_list(args: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from geometrycrafter.data.datasets import data_sets
+
+    table = Table("name", "data set", "for", "what", "frames", "licence", box=None, pad_edge=False)
+    for data in data_sets().values():
+        use = "training" if data.evaluation is None else "evaluation"
+        table.add_row(data.name, data.title, use, data.domain, data.frame_size, data.licence)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def call_prepare(args: argparse.Namespace) -> int:
+    if args.name == "folder":
+        if args.target is None or args.check:
+            raise InputError("data prepare folder SRC DST: it wants the folder of shards, and has no --check.")
+        _prepare_recording(args)
+        return 0
+    if args.check:
+        return _check(args)
+    if args.target is None:
+        raise InputError(f"data prepare {args.name} SRC DST: the folder of shards is missing (or give --check).")
+    if args.processes < 1 or not 1 <= args.quality <= 100:
+        raise InputError("--processes is at least 1 and --quality between 1 and 100.")
+    from geometrycrafter.data.preparation import prepare
+    from geometrycrafter.export.shards import describe
+
+    with counting("frames") as show:
+        done = prepare(args.name, args.source, args.target, args.size, args.processes, args.quality, show)
+    if done.skipped:
+        log = args.target / "report" / "skipped.txt"
+        log.parent.mkdir(exist_ok=True)
+        with open(log, "a") as file:
+            file.writelines(f"{reason}\n" for reason in done.skipped)
+        for reason in done.skipped[:5]:
+            print(f"skipped: {reason}")
+        print(f"{len(done.skipped)} frames were skipped; all reasons: {log}")
+    there = f", {done.kept} clips were there already" if done.kept else ""
+    print(f"{done.clips} clips and {done.frames} frames added{there}")
+    if not done.clips and not done.kept:
+        return 1
+    for line in describe(args.target, args.target / "report").lines():
+        print(line)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from geometrycrafter.data.preparation import check
+
+    with counting("sequences") as show:
+        found = check(args.name, args.source, show)
+    expected = f" of {found.expected[0]} and {found.expected[1] or '?'}" if found.expected else ""
+    print(f"{args.source}: {found.sequences} sequences, {found.frames} frames{expected}")
+    print(f"taken: {found.taken[0]} sequences, {found.taken[1]} frames")
+    for what, names in (("missing", found.missing), ("broken", found.broken)):
+        for name in names[:10]:
+            print(f"{what}: {name}")
+        if len(names) > 10:
+            print(f"{what}: {len(names) - 10} more")
+    for kind, count in found.optional.items():
+        print(f"not there, and not needed: {count} x {kind}")
+    if found.poses:
+        apart = sorted(found.poses.values())[len(found.poses) // 2]
+        verdict = "poses fit the depth" if apart < 0.03 else "poses do NOT fit the depth; don't use them"
+        print(f"depth of neighbouring frames disagrees by {apart:.1%} after reprojection: {verdict}")
+    print("complete" if found.complete else "incomplete")
+    return 0 if found.complete else 1
+
+
+@contextlib.contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line now and then elsewhere; called with how many are done, and of how many."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    started = shown = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            rate = f"{what}, {done / max(now - started, 1e-6):.0f}/s"
+            bar.update(task, completed=done, total=total, description=rate)
+            if not console.is_terminal and (now - shown > 10 or done == total):
+                shown = now
+                print(f"{done}/{total} {rate}", file=sys.stderr, flush=True)
+
+        yield show
+
+
+def _prepare_recording(args: argparse.Namespace) -> None:
     from geometrycrafter.data.recordings import Recording
     from geometrycrafter.data.shards import ShardWriter
 
@@ -94,11 +204,8 @@ def call_synthesize(args: argparse.Namespace) -> None:
     if min(args.clips, args.frames, args.processes) < 1:
         raise InputError("--clips, --frames and --processes are at least 1.")
 
-    def show(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            print(f"\rrendered {done}/{total}", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
-
-    synthesize(args.target, args.clips, args.frames, args.size, args.seed, args.processes, show)
+    with counting("clips") as show:
+        synthesize(args.target, args.clips, args.frames, args.size, args.seed, args.processes, show)
     print(f"shards: {args.target}")
 
 

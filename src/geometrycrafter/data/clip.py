@@ -78,16 +78,16 @@ class Clip:
                     f"{name}: {key} has shape {list(arrays[key].shape)} where {list(shape)} fits the frames."
                 )
         kinds = {"depth": np.float32, "intrinsics": np.float32, "poses": np.float32, "sky": bool, "dynamic": bool}
-        arrays |= {k: v.astype(kinds[k]) for k, v in arrays.items() if k in kinds}
+        arrays |= {k: v.astype(kinds[k], copy=False) for k, v in arrays.items() if k in kinds}
         for key in ("depth", "intrinsics", "poses"):
             if key in arrays and not np.isfinite(arrays[key]).all():
                 raise InputError(f"{name}: {key} holds NaN or infinity; unknown depth is to be zero.")
-        if (arrays["depth"] < 0).any():
+        if arrays["depth"].min() < 0:
             raise InputError(f"{name}: depth is negative in places; unknown depth is to be zero.")
-        if not (arrays["depth"] > 0).any():
+        if not arrays["depth"].max() > 0:
             raise InputError(f"{name}: not one pixel has depth.")
         if (arrays["intrinsics"][:, [0, 1], [0, 1]] <= 0).any():
             raise InputError(f"{name}: a focal length is not positive.")
         if "sky" in arrays:
-            arrays["sky"] &= arrays["depth"] == 0
+            arrays["sky"] = arrays["sky"] & (arrays["depth"] == 0)
         return replace(self, **arrays)

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
 from geometrycrafter.data.clip import Clip
+from geometrycrafter.data.formats import LARGEST, naming, read_exr, read_npy, read_pfm, read_png16
 from geometrycrafter.errors import InputError
 from geometrycrafter.video.reading import open_frames
 
-LARGEST = 2**26
-"""Pixels of a depth map; larger ones are refused."""
 COLOUR = ("*.color.*", "*color*/*", "rgb/*", "image*/*", "*_rgb.*", "*colour*")
 DEPTH = ("*.depth.*", "*depth*/*", "*_depth.*")
 POSES = ("*.pose.txt", "pose*/*.txt", "*_pose.txt")
@@ -167,22 +165,13 @@ def read_depth(path: Path, unit: float = 0.0) -> np.ndarray:
     Raises:
         InputError: where it can't be read or is no map.
     """
-    try:
-        if path.suffix.lower() in (".npy", ".npz"):
-            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-            values = loaded[loaded.files[0]] if hasattr(loaded, "files") else loaded
-        elif path.suffix.lower() == ".pfm":
-            values = _read_pfm(path)
-        else:
-            with av.open(str(path)) as container:
-                frame = next(container.decode(video=0))
-                deep = frame.format.name.startswith("gray16")
-                values = frame.to_ndarray(format="gray16le") if deep else frame.to_ndarray()
-                if not deep and values.dtype == np.uint8:
-                    raise ValueError("its pixels have 8 bits, too few for depth")
-    except (ValueError, OSError, av.FFmpegError, StopIteration, IndexError) as error:
-        raise InputError(f"{path}: this is no depth map that can be read ({error}).") from error
-    values = np.asarray(values)
+    kind = path.suffix.lower()
+    if kind == ".npz":
+        with naming(path), np.load(path, allow_pickle=False) as stored:
+            values = stored[stored.files[0]]
+    else:
+        readers = {".npy": read_npy, ".pfm": read_pfm, ".exr": read_exr}
+        values = readers.get(kind, read_png16)(path)
     if values.ndim == 3:
         values = values[..., 0]
     if values.ndim != 2 or values.size > LARGEST:
@@ -192,15 +181,3 @@ def read_depth(path: Path, unit: float = 0.0) -> np.ndarray:
     if values.dtype == np.uint16:
         metres[values == 65535] = 0  # what several sensors write where they saw nothing
     return metres
-
-
-def _read_pfm(path: Path) -> np.ndarray:
-    with open(path, "rb") as file:
-        if file.readline().strip() != b"Pf":
-            raise ValueError("no PFM of one channel")
-        width, height = (int(x) for x in file.readline().split())
-        if not 0 < width * height <= LARGEST:
-            raise ValueError(f"a size of {width}x{height}")
-        little = float(file.readline()) < 0
-        data = np.frombuffer(file.read(4 * width * height), "<f4" if little else ">f4")
-    return data.reshape(height, width)[::-1].astype(np.float32)  # its rows go from the bottom up

@@ -19,36 +19,39 @@ import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+import simplejpeg
 from numcodecs import Blosc, blosc
 
 from geometrycrafter.data.clip import Clip
+from geometrycrafter.data.formats import decode_picture
 from geometrycrafter.errors import InputError
+from geometrycrafter.video.writing import encode_png
 
 VERSION = 1
 SKY, LAST = 65535, 65534
+INDEX = "[0-9]" * 6 + ".json"
 LARGEST_MEMBER = 2**28
 """Bytes; members that claim more are refused."""
-_BLOSC = Blosc("zstd", 3, Blosc.SHUFFLE)
+_BLOSC = Blosc("zstd", 1, Blosc.SHUFFLE)
 blosc.use_threads = False  # many readers share the cores
 
 
 def encode_depth(depth: np.ndarray, sky: np.ndarray | None, near: float, far: float) -> bytes:
     """``[H, W]`` depth between ``near`` and ``far`` (zero: unknown) to the shard's bytes."""
     span = max(math.log(far / near), 1e-6)
-    valid = depth > 0
-    level = np.log(np.where(valid, depth, near).astype(np.float64) / near) / span
     # Rounding must not make sky of the farthest depth, nor a hole of the nearest.
-    code = np.where(valid, 1 + np.rint(level.clip(0, 1) * (LAST - 1)), 0).astype(np.uint16)
+    level = np.log(np.maximum(depth, near) * np.float32(1 / near)) * np.float32((LAST - 1) / span)
+    code = (np.clip(level, 0, LAST - 1) + np.float32(1.5)).astype(np.uint16)
+    valid = depth > 0
+    code *= valid
     if sky is not None:
         code[sky & ~valid] = SKY
-    return bytes(_BLOSC.encode(np.ascontiguousarray(code)))
+    return bytes(_BLOSC.encode(code))
 
 
 def decode_depth(data: bytes, shape: tuple[int, int], near: float, far: float) -> tuple[np.ndarray, np.ndarray]:
@@ -74,30 +77,62 @@ def _decompressed(data: bytes, size: int) -> np.ndarray:
 
 
 def encode_picture(frame: np.ndarray, quality: int) -> bytes:
-    """``[H, W, 3]`` uint8 as JPEG without chroma subsampling; ``quality`` is 1 (best) to 31."""
-    codec = av.CodecContext.create("mjpeg", "w")
-    codec.height, codec.width = frame.shape[:2]
-    codec.pix_fmt, codec.time_base = "yuvj444p", Fraction(1, 24)
-    codec.qmin = codec.qmax = quality
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format="yuvj444p")
-    return b"".join(bytes(p) for p in [*codec.encode(picture), *codec.encode(None)])
+    """``[H, W, 3]`` uint8 as JPEG without chroma subsampling; ``quality`` is 1 to 100, above that PNG."""
+    if quality > 100:
+        return encode_png(frame)
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=quality, colorsubsampling="444")
 
 
-def decode_picture(data: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """JPEG or PNG bytes as ``[H, W, 3]`` uint8.
+def _picture(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """JPEG or PNG bytes as ``[H, W, 3]`` uint8; a ValueError where they are damaged, or of another size."""
+    frame = decode_picture(data)
+    if frame.shape[:2] != shape:
+        raise ValueError("a picture is not as large as its clip says")
+    return frame
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """A clip as bytes: what another process hands to the one that writes."""
+
+    about: dict[str, Any]
+    """What is the same for all frames: near, far, height, width, frames, intrinsics, poses, fps, source, licence."""
+    members: dict[str, list[bytes]]
+    """For each suffix of a file in the tar its bytes, frame by frame."""
+
+
+def encode_clip(clip: Clip, quality: int = 95) -> EncodedClip:
+    """Compress a clip; ``quality`` is of the pictures, 1 to 100, above that they are lossless.
 
     Raises:
-        ValueError: where they are damaged, or of another size.
+        InputError: where the clip is not sound.
     """
-    codec = av.CodecContext.create("png" if data[:4] == b"\x89PNG" else "mjpeg", "r")
-    codec.thread_count = 1
-    try:
-        frames = [*codec.decode(av.Packet(data)), *codec.decode(None)]
-    except av.FFmpegError as error:
-        raise ValueError(f"a picture can't be decoded ({error.strerror})") from error
-    if len(frames) != 1 or (frames[0].height, frames[0].width) != shape:
-        raise ValueError("a picture is not as large as its clip says, or is none")
-    return frames[0].to_ndarray(format="rgb24")
+    clip = clip.checked()
+    near = min(float(np.where(d > 0, d, np.inf).min()) for d in clip.depth)
+    far = float(clip.depth.max())
+    _, height, width = clip.depth.shape
+    about = {
+        "near": near,
+        "far": far,
+        "height": height,
+        "width": width,
+        "frames": len(clip),
+        "intrinsics": clip.intrinsics.tolist(),
+        "poses": None if clip.poses is None else clip.poses.tolist(),
+        "sky": clip.sky is not None,
+        "fps": clip.fps,
+        "source": clip.source,
+        "licence": clip.licence,
+        "members": ["png" if quality > 100 else "jpg", "depth"] + ["dynamic"] * (clip.dynamic is not None),
+    }
+    sky = [None] * len(clip) if clip.sky is None else list(clip.sky)
+    members = {
+        "png" if quality > 100 else "jpg": [encode_picture(f, quality) for f in clip.frames],
+        "depth": [encode_depth(d, s, near, far) for d, s in zip(clip.depth, sky, strict=True)],
+    }
+    if clip.dynamic is not None:
+        members["dynamic"] = [bytes(_BLOSC.encode(np.packbits(d))) for d in clip.dynamic]
+    return EncodedClip(about, members)
 
 
 @dataclass(frozen=True)
@@ -122,25 +157,28 @@ class ClipEntry:
 
 
 class ShardWriter:
-    """Writes clips into a folder of shards; each shard appears whole, or not at all.
+    """Writes clips into a folder of shards. What was added is kept, also where the program is killed: the next writer
+    finishes a tar that was cut short, up to its last whole clip.
 
     Args:
         folder: made where it is missing. Clips that it holds already are kept, and listed in :attr:`keys`.
         name: what the tar files' names begin with.
         shard_bytes: a tar is closed once it is larger.
-        quality: of the pictures, 1 (best) to 31.
+        quality: of the pictures, 1 to 100; above that they are lossless.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], name: str = "clips", shard_bytes: int = 2**29, quality: int = 2):
+    def __init__(
+        self, folder: str | os.PathLike[str], name: str = "clips", shard_bytes: int = 2**29, quality: int = 95
+    ):
         self.folder, self.name, self.shard_bytes, self.quality = Path(folder), name, shard_bytes, quality
         self.folder.mkdir(parents=True, exist_ok=True)
-        for torn in self.folder.glob(f".{name}-*.tmp"):
-            torn.unlink()
-        there = [_read_index(p) for p in sorted(self.folder.glob(f"{name}-*.json"))]
+        there = [_read_index(p) for p in sorted(self.folder.glob(f"{name}-{INDEX}"))]
         self.keys = {entry.key for shard in there for entry in shard}
         self._next = len(there)
         self._tar: tarfile.TarFile | None = None
         self._entries: list[ClipEntry] = []
+        for torn in self.folder.glob(f".{name}-*.tar.tmp"):
+            self._recover(torn)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -149,8 +187,9 @@ class ShardWriter:
         if kind is None:
             self.close()
         elif self._tar is not None:
-            self._tar.close()
-            self._temporary.unlink(missing_ok=True)
+            self._tar.close()  # half a clip may lie at its end
+            self._tar = None
+            self._recover(self._temporary)
 
     @property
     def _path(self) -> Path:
@@ -160,6 +199,25 @@ class ShardWriter:
     def _temporary(self) -> Path:
         return self.folder / f".{self._path.name}.tmp"
 
+    def _recover(self, torn: Path) -> None:
+        """Make a shard of a tar that was cut short, or delete it where not one clip is whole."""
+        entries, end = _scan(torn, self._path.name)
+        earlier = self.keys - {e.key for e in self._entries}
+        entries = [e for e in entries if e.key not in earlier]
+        if not entries:
+            torn.unlink()
+            self._entries = []
+            return
+        with open(torn, "r+b") as file:
+            file.truncate(end)
+            file.seek(end)
+            file.write(bytes(2 * 512))  # how a tar ends
+        if torn != self._temporary:
+            torn.replace(self._temporary)
+        self._entries = entries
+        self.keys |= {e.key for e in entries}
+        self._finish()
+
     def _member(self, name: str, data: bytes) -> tuple[int, int]:
         assert self._tar is not None
         info = tarfile.TarInfo(name)
@@ -168,40 +226,27 @@ class ShardWriter:
         # The data end where the archive does, rounded up to blocks of 512 bytes.
         return self._tar.offset - -(-len(data) // 512) * 512, len(data)
 
-    def add(self, key: str, clip: Clip) -> None:
+    def add(self, key: str, clip: Clip | EncodedClip) -> None:
         """Append a clip.
 
         Raises:
             InputError: where the clip is not sound, or the key is taken.
         """
-        clip = clip.checked()
-        if key in self.keys or "/" in key or not key:
-            raise InputError(f"{self.folder}: a clip can't be named {key!r}: the name is taken, empty or has a slash.")
+        if key in self.keys or "/" in key or not key or len(key) > 90 or not key.isascii():
+            raise InputError(
+                f"{self.folder}: a clip can't be named {key!r}: the name is taken, empty, too long, not ASCII or has "
+                "a slash."
+            )
+        encoded = clip if isinstance(clip, EncodedClip) else encode_clip(clip, self.quality)
         if self._tar is None:
             self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-        valid = clip.depth[clip.depth > 0]
-        near, far = float(valid.min()), float(valid.max())
-        _, height, width = clip.depth.shape
-        meta = {
-            "intrinsics": clip.intrinsics.tolist(),
-            "poses": None if clip.poses is None else clip.poses.tolist(),
-            "sky": clip.sky is not None,
-            "fps": clip.fps,
-            "source": clip.source,
-            "licence": clip.licence,
-        }
-        common = {"near": near, "far": far, "height": height, "width": width, "frames": len(clip)}
-        self._member(f"{key}.json", json.dumps(common | meta).encode())
-        places: dict[str, list[tuple[int, int]]] = {"frames": [], "depth": [], "dynamic": []}
-        for t in range(len(clip)):
-            stem = f"{key}/{t:03d}"
-            sky = None if clip.sky is None else clip.sky[t]
-            places["frames"].append(self._member(f"{stem}.jpg", encode_picture(clip.frames[t], self.quality)))
-            places["depth"].append(self._member(f"{stem}.depth", encode_depth(clip.depth[t], sky, near, far)))
-            if clip.dynamic is not None:
-                bits = bytes(_BLOSC.encode(np.packbits(clip.dynamic[t])))
-                places["dynamic"].append(self._member(f"{stem}.dynamic", bits))
-        self._entries.append(ClipEntry(key, self._path.name, height, width, near, far, meta=meta, **places))
+        about = encoded.about
+        self._member(f"{key}.json", json.dumps(about).encode())
+        places: dict[str, list[tuple[int, int]]] = {suffix: [] for suffix in encoded.members}
+        for t in range(about["frames"]):
+            for suffix, data in encoded.members.items():
+                places[suffix].append(self._member(f"{key}/{t:03d}.{suffix}", data[t]))
+        self._entries.append(_entry(key, self._path.name, about, places))
         self.keys.add(key)
         if self._tar.offset >= self.shard_bytes:
             self.close()
@@ -212,6 +257,10 @@ class ShardWriter:
             return
         self._tar.close()
         self._tar = None
+        self._finish()
+
+    def _finish(self) -> None:
+        """Write the index, and put tar and index in their places."""
         index = {"version": VERSION, "clips": [vars(entry) for entry in self._entries]}
         path, listing = self._path, self._path.with_suffix(".json")
         unfinished = listing.with_name(f".{listing.name}.tmp")
@@ -219,6 +268,49 @@ class ShardWriter:
         self._temporary.replace(path)
         unfinished.replace(listing)
         self._entries, self._next = [], self._next + 1
+
+
+PICTURES = ("jpg", "png")
+
+
+def _entry(key: str, shard: str, about: dict[str, Any], places: dict[str, list[tuple[int, int]]]) -> ClipEntry:
+    sizes = {k: about[k] for k in ("height", "width", "near", "far")}
+    meta = {k: about[k] for k in ("intrinsics", "poses", "sky", "fps", "source", "licence")}
+    frames = next(places[s] for s in PICTURES if s in places)
+    return ClipEntry(
+        key, shard, **sizes, frames=frames, depth=places["depth"], dynamic=places.get("dynamic", []), meta=meta
+    )
+
+
+def _scan(path: Path, shard: str) -> tuple[list[ClipEntry], int]:
+    """The whole clips of a tar that may be cut short, and where the last of them ends."""
+    entries: list[ClipEntry] = []
+    end = position = 0
+    key, about, places = "", dict[str, Any](), dict[str, list[tuple[int, int]]]()
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        while True:
+            try:
+                member = tarfile.TarInfo.frombuf(file.read(512), "utf-8", "strict")
+            except tarfile.TarError:
+                break  # the end, or what was not written
+            start, after = position + 512, position + 512 + -(-member.size // 512) * 512
+            if start + member.size > size or member.size > LARGEST_MEMBER:
+                break
+            try:
+                if "/" not in member.name:
+                    key, places = member.name.removesuffix(".json"), {}
+                    about = json.loads(file.read(member.size))
+                else:
+                    places.setdefault(member.name.rpartition(".")[2], []).append((start, member.size))
+                    if [len(places.get(s, ())) for s in about["members"]] == [about["frames"]] * len(about["members"]):
+                        entries.append(_entry(key, shard, about, places))
+                        end = after
+            except (ValueError, KeyError, TypeError, StopIteration):
+                break
+            position = after
+            file.seek(after)
+    return entries, end
 
 
 def _read_index(path: Path) -> list[ClipEntry]:
@@ -247,7 +339,7 @@ class Shards:
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder)
-        indices = sorted(self.folder.glob("*.json"))
+        indices = sorted(self.folder.glob(f"*-{INDEX}"))
         self.clips = [entry for path in indices for entry in _read_index(path)]
         if not self.clips:
             raise InputError(f"{self.folder}: the folder holds no shards; make some with 'geometrycrafter data'.")
@@ -289,7 +381,7 @@ class Shards:
         entry = self.clips[index]
         shape = (entry.height, entry.width)
         try:
-            frames = [decode_picture(self._bytes(entry.shard, p), shape) for p in entry.frames[times]]
+            frames = [_picture(self._bytes(entry.shard, p), shape) for p in entry.frames[times]]
             maps = [decode_depth(self._bytes(entry.shard, p), shape, entry.near, entry.far) for p in entry.depth[times]]
             pixels = shape[0] * shape[1]
             dynamic = [

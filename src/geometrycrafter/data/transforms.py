@@ -22,6 +22,19 @@ def resized_intrinsics(intrinsics: np.ndarray, scale_x: float, scale_y: float) -
     return k.astype(np.float32)
 
 
+def resize_picture(picture: np.ndarray, height: int, width: int, mode: str = "bilinear") -> np.ndarray:
+    """A picture ``[H, W, 3]`` uint8 at another size: ``bilinear`` is antialiased, ``bicubic`` is not (as OpenCV's)."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    # In this order torch sees that channels are last, and takes the fast way.
+    pixels = torch.from_numpy(np.ascontiguousarray(picture))[None].permute(0, 3, 1, 2)
+    if mode == "bilinear":
+        resized = F.interpolate(pixels, (height, width), mode=mode, antialias=True)
+    else:
+        resized = F.interpolate(pixels.float(), (height, width), mode=mode).round().clamp(0, 255).byte()
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
+
+
 def resize(clip: Clip, height: int, width: int) -> Clip:
     """Frames by antialiased bilinear interpolation, maps by their nearest pixel, so that no depth is invented."""
     h, w = clip.depth.shape[1:]
@@ -29,12 +42,10 @@ def resize(clip: Clip, height: int, width: int) -> Clip:
         return clip
     rows = np.minimum(((np.arange(height) + 0.5) * h / height).astype(int), h - 1)
     columns = np.minimum(((np.arange(width) + 0.5) * w / width).astype(int), w - 1)
-    pictures = torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2)
-    pictures = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
     return _with(
         clip,
-        lambda x: np.ascontiguousarray(x[:, rows[:, None], columns]),
-        frames=pictures.permute(0, 2, 3, 1).contiguous().numpy(),
+        lambda x: x[:, rows].take(columns, axis=2),  # rows first: those are copied whole
+        frames=np.stack([resize_picture(f, height, width) for f in clip.frames]),
         intrinsics=resized_intrinsics(clip.intrinsics, width / w, height / h),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.geometry.reprojection import follow
 
 FLOOR = 1e-2
 """Smallest denominator of a relative error."""
@@ -164,24 +165,16 @@ def flicker(
     if depth.shape != gt_depth.shape or gt_mask.shape != depth.shape or len(poses) != len(depth) != 1:
         raise InputError(f"depth {list(depth.shape)}, gt_depth {list(gt_depth.shape)} and poses disagree in shape.")
     still = gt_mask & (depth > 0) & (True if moving is None else ~moving)
-    _, height, width = depth.shape
-    y, x = np.mgrid[:height, :width]
-    pixels = np.stack([x, y, np.ones_like(x)], -1).astype(np.float64)
+    ratio = depth / np.maximum(gt_depth, 1e-9)
     total, count = 0.0, 0
     for t in range(len(depth) - 1):
-        here = still[t]
-        rays = pixels[here] @ np.linalg.inv(intrinsics[t].astype(np.float64)).T
-        world = (rays * gt_depth[t][here][:, None]) @ poses[t, :3, :3].T.astype(np.float64) + poses[t, :3, 3]
-        inverse = np.linalg.inv(poses[t + 1].astype(np.float64))
-        seen = world @ inverse[:3, :3].T + inverse[:3, 3]
-        z = np.maximum(seen[:, 2], 1e-9)
-        projected = seen @ intrinsics[t + 1].T.astype(np.float64) / z[:, None]
-        u, v = (np.rint(projected[:, i]).clip(-1, max(width, height)).astype(int) for i in (0, 1))
-        inside = (seen[:, 2] > 1e-6) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        u, v, z, before = u[inside], v[inside], z[inside], (depth[t] / np.maximum(gt_depth[t], 1e-9))[here][inside]
-        found = still[t + 1][v, u] & (np.abs(gt_depth[t + 1][v, u] / z - 1) < visible)
-        after = depth[t + 1][v, u][found] / gt_depth[t + 1][v, u][found]
-        total += float(np.abs(np.log(after / before[found])).sum())
+        landed = follow(gt_depth[t], still[t], intrinsics[t], poses[t], intrinsics[t + 1], poses[t + 1])
+        there = gt_depth[t + 1].reshape(-1)[landed.target]
+        found = still[t + 1].reshape(-1)[landed.target]
+        found &= np.abs(np.where(found, there, 1) / landed.depth - 1) < visible
+        before = ratio[t].reshape(-1)[landed.source[found]]
+        after = ratio[t + 1].reshape(-1)[landed.target[found]]
+        total += float(np.abs(np.log(after / before)).sum())
         count += int(found.sum())
     if not count:
         raise InputError("no still point is seen in two frames; the flicker of this clip can't be measured.")

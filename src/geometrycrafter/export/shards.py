@@ -16,6 +16,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.export.mp4 import disparity_picture
 from geometrycrafter.export.ply import write_points
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
+from geometrycrafter.geometry.reprojection import disagreement
 from geometrycrafter.video.writing import write_png
 
 COLUMNS, ROWS = 4, 6
@@ -36,6 +37,8 @@ class ShardReport:
     farthest: float
     known: float
     """Share of pixels with depth, in what was read."""
+    disagreement: float | None = None
+    """How far depth of neighbouring frames is apart after reprojection, relative, in the median; None: no poses."""
     files: list[Path] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -45,6 +48,9 @@ class ShardReport:
         yield f"{self.folder}: {self.clips} clips, {self.frames} frames; clips: {sizes}"
         yield "sources: " + ", ".join(f"{name} ({n})" for name, n in self.sources.most_common(8))
         yield f"depth {self.nearest:.3g} to {self.farthest:.3g}, known at {self.known:.1%} of the pixels"
+        if self.disagreement is not None:
+            verdict = "fit it" if self.disagreement < 0.03 else "do NOT fit it"
+            yield f"depth of neighbouring frames is {self.disagreement:.1%} apart after reprojection: poses {verdict}"
         for path in self.files:
             yield f"written: {path}"
         for reason in self.damaged:
@@ -67,16 +73,18 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
     picked = np.linspace(0, len(shards) - 1, count).round().astype(int)
     damaged: list[str] = []
     shown: list[Clip] = []
-    logs, known = np.zeros(200, np.int64), list[float]()
+    logs, known, apart = np.zeros(200, np.int64), list[float](), list[float]()
     edges = np.geomspace(1e-2, 1e3, len(logs) + 1)
     for index in picked:
         try:
-            clip = shards.read(int(index), slice(None) if every_frame else slice(0, 1))
+            clip = shards.read(int(index), slice(None) if every_frame else slice(0, 2))
         except InputError as error:
             damaged.append(str(error))
             continue
         logs += np.histogram(clip.depth[clip.mask], edges)[0]
         known.append(float(clip.mask.mean()))
+        if clip.poses is not None and len(clip) > 1:
+            apart.append(disagreement(*(x[i] for i in (0, 1) for x in (clip.depth, clip.intrinsics, clip.poses))))
         if len(shown) < COLUMNS * ROWS:
             shown.append(clip[:1])
     report = ShardReport(
@@ -88,6 +96,7 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
         nearest=min(c.near for c in shards.clips),
         farthest=max(c.far for c in shards.clips),
         known=float(np.mean(known)) if known else 0.0,
+        disagreement=float(np.nanmedian(apart)) if np.isfinite(apart).any() else None,
         damaged=damaged,
     )
     if output is not None and shown:

@@ -31,7 +31,8 @@ class ClipSamples:
         """A sample's tensors.
 
         Returns:
-            frames ``[T, 3, H, W]`` in [0, 1]; depth ``[T, H, W]``, zero where unknown; known ``[T, H, W]`` bool, where
+            frames ``[T, H, W, 3]`` uint8, :func:`as_numbers` being the trainer's part (the way to it is four times
+            shorter for them); depth ``[T, H, W]``, zero where unknown; known ``[T, H, W]`` bool, where
             it is known whether there is a surface; half_field ``[T, 2]``, tangents of half the field of view.
         """
         rng = np.random.default_rng(draw.seed)
@@ -48,9 +49,10 @@ class ClipSamples:
         clip = cover(clip, *self.size, zoom=zoom)
         if self.augmentation.mirror and rng.uniform() < 0.5:
             clip = mirrored(clip)
-        frames = torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2).float() / 255
+        frames = torch.from_numpy(np.ascontiguousarray(clip.frames))
         if self.augmentation.photographic:
-            frames = photographed(frames, torch.Generator().manual_seed(draw.seed))
+            seen = photographed(as_numbers(frames), torch.Generator().manual_seed(draw.seed))
+            frames = (seen * 255).round().byte().permute(0, 2, 3, 1).contiguous()
         known = clip.mask | clip.sky if clip.sky is not None else clip.mask
         maps = {
             "frames": frames,
@@ -59,6 +61,11 @@ class ClipSamples:
             "half_field": half_field_of_intrinsics(torch.from_numpy(clip.intrinsics), *self.size),
         }
         return {k: v[torch.from_numpy(times)] for k, v in maps.items()} if length < draw.frames else maps
+
+
+def as_numbers(frames: Tensor) -> Tensor:
+    """Pictures ``[..., H, W, 3]`` uint8 as the networks take them: ``[..., 3, H, W]`` in [0, 1]."""
+    return frames.movedim(-1, -3).contiguous().float() / 255
 
 
 def photographed(frames: Tensor, generator: torch.Generator) -> Tensor:

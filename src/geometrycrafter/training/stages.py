@@ -169,6 +169,9 @@ class VAEStage(Stage):
         super().__init__(config)
         self.network: PointMapVAE = _network(config, self.part)
         self.svd: VideoAutoencoder = load_part("autoencoder", Path(config.hub))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # those along time have no such layout
+                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
         if (
             config.start == "config"
             and self.network.config.dec_block_out_channels == self.svd.config.block_out_channels

@@ -35,7 +35,7 @@ from geometrycrafter.networks.blocks import SpatioTemporalResBlock
 from geometrycrafter.networks.unet import DownBlock, MiddleBlock, SpatioTemporalTransformer, UpBlock
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import Augmentation, Source, TrainConfig, as_plain
-from geometrycrafter.training.samples import ClipSamples, LatentSamples
+from geometrycrafter.training.samples import ClipSamples, LatentSamples, as_numbers
 from geometrycrafter.training.sampling import Draw, Mixture, batches
 from geometrycrafter.training.stages import STAGES, Batch, Stage, UNetStage
 from geometrycrafter.video.writing import write_png
@@ -191,7 +191,7 @@ class Trainer:
         for count, (source, clip, variant) in enumerate(missing):
             seed = int(np.random.default_rng((self.config.seed, 5, source, clip, variant)).integers(2**62))
             sample = make(Draw(source, clip, self.config.frames[1], seed))
-            found = stage.latents({k: v.to(self.workers.device) for k, v in sample.items()})
+            found = stage.latents(_on(sample, self.workers.device))
             file = latents.path(source, clip, variant)
             save_file({k: v.half().cpu().contiguous() for k, v in found.items()}, file.with_suffix(".tmp"))
             file.with_suffix(".tmp").replace(file)
@@ -270,7 +270,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         for start in range(0, size, part):
             piece = {k: v[start : start + part] for k, v in batch.items()}
-            piece = {k: _on(v, device) for k, v in piece.items()}
+            piece = _on(piece, device)
             final = start + part == size
             quiet = self.loss.no_sync() if isinstance(self.loss, DistributedDataParallel) and not final else _nothing()
             with quiet:
@@ -322,7 +322,7 @@ class Trainer:
         with self.averaged(), torch.no_grad():
             for batch in self._loader(self.config.validation, 0, self.config.validation_batches, validation=True):
                 batch.pop("skipped")
-                batch = {k: _on(v, self.workers.device) for k, v in batch.items()}
+                batch = _on(batch, self.workers.device)
                 rows.append({k: v.item() for k, v in self.stage.scores(batch).items()})
                 if len(rows) == 1 and self.workers.first:
                     sheet = self.stage.pictures(batch)
@@ -418,7 +418,7 @@ class Trainer:
             if self.workers.first and self.config.validation:
                 config = self.config
                 found = self._loader(config.validation, 0, config.validation_batches, validation=True)
-                self.stage.finish({k: _on(v, self.workers.device) for k, v in batch.items()} for batch in found)
+                self.stage.finish(_on(batch, self.workers.device) for batch in found)
         self.say(f"weights: {Path(self.config.hub)} ({self.stage.part})")
 
     @contextlib.contextmanager
@@ -441,8 +441,10 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def _on(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+def _on(batch: Batch, device: torch.device) -> Batch:
+    """A batch on the device, its pictures as numbers."""
+    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    return moved | {"frames": as_numbers(moved["frames"])} if "frames" in moved else moved
 
 
 def _whole(value: Tensor) -> Tensor:

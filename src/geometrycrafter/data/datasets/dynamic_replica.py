@@ -1,0 +1,84 @@
+"""Dynamic Replica: people and animals in scanned rooms; half-precision depth in PNG, PyTorch3D cameras."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, kept, pose_of
+from geometrycrafter.data.formats import naming, read_half_png, read_picture, read_png
+from geometrycrafter.errors import InputError
+
+LARGEST = 2**31
+"""Bytes of an unpacked annotation file."""
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    for listing in below(root, "*/frame_annotations_*.jgz", "frame_annotations_*.jgz"):
+        with naming(listing), gzip.open(listing) as file:
+            text = file.read(LARGEST)
+            if len(text) == LARGEST:
+                raise ValueError("it unpacks to more than 2 GiB")
+            rows = json.loads(text)
+        own: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["camera_name"] == "left":
+                own.setdefault(row["sequence_name"], []).append(row)
+        for name, frames in own.items():
+            frames.sort(key=lambda r: r["frame_number"])
+            yield Sequence(name, tuple(_item(listing.parent, r) for r in frames))
+
+
+def _item(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
+    view = row["viewpoint"]
+    mask = (row.get("mask") or {}).get("path")
+    return {
+        "picture": folder / row["image"]["path"],
+        "depth": folder / row["depth"]["path"],
+        "moving": folder / mask if mask else None,
+        "view": {k: view[k] for k in ("R", "T", "focal_length", "principal_point", "intrinsics_format")},
+    }
+
+
+def read(picture: Path, depth: Path, moving: Path | None, view: dict[str, Any]) -> Frame:
+    image, raw = read_picture(picture), read_half_png(depth)
+    height, width = raw.shape
+    half = np.array([width, height]) / 2
+    if view["intrinsics_format"] == "ndc_isotropic":
+        scale = np.full(2, min(width, height) / 2)
+    elif view["intrinsics_format"] == "ndc_norm_image_bounds":
+        scale = half
+    else:
+        raise InputError(f"{depth}: its camera is of an unknown kind, {view['intrinsics_format']}.")
+    focal = np.array(view["focal_length"]) * scale
+    centre = half - np.array(view["principal_point"]) * scale
+    # Row vectors, x to the left and y up.
+    rotation, shift = np.array(view["R"], np.float64), np.array(view["T"], np.float64)
+    rotation[:, :2] *= -1
+    shift[:2] *= -1
+    dynamic = None
+    if moving is not None:
+        mask = read_png(moving)
+        dynamic = (mask if mask.ndim == 2 else mask[..., 0]) > 0
+    return Frame(image, kept(raw), camera(*focal, *centre), pose_of(rotation, -rotation @ shift), dynamic=dynamic)
+
+
+DATASET = DataSet(
+    name="dynamic-replica",
+    title="DynamicReplica",
+    domain="indoor, people and animals",
+    licence="research only, by its own terms",
+    home="dynamic-stereo.github.io",
+    find=find,
+    read=read,
+    frame_size="720x1280",
+    fps=30.0,
+    paper="145 K frames, 1126 clips",
+    complete=(484, 145200),
+    notes=("The left eye; the paper's number of clips is not explained by its frames (968 cuts of 150).",),
+)

@@ -1,0 +1,41 @@
+"""GTA-SfM: flights over a game's landscape, a file of HDF5 for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, kept
+from geometrycrafter.data.formats import decode_picture, hdf5_names, naming, read_hdf5
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    for path in below(root, "*/*.hdf5", "*.hdf5"):
+        numbers = sorted(int(k.split("_")[1]) for k in hdf5_names(path) if k.startswith("image_"))
+        yield Sequence(path.stem, tuple({"file": path, "index": i} for i in numbers))
+
+
+def read(file: Path, index: int) -> Frame:
+    depth = read_hdf5(file, f"depth_{index}").astype(np.float32)
+    intrinsics = read_hdf5(file, f"K_{index}").astype(np.float64)
+    intrinsics[:2, 2] -= 0.5  # counted from the corner of the first pixel
+    pose = read_hdf5(file, f"pose_{index}").astype(np.float64)
+    with naming(file):
+        picture = decode_picture(read_hdf5(file, f"image_{index}").astype(np.uint8).tobytes())
+    return Frame(picture, kept(depth, 1e-5, 256), intrinsics, pose)
+
+
+DATASET = DataSet(
+    name="gta-sfm",
+    title="GTA-SfM",
+    domain="outdoor, flying",
+    licence="not stated",
+    home="github.com/HKUST-Aerial-Robotics/Flow-Motion-Depth",
+    find=find,
+    read=read,
+    frame_size="480x640",
+    paper="19 K frames, 234 clips",
+    notes=("Users have reported a factor of ten in its scale; depth is taken as metres.",),
+)

@@ -1,0 +1,59 @@
+"""3D Ken Burns: four corner views of each point of a camera's path; relative depth."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera_of_field, kept
+from geometrycrafter.data.formats import naming, read_exr, read_picture
+
+SKY = 20000.0
+UNIT = 1 / 1000  # a relative one: the authors state none
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    for corner in ("tl", "tr", "bl", "br"):
+        folders: dict[Path, list[Path]] = {}
+        for path in below(root, f"*/*-{corner}-image.png", f"*/*/*-{corner}-image.png"):
+            folders.setdefault(path.parent, []).append(path)
+        for folder, pictures in folders.items():
+            beside = folder.with_name(f"{folder.name}-depth")
+            yield Sequence(
+                f"{folder.name}-{corner}",
+                tuple(
+                    {
+                        "picture": p,
+                        "depth": beside / p.name.replace("-image.png", "-depth.exr"),
+                        "meta": folder / f"{p.name.split('-')[0]}-meta.json",
+                    }
+                    for p in pictures
+                ),
+            )
+
+
+def read(picture: Path, depth: Path, meta: Path) -> Frame:
+    image, raw = read_picture(picture), read_exr(depth)
+    with naming(meta):
+        field = float(json.loads(meta.read_text())["fltFov"])
+        if not 0 < field < 179:
+            raise ValueError(f"a field of view of {field} degrees")
+    intrinsics = camera_of_field(raw.shape, math.tan(math.radians(field) / 2))
+    return Frame(image, kept(raw, 0, SKY) * UNIT, intrinsics, sky=raw > SKY)
+
+
+DATASET = DataSet(
+    name="ken-burns",
+    title="3D Ken Burns",
+    domain="indoor and outdoor, walking and flying",
+    licence="CC BY-NC-SA 4.0",
+    home="github.com/sniklaus/3d-ken-burns",
+    find=find,
+    read=read,
+    frame_size="512x512",
+    unit="its own",
+    paper="76 K frames, 526 clips",
+    notes=("Depth is relative; 20 units of its own separate neighbouring corners.",),
+)

@@ -1,0 +1,72 @@
+"""MatrixCity: a city from the air and from the street."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from geometrycrafter.data.dataset import OPENGL, DataSet, Frame, Sequence, below, camera_of_field, kept
+from geometrycrafter.data.formats import naming, read_exr, read_picture
+
+SKY = 65504.0
+"""Centimetres; where half precision ends."""
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    pattern = "*_city/*/*/*/transforms.json"
+    for listing in below(root, pattern, f"*/{pattern}"):
+        folder = listing.parent
+        split, view, city = folder.parent, folder.parents[1], folder.parents[2]
+        with naming(listing):
+            stored = json.loads(listing.read_text())
+            frames = sorted(stored["frames"], key=lambda f: f["frame_index"])
+            tangent = math.tan(float(stored["camera_angle_x"]) / 2)
+        depths: dict[int, Path] = {}
+        for suffix in ("_depth", "_depth_float32", "_depth_flaot32"):
+            beside = city.with_name(city.name + suffix) / view.name / split.name
+            for place in (beside / f"{folder.name}_depth", beside / folder.name):
+                for path in place.glob("*.exr"):
+                    depths.setdefault(int(path.stem), path)
+        pictures = {int(p.stem): p for p in folder.glob("*.png")}
+        items = []
+        for frame in frames:
+            index = int(frame["frame_index"])
+            missing = folder / f"{index:04d}.png"
+            absent = city.with_name(f"{city.name}_depth") / view.name / split.name / f"{folder.name}_depth"
+            items.append(
+                {
+                    "picture": pictures.get(index, missing),
+                    "depth": depths.get(index, absent / f"{index:04d}.exr"),
+                    "tangent": tangent,
+                    "matrix": frame["rot_mat"],
+                }
+            )
+        if items:
+            yield Sequence(f"{city.name}-{view.name}-{split.name}-{folder.name}", tuple(items))
+
+
+def read(picture: Path, depth: Path, tangent: float, matrix: list[list[float]]) -> Frame:
+    raw = read_exr(depth, "R", "Y")
+    pose = np.array(matrix, np.float64)
+    pose[:3, :3] *= 100  # stored in hundredths; the translation is in metres
+    image = read_picture(picture)
+    intrinsics = camera_of_field(raw.shape, tangent)
+    return Frame(image, kept(raw, 0, SKY) / 100, intrinsics, pose @ OPENGL, sky=raw >= SKY)
+
+
+DATASET = DataSet(
+    name="matrix-city",
+    title="MatrixCity",
+    domain="outdoor, city",
+    licence="not stated for the data",
+    home="city-super.github.io/matrixcity",
+    find=find,
+    read=read,
+    frame_size="1080x1920, 1000x1000",
+    paper="452 K frames, 3029 clips",
+    notes=("Street frames are faces of a cube seen from one place: neighbours in a clip are no smooth motion.",),
+)

@@ -1,0 +1,70 @@
+"""Mid-Air: a drone above forests and hills; distance to the optical centre as half precision in PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from geometrycrafter.data.dataset import (
+    NED,
+    DataSet,
+    Frame,
+    Sequence,
+    below,
+    camera,
+    kept,
+    listed,
+    number,
+    planar,
+    pose_of,
+    rotation_of_quaternion,
+)
+from geometrycrafter.data.formats import read_half_png, read_hdf5, read_picture
+
+FARTHEST = 1250.0
+"""Metres; what the authors' viewer shows. Beyond is sky."""
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    for folder in below(root, "*/*/color_left/trajectory_*/", "*/*/*/color_left/trajectory_*/"):
+        weather = folder.parents[1]
+        items = tuple(
+            {
+                "picture": p,
+                "depth": weather / "depth" / folder.name / f"{p.stem}.PNG",
+                "records": weather / "sensor_records.hdf5",
+                "trajectory": folder.name,
+                "index": number(p),
+            }
+            for p in listed(folder, "*.JPEG")
+        )
+        if items:
+            yield Sequence(f"{weather.parent.name}-{weather.name}-{folder.name}", items)
+
+
+def read(picture: Path, depth: Path, records: Path, trajectory: str, index: int) -> Frame:
+    distance = read_half_png(depth)
+    intrinsics = camera(512, 512, 512, 512)
+    pose = None
+    if records.is_file():  # records at 100 Hz, frames at 25
+        truth = f"{trajectory}/groundtruth"
+        attitude = read_hdf5(records, f"{truth}/attitude", 4 * index)
+        pose = pose_of(rotation_of_quaternion(*attitude), read_hdf5(records, f"{truth}/position", 4 * index)) @ NED
+    image = read_picture(picture)
+    sky = distance >= FARTHEST
+    return Frame(image, planar(kept(distance, 0, FARTHEST), intrinsics), intrinsics, pose, sky=sky)
+
+
+DATASET = DataSet(
+    name="mid-air",
+    title="Mid-Air",
+    domain="outdoor, flying",
+    licence="CC BY-NC-SA 4.0",
+    home="midair.ulg.ac.be",
+    find=find,
+    read=read,
+    frame_size="1024x1024",
+    fps=25.0,
+    paper="357 K frames, 2433 clips",
+    notes=("Poses are the body's, without the left camera's offset of half a metre.",),
+)

@@ -1,0 +1,59 @@
+"""MVS-Synth: a game's streets, 120 sequences of 100 frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, kept, listed
+from geometrycrafter.data.formats import naming, read_exr, read_picture
+
+UNIT = 0.1
+"""Metres; the authors state none, two readers found it by the size of cars."""
+FARTHEST = 1000.0
+WORLD = np.diag([1.0, -1.0, 1.0, 1.0])
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    for folder in below(root, "GTAV_*/[0-9]*/", "[0-9]*/", "*/GTAV_*/[0-9]*/"):
+        items = tuple(
+            {
+                "picture": p,
+                "depth": folder / "depths" / f"{p.stem}.exr",
+                "pose": folder / "poses" / f"{p.stem}.json",
+            }
+            for p in listed(folder, "images/*.png")
+        )
+        if items:
+            yield Sequence(folder.name, items)
+
+
+def read(picture: Path, depth: Path, pose: Path) -> Frame:
+    raw = read_exr(depth, "Y", "R")
+    with naming(pose):
+        stored = json.loads(pose.read_text())
+        intrinsics = camera(*(float(stored[k]) for k in ("f_x", "f_y", "c_x", "c_y")))
+        to_camera = np.array(stored["extrinsic"], np.float64).reshape(4, 4)
+        to_world = np.linalg.inv(to_camera)
+    if np.linalg.det(to_camera[:3, :3]) < 0:
+        to_world = WORLD @ to_world  # the game's world is left-handed, its camera is OpenCV's
+    to_world[:3, 3] *= UNIT
+    return Frame(read_picture(picture), kept(raw * UNIT, 0, FARTHEST), intrinsics, to_world, sky=np.isposinf(raw))
+
+
+DATASET = DataSet(
+    name="mvs-synth",
+    title="MVS-Synth",
+    domain="outdoor, city",
+    licence="not stated",
+    home="phuang17.github.io/DeepMVS/mvs-synth.html",
+    find=find,
+    read=read,
+    frame_size="1080x1920, 720x1280 or 540x960",
+    paper="12 K frames, 120 clips",
+    complete=(120, 12000),
+    notes=("Depth beyond 1 km is wild and counts as unknown.",),
+)

@@ -1,0 +1,69 @@
+"""UrbanSyn: pictures of streets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, kept
+from geometrycrafter.data.formats import naming, read_exr, read_picture, read_png
+
+UNIT, FARTHEST, SKY = 1e5, 200.0, 10
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    pictures = below(root, "rgb/rgb_*.png", "*/rgb/rgb_*.png")
+    if not pictures:
+        return
+    top = pictures[0].parents[1]
+    items = []
+    for p in pictures:
+        stem = p.stem.removeprefix("rgb_")
+        depth = top / "depth" / f"depth_{stem}.exr"
+        renamed = depth.with_name(f"{depth.name}.1")  # as some downloads arrive
+        items.append(
+            {
+                "picture": p,
+                "depth": renamed if not depth.exists() and renamed.exists() else depth,
+                "classes": top / "ss" / f"ss_{stem}.png",
+                "intrinsics": _intrinsics(top / "camera_metadata.json"),
+            }
+        )
+    yield Sequence("urbansyn", tuple(items))
+
+
+def _intrinsics(path: Path) -> tuple[float, float, float, float]:
+    if not path.is_file():
+        return 1730.21, 1730.21, 1024.0, 512.0
+    with naming(path):
+        stored: dict[str, Any] = json.loads(path.read_text())["parameters"][0]["Camera"]
+        focal = float(stored["focalLength_mm"])
+        fx = focal * 2048 / float(stored["sensorWidth_mm"])
+        return fx, focal * 1024 / float(stored["sensorHeight_mm"]), 1024.0, 512.0
+
+
+def read(picture: Path, depth: Path, classes: Path, intrinsics: tuple[float, ...]) -> Frame:
+    z = read_exr(depth, "Y", "R") * np.float32(UNIT)
+    labels = read_png(classes)
+    sky = (labels if labels.ndim == 2 else labels[..., 0]) == SKY
+    z[sky] = 0
+    return Frame(read_picture(picture), kept(z, 0, FARTHEST), camera(*intrinsics), sky=sky)
+
+
+DATASET = DataSet(
+    name="urban-syn",
+    title="UrbanSyn",
+    domain="outdoor, driving",
+    licence="CC BY-SA 4.0",
+    home="urbansyn.org",
+    find=find,
+    read=read,
+    frame_size="1024x2048",
+    video=False,
+    paper="7 K images",
+    complete=(1, 7539),
+)

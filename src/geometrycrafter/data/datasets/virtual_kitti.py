@@ -1,0 +1,64 @@
+"""Virtual KITTI 2: five of KITTI's drives rendered in ten variations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, inverse_pose, listed, number
+from geometrycrafter.data.formats import naming, read_picture, read_png16
+
+SKY = 65535
+
+
+def find(root: Path) -> Iterator[Sequence]:
+    for folder in below(root, "Scene*/*/frames/rgb/Camera_*/", "*/Scene*/*/frames/rgb/Camera_*/"):
+        variant, eye = folder.parents[2], int(folder.name.removeprefix("Camera_"))
+        intrinsics, extrinsics = (_rows(variant / f"{name}.txt", eye) for name in ("intrinsic", "extrinsic"))
+        items = []
+        for p in listed(folder, "rgb_*.jpg"):
+            index = number(p)
+            with naming(variant / "extrinsic.txt"):
+                k, motion = intrinsics[index], extrinsics[index]
+            items.append(
+                {
+                    "picture": p,
+                    "depth": variant / "frames" / "depth" / folder.name / f"depth_{index:05d}.png",
+                    "intrinsics": tuple(k),
+                    "extrinsics": tuple(motion),
+                }
+            )
+        if items:
+            yield Sequence(f"{variant.parent.name}-{variant.name}-{eye}", tuple(items))
+
+
+def _rows(path: Path, eye: int) -> dict[int, list[float]]:
+    """Values of each frame as one camera has them; the table's first two columns say whose they are."""
+    with naming(path):
+        lines = [line.split() for line in path.read_text().splitlines()[1:] if line.strip()]
+        return {int(x[0]): [float(v) for v in x[2:]] for x in lines if int(x[1]) == eye}
+
+
+def read(picture: Path, depth: Path, intrinsics: tuple[float, ...], extrinsics: tuple[float, ...]) -> Frame:
+    raw = read_png16(depth)
+    pose = inverse_pose(np.array(extrinsics).reshape(4, 4))
+    sky = raw == SKY
+    z = raw * ~sky * np.float32(0.01)
+    return Frame(read_picture(picture), z, camera(*intrinsics), pose, sky=sky)
+
+
+DATASET = DataSet(
+    name="virtual-kitti",
+    title="Virtual KITTI 2",
+    domain="outdoor, driving",
+    licence="CC BY-NC-SA 3.0",
+    home="europe.naverlabs.com/proxy-virtual-worlds-vkitti-2",
+    find=find,
+    read=read,
+    frame_size="375x1242",
+    fps=10.0,
+    paper="43 K frames, 320 clips",
+    complete=(100, 42520),
+)

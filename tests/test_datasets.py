@@ -1,0 +1,358 @@
+"""Every data set's adapter against trees in its true layout, compared in 3-D; preparation, its checks and its kills."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trees
+from conftest import SHARED_DATA
+
+from geometrycrafter.cli.main import main
+from geometrycrafter.data.dataset import Frame
+from geometrycrafter.data.datasets import data_set, data_sets
+from geometrycrafter.data.datasets.gmu_kitchens import halved
+from geometrycrafter.data.preparation import check, prepare, read_segment, segments
+from geometrycrafter.data.shards import Shards
+from geometrycrafter.geometry.reprojection import disagreement
+
+
+def test_there_are_fourteen_that_train_and_seven_that_judge():
+    found = data_sets().values()
+    assert sum(d.evaluation is None for d in found) == 14 and sum(d.evaluation is not None for d in found) == 7
+    assert {d.name for d in found if not d.video} == {"hypersim", "structured3d", "urban-syn", "diode"}
+    assert set(trees.TREES) == set(data_sets())
+    assert data_set("VirtualKITTI2") is data_set("virtual_kitti") is data_set("virtual-kitti")
+
+
+def test_the_documentation_lists_every_data_set():
+    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    for data in data_sets().values():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{data.name}` |"))
+        for said in (data.title, data.domain, data.frame_size, data.licence, data.home, data.paper):
+            assert said in row
+        assert all(note in text for note in data.notes)
+
+
+@pytest.mark.parametrize("name", trees.TREES)
+def test_points_are_where_the_room_is(name, tmp_path):
+    tree, data = trees.TREES[name], data_set(name)
+    truth = tree.write(tmp_path)
+    sequences = data.sequences(tmp_path)
+    items = [item for s in sequences for item in s.items]
+    frames = [data.read(**item) for item in items]
+    assert len(frames) == tree.per_corner * len(truth.depth)
+    for index, frame in enumerate(frames):
+        t = index % len(truth.depth)
+        assert frame.picture.dtype == np.uint8
+        if name == "hypersim":  # colours are tone-mapped; what is bright stays so
+            assert np.corrcoef(frame.picture.ravel(), truth.pictures[t].ravel())[0, 1] > 0.95
+        else:
+            assert np.abs(frame.picture.astype(int) - truth.pictures[t]).mean() < 6, index
+        known = frame.depth > 0
+        wanted = truth.points[t]
+        if name == "ddad":
+            # Sparse, and a point lies within the pixel whose corner the authors' toolkit takes it to.
+            assert known.sum() == (truth.depth[t][::3, ::3] > 0).sum() and not known[1::3].any()
+            np.testing.assert_allclose(frame.depth[known], truth.depth[t][known], rtol=1e-5)
+            np.testing.assert_allclose(frame.intrinsics, truth.intrinsics)
+        else:
+            assert np.array_equal(known, ~truth.sky[t])
+            found = trees.rays(frame.intrinsics, known.shape) * frame.depth[..., None]
+            error = np.linalg.norm(found - wanted, axis=-1)[known]
+            length = np.linalg.norm(wanted, axis=-1)[known]
+            stretch = length / truth.depth[t][known]
+            assert (error <= tree.relative * 1.01 * length + tree.absolute * stretch + 1e-6).all(), error.max()
+        if tree.sky:
+            assert np.array_equal(frame.sky, truth.sky[t])
+        else:
+            assert frame.sky is None
+        assert (frame.pose is not None) == tree.poses
+
+
+@pytest.mark.parametrize("name", [n for n, tree in trees.TREES.items() if tree.poses])
+def test_poses_carry_one_frame_into_another(name, tmp_path):
+    data = data_set(name)
+    truth = trees.TREES[name].write(tmp_path)
+    a, b = (data.read(**item) for item in data.sequences(tmp_path)[0].items[:2])
+    motion = np.linalg.inv(a.pose) @ b.pose
+    np.testing.assert_allclose(motion, np.linalg.inv(truth.poses[0]) @ truth.poses[1], atol=2e-5, rtol=1e-5)
+    assert np.linalg.det(a.pose[:3, :3]) == pytest.approx(1, abs=1e-5)
+    if name != "ddad":  # a few points in a hundred pixels: the nearest pixel has none
+        right = disagreement(a.depth, a.intrinsics, a.pose, b.depth, b.intrinsics, b.pose)
+        assert right < 0.01 and disagreement(a.depth, a.intrinsics, b.pose, b.depth, b.intrinsics, a.pose) > 3 * right
+
+
+def test_scannet_is_read_as_it_is_distributed(tmp_path):
+    trees.scannet(tmp_path / "unpacked")
+    trees.scannet(tmp_path / "packed", packed=True)
+    data = data_set("scannet")
+    both = [data.sequences(tmp_path / k)[0] for k in ("unpacked", "packed")]
+    assert len(both[0].items) == len(both[1].items) == 12
+    for one, other in zip(both[0].items, both[1].items):
+        a, b = data.read(**one), data.read(**other)
+        np.testing.assert_allclose(b.depth, a.depth, atol=1e-6)
+        np.testing.assert_allclose(b.pose, a.pose, atol=1e-6)
+        assert np.array_equal(a.picture, b.picture)
+    file = tmp_path / "packed" / "scans_test" / "scene0707_00" / "scene0707_00.sens"
+    os.truncate(file, file.stat().st_size - 100)
+    assert len(data_set("scannet").sequences(shutil.copytree(tmp_path / "packed", tmp_path / "cut"))[0].items) == 11
+
+
+def test_a_camera_that_lost_its_way_has_no_pose(tmp_path):
+    trees.scannet(tmp_path)
+    lost = "\n".join(["-inf -inf -inf -inf"] * 4)
+    (tmp_path / "scans_test" / "scene0707_00" / "pose" / "1.txt").write_text(lost)
+    frames = [data_set("scannet").read(**i) for i in data_set("scannet").sequences(tmp_path)[0].items[:2]]
+    assert frames[0].pose is not None and frames[1].pose is None
+
+
+def test_real_hypersim_and_ddad_files(tmp_path):
+    if not (SHARED_DATA / "formats").exists():
+        pytest.skip("the real files are not on this machine")
+    from geometrycrafter.data.datasets import ddad, hypersim
+    from geometrycrafter.data.formats import read_hdf5
+
+    files = sorted((SHARED_DATA / "formats" / "hypersim").rglob("*depth_meters.hdf5"))
+    assert read_hdf5(files[0], "dataset").shape == (768, 1024)
+    table = next((SHARED_DATA / "formats" / "hypersim").rglob("metadata_camera_parameters.csv"))
+    shutil.copy(table, tmp_path)
+    cameras = hypersim._cameras(tmp_path)
+    assert cameras["ai_037_002"] is None  # its lens is tilted
+    assert cameras["ai_001_001"][0] * 1024 / 2 == pytest.approx(886.81, abs=0.01)
+    assert cameras["ai_001_001"][2] * 768 / 2 == pytest.approx(886.81, abs=0.01)
+
+    scene = next((SHARED_DATA / "formats" / "ddad" / "scene_01").glob("scene_*.json"))
+    items = list(ddad._items(scene))
+    frame = ddad.read(**items[0])
+    assert frame.picture.shape == (1216, 1936, 3) and len(items) == 3
+    known = frame.depth > 0
+    assert 2000 < known.sum() < 200_000 and 2 < np.median(frame.depth[known]) < 80
+    # The road is below the horizon and near, so depth falls from the middle of the picture to its lower edge.
+    middle, lower = (np.median(frame.depth[a:b][known[a:b]]) for a, b in ((560, 660), (1050, 1216)))
+    assert lower < middle
+
+
+# What the paper takes ------------------------------------------------------------------------------------------------
+
+
+def numbered(root, pattern, count, start=0):
+    for i in range(start, start + count):
+        path = root / pattern.format(i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_training_sets_are_cut_at_150_frames(tmp_path):
+    trees.spring(tmp_path / "spring")
+    folder = tmp_path / "irs" / "Office" / "A"
+    numbered(folder, "l_{:05d}.png", 310)
+    numbered(folder, "d_{:05d}.exr", 310)
+    found = segments(data_set("irs"), tmp_path / "irs")
+    assert [len(s.items) for s in found] == [150, 150, 10]
+    assert found[1].items[0]["picture"].name == "l_00150.png"
+    trees.urban_syn(tmp_path / "urban")
+    assert [len(s.items) for s in segments(data_set("urban-syn"), tmp_path / "urban")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "there", "taken", "last"),
+    [
+        ("gmu-kitchens", "gmu_scene_003/Images/rgb_{}.png", 400, 110, "rgb_218.png"),
+        ("scannet", "scans_test/scene0709_00/color/{}.jpg", 500, 90, "267.jpg"),
+        (
+            "kitti",
+            "val/2011_09_29_drive_0026_sync/proj_depth/groundtruth/image_02/{:010d}.png",
+            158,
+            110,
+            "0000000109.png",
+        ),
+        ("monkaa", "frames_cleanpass/family_x2/left/{:04d}.png", 161, 110, "0109.png"),
+        ("sintel", "training/clean/ambush_6/frame_{:04d}.png", 20, 20, "frame_0019.png"),
+    ],
+)
+def test_protocols_take_the_published_frames(name, pattern, there, taken, last, tmp_path):
+    numbered(tmp_path, pattern, there)
+    (segment,) = segments(data_set(name), tmp_path)
+    assert len(segment.items) == taken
+    item = segment.items[-1]
+    assert (item["picture"] if name != "kitti" else item["depth"]).name == last
+
+
+def test_protocols_take_the_published_scenes():
+    kitti, scannet = (data_set(n).evaluation.sequences for n in ("kitti", "scannet"))
+    assert len(kitti) == 13 and "2011_10_03_drive_0047_sync" in kitti
+    assert len(scannet) == 100 and scannet[0] == "scene0707_00" and scannet[-1] == "scene0806_00"
+    assert len(data_set("monkaa").evaluation.sequences) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "cut", "corner"),
+    [
+        ("kitti", (375, 1242), (368, 736), (3, 253)),
+        ("sintel", (436, 1024), (436, 872), (0, 76)),
+        ("scannet", (480, 640), (464, 624), (8, 8)),
+        ("ddad", (1216, 1936), (1152, 1920), (32, 8)),
+    ],
+)
+def test_protocols_cut_out_the_published_middle(name, shape, cut, corner):
+    truth = trees.room(trees.square(shape, focal=500), shape, frames=1)
+    frame = Frame(truth.pictures[0], truth.depth[0].astype(np.float32), truth.intrinsics)
+    from geometrycrafter.data.preparation import as_clip, sized
+
+    clip = sized(as_clip(frame, data_set(name), "s"), data_set(name), (320, 640))
+    assert clip.depth.shape == (1, *cut)
+    top, left = corner
+    window = np.s_[top : top + cut[0], left : left + cut[1]]
+    assert np.array_equal(clip.frames[0], truth.pictures[0][window])
+    found = trees.rays(clip.intrinsics[0].astype(float), cut) * clip.depth[0][..., None]
+    np.testing.assert_allclose(found, truth.points[0][window], atol=1e-5, rtol=1e-5)
+
+
+def test_gmu_is_halved_as_published():
+    depth = np.array([[2.0, 2, 4, 0], [2, 2, 0, 0]], np.float32)
+    frame = halved(Frame(np.full((2, 4, 3), 7, np.uint8), depth, np.diag([1048.0, 1051, 1])))
+    assert frame.depth.tolist() == [[2.0, 0.0]]  # more than half of a pixel's four must be known
+    assert frame.intrinsics[0, 0] == 524 and (frame.picture == 7).all()
+
+
+def test_diode_forgets_depth_at_edges():
+    depth = np.full((60, 80), 2.0, np.float32)
+    depth[:, 40:] = 5.0
+    plain = Frame(np.zeros((60, 80, 3), np.uint8), depth, np.eye(3))
+    edged = data_set("diode").evaluation.filter(plain)
+    gone = edged.depth == 0
+    assert gone[5:-5, 38:42].any(axis=1).all() and not gone[:, :36].any() and not gone[:, 45:].any()
+
+
+# Preparation ---------------------------------------------------------------------------------------------------------
+
+
+def test_prepared_shards_hold_the_room(tmp_path, capsys):
+    truth = trees.virtual_kitti(tmp_path / "kitti")
+    flags = ["--size", "48x64", "--processes", "1"]
+    assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "kitti"), str(tmp_path / "s"), *flags]) == 0
+    said = capsys.readouterr().out
+    assert "1 clips and 3 frames added" in said and (tmp_path / "s" / "report" / "sheet.png").exists()
+    clip = Shards(tmp_path / "s").read(0)
+    assert clip.source == "virtual-kitti Scene01-clone-0-000000" and clip.licence == "CC BY-NC-SA 3.0"
+    found = trees.rays(clip.intrinsics[0].astype(float), (48, 64)) * clip.depth[..., None]
+    np.testing.assert_allclose(found, truth.points, atol=0.01, rtol=4e-4)
+    assert np.array_equal(clip.sky, truth.sky)
+    assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "kitti"), str(tmp_path / "s"), *flags]) == 0
+    assert "0 clips and 0 frames added, 1 clips were there already" in capsys.readouterr().out
+
+
+def test_training_clips_cover_the_papers_size(tmp_path):
+    truth = trees.tartan_air(tmp_path)
+    (segment,) = segments(data_set("tartan-air"), tmp_path)
+    ((_, clip),), reasons = read_segment(data_set("tartan-air"), segment, (24, 48))
+    assert clip.depth.shape == (3, 24, 48) and not reasons
+    # 48x64 is resized to 36x48, of which the middle 24 rows stay; each pixel shows the nearest point.
+    found = trees.rays(clip.intrinsics[0].astype(float), (24, 48)) * clip.depth[0][..., None]
+    rows, columns = ((np.arange(6, 30) + 0.5) * 48 / 36).astype(int), ((np.arange(48) + 0.5) * 64 / 48).astype(int)
+    wanted = truth.points[0][rows[:, None], columns]
+    known = clip.mask[0]
+    error = np.linalg.norm(found - wanted, axis=-1)[known]
+    assert (error < 1.01 * clip.depth[0][known] / 320).all()
+
+
+def test_broken_frames_are_skipped_named_and_counted(tmp_path, capsys):
+    trees.gmu_kitchens(tmp_path / "g")
+    trees.gta_sfm(tmp_path / "t")
+    trees.virtual_kitti(tmp_path / "v")
+    picture = tmp_path / "v" / "Scene01" / "clone" / "frames" / "rgb" / "Camera_0" / "rgb_00001.jpg"
+    picture.write_bytes(picture.read_bytes()[:200])
+    flags = ["--size", "48x64", "--processes", "2"]
+    assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "v"), str(tmp_path / "s"), *flags]) == 0
+    said = capsys.readouterr().out
+    assert "1 frames were skipped" in said and "rgb_00001.jpg" in said
+    assert "rgb_00001.jpg" in (tmp_path / "s" / "report" / "skipped.txt").read_text()
+    assert [(c.key, len(c)) for c in Shards(tmp_path / "s").clips] == [
+        ("Scene01-clone-0-000000", 1),
+        ("Scene01-clone-0-000000+002", 1),
+    ]
+    (tmp_path / "g" / "gmu_scene_001" / "Depths" / "depth_4.png").unlink()
+    done = prepare("gmu-kitchens", tmp_path / "g", tmp_path / "e")
+    assert done.clips == 0 and len(done.skipped) == 1 and "depth_4.png: the file is missing" in done.skipped[0]
+
+
+def test_check_finds_what_a_download_lacks(tmp_path, capsys):
+    trees.mid_air(tmp_path)
+    found = check("mid-air", tmp_path)
+    assert found.complete and found.frames == 3 and max(found.poses.values()) < 0.02
+    assert main(["data", "prepare", "mid-air", str(tmp_path), "--check"]) == 0
+    assert "poses fit the depth" in capsys.readouterr().out
+    (tmp_path / "Kite_training" / "sunny" / "depth" / "trajectory_0000" / "000001.PNG").write_bytes(b"")
+    assert main(["data", "prepare", "mid-air", str(tmp_path), "--check"]) == 1
+    said = capsys.readouterr().out
+    assert "missing" in said and "000001.PNG" in said and "incomplete" in said
+    trees.mvs_synth(tmp_path / "m")
+    assert not check("mvs-synth", tmp_path / "m").complete  # 3 of 12,000 frames
+
+
+def test_what_is_wrong_is_said_in_a_sentence(tmp_path, capsys, monkeypatch):
+    trees.spring(tmp_path / "s")
+    for flags, wanted in (
+        (["nothing", str(tmp_path), str(tmp_path / "o")], "there is no such data set"),
+        (["sintel", str(tmp_path / "nowhere"), str(tmp_path / "o")], "no such folder"),
+        (["sintel", str(tmp_path / "s"), str(tmp_path / "o")], "looks like Sintel"),
+        (["spring", str(tmp_path / "s")], "folder of shards is missing"),
+    ):
+        assert main(["data", "prepare", *flags]) == 2
+        said = capsys.readouterr().err
+        assert wanted in said and "Traceback" not in said
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+    assert main(["data", "prepare", "spring", str(tmp_path / "s"), str(tmp_path / "o")]) == 2
+    assert "make room" in capsys.readouterr().err
+
+
+def test_a_killed_preparation_loses_no_clip(tmp_path):
+    for i in range(6):
+        trees.spring(tmp_path / "one")
+        (tmp_path / "spring" / "train").mkdir(parents=True, exist_ok=True)
+        shutil.move(tmp_path / "one" / "train" / "0001", tmp_path / "spring" / "train" / f"{i + 1:04d}")
+    reference = prepare("spring", tmp_path / "spring", tmp_path / "whole", (48, 64))
+    assert reference.clips == 6
+    slow = """
+import sys, time
+from pathlib import Path
+from geometrycrafter.data import preparation
+
+add = preparation.ShardWriter.add
+
+def slowly(self, key, clip):
+    add(self, key, clip)
+    self._tar.fileobj.flush()
+    print(key, flush=True)
+    if len(self.keys) == 3:
+        time.sleep(60)
+
+preparation.ShardWriter.add = slowly
+preparation.prepare("spring", Path(sys.argv[1]), Path(sys.argv[2]), (48, 64))
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", slow, str(tmp_path / "spring"), str(tmp_path / "cut")], stdout=subprocess.PIPE, text=True
+    )
+    for _ in range(3):
+        assert child.stdout.readline()
+    time.sleep(0.1)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not list((tmp_path / "cut").glob("*.tar"))
+    again = prepare("spring", tmp_path / "spring", tmp_path / "cut", (48, 64))
+    assert again.kept == 3 and again.clips == 3
+    a, b = Shards(tmp_path / "whole"), Shards(tmp_path / "cut")
+    order = {c.key: i for i, c in enumerate(b.clips)}
+    for i, clip in enumerate(a.clips):
+        one, other = a.read(i), b.read(order[clip.key])
+        assert all(np.array_equal(one.arrays()[k], other.arrays()[k]) for k in one.arrays())
+    assert not list(Path(tmp_path / "cut").glob(".*"))
