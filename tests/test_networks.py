@@ -9,6 +9,7 @@ import torch
 from conftest import HERE, fill_by_recipe, golden
 from torch.nn import functional as F
 
+from geometrycrafter.diffusion.edm import Denoiser
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.blocks import Attention, TemporalConv
 from geometrycrafter.networks.efficientnet import EfficientNetTrunk, folded
@@ -17,6 +18,7 @@ from geometrycrafter.networks.moge import MoGe, MoGeConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.unet import UNetConfig, VideoUNet
 from geometrycrafter.priors import MoGePrior
+from geometrycrafter.training.losses import deterministic_objective
 from geometrycrafter.weights import models
 
 PUBLISHED = {
@@ -194,3 +196,36 @@ def test_the_trunk_is_efficientnet_with_its_normalisation_folded_in():
     found = trunk(frames)
     for ours, plain in zip(found, [wanted[i] for i in (0, 1, 2, 4, 6)], strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4 * plain.abs().max().item())
+
+
+@pytest.mark.parametrize("channels", [8, 12])
+def test_a_residual_unet_begins_as_its_prior(channels):
+    config = UNetConfig(
+        in_channels=channels,
+        block_out_channels=(8, 8, 8, 8),
+        num_attention_heads=(1, 1, 1, 1),
+        cross_attention_dim=8,
+        layers_per_block=1,
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=24,
+        norm_num_groups=4,
+        prior_residual=True,
+    )
+    network = VideoUNet(config).eval()
+    video, prior, clean = torch.randn(3, 1, 2, 4, 8, 8)
+    context, ids = torch.randn(1, 2, 8), torch.tensor([[7.0, 127, 0.02]])
+    if channels == 8:
+        with torch.no_grad():
+            loss, latents = deterministic_objective(
+                lambda t: network(torch.cat([prior, video], 2), t, context, ids), clean
+            )
+        torch.testing.assert_close(latents, prior, atol=1e-5, rtol=1e-5)
+        return
+    for sigma in (0.01, 1.0, 500.0):
+        level = torch.tensor([sigma]).view(1, 1, 1, 1, 1)
+        noisy = clean + sigma * torch.randn_like(clean)
+        denoise = Denoiser(lambda x, t: network(torch.cat([x, video, prior], 2), t.flatten(), context, ids))
+        with torch.no_grad():
+            found = denoise(noisy, level)
+        skip = 1 / (sigma**2 + 1)
+        torch.testing.assert_close(found, skip * noisy + (1 - skip) * prior, atol=1e-4, rtol=1e-4)

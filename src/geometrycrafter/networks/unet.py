@@ -30,6 +30,9 @@ class UNetConfig:
     projection_class_embeddings_input_dim: int = 768
     norm_num_groups: int = 32
     num_frames: int = 25
+    prior_residual: bool = False
+    """Not in the published network: its output is a correction of the prior's latents, zero before training. What is
+    denoised is then ``c_skip x + (1 - c_skip) prior + c_out F``, which is the prior where the noise hides all else."""
 
 
 def sinusoid(values: Tensor, channels: int) -> Tensor:
@@ -242,6 +245,10 @@ class VideoUNet(nn.Module):
             previous = width
         self.conv_norm_out = nn.GroupNorm(c.norm_num_groups, widths[0], eps=1e-5)
         self.conv_out = nn.Conv2d(widths[0], c.out_channels, 3, padding=1)
+        if c.prior_residual:
+            nn.init.zeros_(self.conv_out.weight)
+            if self.conv_out.bias is not None:
+                nn.init.zeros_(self.conv_out.bias)
 
     def forward(self, latents: Tensor, timestep: Tensor | float, context: Tensor, time_ids: Tensor) -> Tensor:
         """Run the network.
@@ -269,5 +276,11 @@ class VideoUNet(nn.Module):
         for up in self.up_blocks:
             taken = [skips.pop() for _ in range(self.config.layers_per_block + 1)]
             x = up(x, taken, tuple(skips[-1].shape[-2:]) if skips else x.shape[-2:], num_frames, emb, context)
-        x = self.conv_out(F.silu(self.conv_norm_out(x)))
-        return x.view(batch, num_frames, -1, height, width)
+        x = self.conv_out(F.silu(self.conv_norm_out(x))).view(batch, num_frames, -1, height, width)
+        if self.config.prior_residual:
+            # The prior comes last in the generative variant (noisy, video, prior) and first in the other (prior, video).
+            channels = self.config.out_channels
+            prior = latents[:, :, -channels:] if latents.shape[2] > 2 * channels else latents[:, :, :channels]
+            sigma = torch.exp(4 * time.float())
+            x = x - (sigma / (sigma**2 + 1) ** 0.5).to(dtype).view(-1, 1, 1, 1, 1) * prior
+        return x

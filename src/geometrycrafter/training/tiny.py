@@ -39,6 +39,7 @@ UNET = UNetConfig(
     addition_time_embed_dim=32,
     projection_class_embeddings_input_dim=96,
     norm_num_groups=8,
+    prior_residual=True,
 )
 SIZES: dict[str, Any] = {
     "prior": PriorNetworkConfig(),
