@@ -278,7 +278,7 @@ class VideoUNet(nn.Module):
             x = up(x, taken, tuple(skips[-1].shape[-2:]) if skips else x.shape[-2:], num_frames, emb, context)
         x = self.conv_out(F.silu(self.conv_norm_out(x))).view(batch, num_frames, -1, height, width)
         if self.config.prior_residual:
-            # The prior comes last in the generative variant (noisy, video, prior) and first in the other (prior, video).
+            # The prior is last in the generative variant (noisy, video, prior), first in the other (prior, video).
             channels = self.config.out_channels
             prior = latents[:, :, -channels:] if latents.shape[2] > 2 * channels else latents[:, :, :channels]
             sigma = torch.exp(4 * time.float())
