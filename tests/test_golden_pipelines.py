@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from conftest import golden
+from conftest import fill_by_recipe, golden
+from safetensors.torch import save_file
 
 import geometrycrafter as gc
 from geometrycrafter.diffusion.edm import karras_sigmas, timestep_of
+from geometrycrafter.inference.depthcrafter import load_depthcrafter
 from geometrycrafter.inference.windows import denoise_generative, join, plan, window_noise
 from geometrycrafter.priors import ReplayPrior
+from geometrycrafter.weights import models
 
 CASES = {
     "diff_window": ("diff_window", "diffusion", {}),
@@ -78,3 +83,21 @@ def test_every_denoising_step_of_every_window(hub):
     for index, latents in enumerate(seen):
         torch.testing.assert_close(latents, g[f"denoised_step_{index:02d}"], atol=2e-4, rtol=1e-5)
     torch.testing.assert_close(joined[0] / 0.18215, g["stitched_latents"], atol=2e-4, rtol=1e-5)
+
+
+def test_depthcrafter(hub, tmp_path):
+    """The baseline: the same parts without a prior, from a folder as its authors lay it out."""
+    g = golden("depthcrafter.safetensors")
+    root = tmp_path / "hub"
+    shutil.copytree(hub, root)
+    place, config_class, network_class, stem = models.PARTS["unet_determ"]
+    (root / "DepthCrafter").mkdir()
+    shutil.copy(root / place / "config.json", root / "DepthCrafter")
+    unet = fill_by_recipe(network_class(models.read_config(root / place / "config.json", config_class)), salt=5)
+    save_file(unet.state_dict(), root / "DepthCrafter" / f"{stem}.safetensors")
+    crafter = load_depthcrafter(root, torch.device("cpu"))
+    frames = g["video"].float() / 255
+    latents = crafter.latents(frames, g["noise"], g["video_noise"], window=6, overlap=2)
+    torch.testing.assert_close(latents, g["latents"], atol=2e-4, rtol=0)
+    torch.testing.assert_close(crafter.decode(latents, 4), g["disparity"], atol=1e-3, rtol=0)
+    assert crafter(frames[:3]).shape == (3, 64, 128)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from geometrycrafter.cli import data, export, models, run, train
+from geometrycrafter.cli import compare, data, eval, export, models, run, train
 from geometrycrafter.errors import InputError
 
 
@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"geometrycrafter {version('geometrycrafter')}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (run, export, models, data, train):
+    for command in (run, export, compare, models, eval, data, train):
         command.add_parser(commands)
     return parser
 

@@ -35,8 +35,8 @@ def add_parser(commands: Any) -> None:
     )
     place.add_argument("--max-size", type=int, metavar="PIXELS", help="longest side of the processing size")
     how = parser.add_argument_group("how")
-    how.add_argument("--window", type=int, default=110, help="frames that the network sees at a time")
-    how.add_argument("--overlap", type=int, default=25, help="frames that windows share")
+    how.add_argument("--window", type=int, help="frames that the network sees at a time (110; tiny: 8, as it learned)")
+    how.add_argument("--overlap", type=int, help="frames that windows share (25; tiny: 4)")
     how.add_argument("--steps", type=int, default=5, help="sampler steps (diffusion)")
     how.add_argument("--seed", type=int, default=0, help="of the noise (diffusion)")
     how.add_argument("--decoder", choices=("full", "light"), default="full", help="point-map decoder")
@@ -78,7 +78,8 @@ def call(args: argparse.Namespace) -> None:
     settings: dict[str, Any] = {
         k: getattr(args, k) for k in ("window", "overlap", "steps", "seed", "decoder", "intrinsics", "focal", "size")
     }
-    Options(**settings)
+    settings = {k: v for k, v in settings.items() if v is not None or k not in ("window", "overlap")}
+    Options(**{"overlap": 0} | settings)
     if args.size and args.max_size:
         raise InputError("--size and --max-size exclude each other; give one.")
     if args.max_size is not None and args.max_size < 64:

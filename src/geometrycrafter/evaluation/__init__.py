@@ -1,5 +1,21 @@
-"""How good point maps are: the published metrics, and temporal stability."""
+"""How good point maps are: metrics, published protocols, and tables."""
 
-from geometrycrafter.evaluation.metrics import flicker, score_depth, score_points
+from geometrycrafter.evaluation.metrics import (
+    flicker,
+    score_boundaries,
+    score_depth,
+    score_focal,
+    score_normals,
+    score_points,
+    temporal_alignment_error,
+)
 
-__all__ = ["flicker", "score_depth", "score_points"]
+__all__ = [
+    "flicker",
+    "score_boundaries",
+    "score_depth",
+    "score_focal",
+    "score_normals",
+    "score_points",
+    "temporal_alignment_error",
+]

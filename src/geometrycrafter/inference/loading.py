@@ -9,6 +9,7 @@ import torch
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.estimator import Estimator
+from geometrycrafter.inference.options import Options
 from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.weights.models import load_networks, load_prior, prior_file, resolve
 
@@ -45,8 +46,11 @@ def load(
         if file is None:
             raise InputError(f"{Path(root)}: no prior is there; put MoGe's model.pt in moge-vitl or pass prior=.")
         prior = load_prior(file, place)
-    small = file is not None and file.suffix == ".safetensors"  # networks that learned beside the embedded prior
-    return Estimator(networks, prior, TINY_PIXELS if small else PUBLISHED_PIXELS)
+    if file is None or file.suffix != ".safetensors":
+        return Estimator(networks, prior, PUBLISHED_PIXELS)
+    # Networks that learned beside the embedded prior, on clips of so many frames; of later frames they know nothing.
+    frames = networks.unet.config.num_frames
+    return Estimator(networks, prior, TINY_PIXELS, Options(window=frames, overlap=frames // 2))
 
 
 def checked_device(device: str | torch.device) -> torch.device:

@@ -31,6 +31,8 @@ class Augmentation:
     zoom: float = 1.0
     """Largest random resize before the crop: varies the field of view, exactly."""
     mirror: bool = False
+    reverse: bool = False
+    """Play half of the clips backwards."""
     photographic: bool = False
     """Random gain, gamma, colour cast, saturation, blur and noise of the pictures."""
 

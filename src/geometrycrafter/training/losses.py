@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geometrycrafter.diffusion.edm import DETERMINISTIC_TIMESTEP, Denoiser
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
+from geometrycrafter.geometry.normals import eroded, normals_of
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
 
 
@@ -36,19 +37,6 @@ def points_of(log_depth: Tensor, theta_diag: Tensor) -> Tensor:
     rays = field * half_field_grid(height, width, field)
     rays = torch.cat([rays, torch.ones_like(rays[..., :1])], dim=-1).permute(0, 3, 1, 2)
     return log_depth.exp() * rays
-
-
-def normals_of(points: Tensor) -> Tensor:
-    """Unit normals ``[N, 3, H, W]`` of a point map, from central differences; the border repeats its neighbour."""
-    padded = F.pad(points, (1, 1, 1, 1), mode="replicate")
-    along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    return F.normalize(torch.linalg.cross(along_y, along_x, dim=1), dim=1, eps=1e-12)
-
-
-def eroded(mask: Tensor) -> Tensor:
-    """True where the whole 3x3 neighbourhood inside the picture is: ``[N, 1, H, W]`` bool."""
-    return F.max_pool2d((~mask).float(), 3, stride=1, padding=1) == 0
 
 
 def normals(prediction: Tensor, theta_prediction: Tensor, truth: Tensor, theta: Tensor, mask: Tensor) -> Tensor:

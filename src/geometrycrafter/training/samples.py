@@ -60,7 +60,9 @@ class ClipSamples:
             "known": torch.from_numpy(np.ascontiguousarray(known)),
             "half_field": half_field_of_intrinsics(torch.from_numpy(clip.intrinsics), *self.size),
         }
-        return {k: v[torch.from_numpy(times)] for k, v in maps.items()} if length < draw.frames else maps
+        if self.augmentation.reverse and rng.uniform() < 0.5:
+            times = times[::-1].copy()
+        return {k: v[torch.from_numpy(times)] for k, v in maps.items()}
 
 
 def as_numbers(frames: Tensor) -> Tensor:
@@ -117,6 +119,7 @@ class LatentSamples:
 
     folder: Path
     variants: int
+    reverse: bool = False
 
     def path(self, source: int, clip: int, variant: int) -> Path:
         """Where a clip's latents lie."""
@@ -128,4 +131,5 @@ class LatentSamples:
         file = self.path(draw.source, draw.clip, int(rng.integers(self.variants)))
         stored = read_tensors(file)
         start = int(rng.integers(max(1, len(stored["truth"]) - draw.frames + 1)))
-        return {k: v[start : start + draw.frames].float() for k, v in stored.items()}
+        found = {k: v[start : start + draw.frames].float() for k, v in stored.items()}
+        return {k: v.flip(0) for k, v in found.items()} if self.reverse and rng.uniform() < 0.5 else found

@@ -39,6 +39,7 @@ UNET = UNetConfig(
     addition_time_embed_dim=32,
     projection_class_embeddings_input_dim=96,
     norm_num_groups=8,
+    num_frames=8,
     prior_residual=True,
 )
 SIZES: dict[str, Any] = {
@@ -81,7 +82,8 @@ def begin(hub: Path) -> None:
 
 def package(hub: Path) -> None:
     """Write the trained networks, in half precision, to the place in the package that they are loaded from."""
-    for part, (place, _, _, stem) in PARTS.items():
+    for part in SIZES:
+        place, _, _, stem = PARTS[part]
         network = load_part(part, hub)
         with safe_open(hub / place / f"{stem}.safetensors", framework="pt") as file:
             record = file.metadata() or {}

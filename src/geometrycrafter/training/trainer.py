@@ -178,7 +178,7 @@ class Trainer:
 
     def _encoded(self, make: ClipSamples, stage: UNetStage) -> LatentSamples:
         """Encode all clips that are not encoded yet, each process its share."""
-        latents = LatentSamples(self.folder / "latents", self.config.latent_variants)
+        latents = LatentSamples(self.folder / "latents", self.config.latent_variants, self.config.augmentation.reverse)
         latents.folder.mkdir(exist_ok=True)
         wanted = [
             (source, clip, variant)

@@ -114,19 +114,22 @@ PARTS: dict[str, tuple[str, type[Any], Callable[[Any], nn.Module], str]] = {
     "prior": ("prior", PriorNetworkConfig, PriorNetwork, "model"),
 }
 """Of each network of a hub: its folder, its configuration's and its own class, and how its weights file is called."""
+_PLACES = PARTS | {"unet_depthcrafter": ("DepthCrafter", UNetConfig, VideoUNet, "diffusion_pytorch_model")}
+"""With those of a baseline."""
 
 
 def build_part(part: str, root: Path) -> Any:
     """A network of a hub's ``config.json``, with the weights it is born with.
 
     Args:
-        part: ``autoencoder``, ``image_encoder``, ``point_map_vae``, ``unet_diff``, ``unet_determ`` or ``prior``.
+        part: ``autoencoder``, ``image_encoder``, ``point_map_vae``, ``unet_diff``, ``unet_determ``, ``prior`` or
+            ``unet_depthcrafter``.
         root: the hub.
 
     Raises:
         InputError: where the configuration is missing or describes no network.
     """
-    place, config_class, network_class, _ = PARTS[part]
+    place, config_class, network_class, _ = _PLACES[part]
     file = root / place / "config.json"
     try:
         return network_class(read_config(file, config_class))
@@ -172,7 +175,7 @@ def save_part(
 
 def _build(part: str, root: Path) -> tuple[nn.Module, Path]:
     """An unfilled network (on the meta device) and the file that fills it."""
-    place, config_class, network_class, stem = PARTS[part]
+    place, config_class, network_class, stem = _PLACES[part]
     folder = root / place
     if not folder.is_dir():
         raise InputError(f"{root}: the folder {place} is missing; copy it from the published repository.")

@@ -1,0 +1,122 @@
+"""Evaluation protocols by name and version, so that a number says how it was made.
+
+The paper's (section 4.1; supplementary, 1.2; the authors' evaluation scripts) are ``paper-DATASET``. A change that
+moves a figure raises the version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from geometrycrafter.data.dataset import Selection
+from geometrycrafter.data.datasets import data_set
+from geometrycrafter.data.datasets.kitti import DRIVES
+from geometrycrafter.errors import InputError
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a data set is judged."""
+
+    name: str
+    data: str
+    """Data set, or ``rendered`` or ``folder``."""
+    max_depth: float
+    """For depth with scale and shift: truth beyond is not scored, fitted depth is cut off there."""
+    size: tuple[int, int] | None
+    """Height and width that networks work at; None: the model's own choice."""
+    weighted: bool = False
+    """Inverse-depth weights in the alignment."""
+    focal: Literal["shared", "per-frame"] = "per-frame"
+    selection: Selection | None = None
+    """Frames that are taken, where they are not the data set's own."""
+    depth_only: bool = False
+    """Of other papers: depth alone, by disparity's scale and shift."""
+    version: int = 1
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.name}-v{self.version}"
+
+
+_ALL = (
+    Protocol("paper-gmu-kitchens", "gmu-kitchens", 10, (512, 960)),
+    Protocol("paper-scannet", "scannet", 10, (512, 640)),
+    Protocol("paper-sintel", "sintel", 70, (448, 896), weighted=True),
+    Protocol("paper-kitti", "kitti", 80, (384, 768), weighted=True),
+    Protocol("paper-monkaa", "monkaa", 100, (512, 960), weighted=True, note="eight of the paper's nine scenes"),
+    Protocol("paper-ddad", "ddad", 250, (384, 640), note="networks see a third of the size, scored at full size"),
+    Protocol("paper-diode", "diode", 350, (576, 768), note="the paper gives neither size nor maximum depth"),
+    Protocol(
+        "wide-kitti",
+        "kitti",
+        80,
+        (256, 896),
+        weighted=True,
+        selection=Selection(
+            frames=110,
+            crop=(352, 1216),
+            sequences=tuple(f"{date}_drive_{n}_sync" for date, numbers in DRIVES.items() for n in numbers),
+        ),
+        note="the whole width of KITTI's pictures, which the paper cuts to 736",
+    ),
+    Protocol(
+        "video-depth-kitti",
+        "kitti",
+        80,
+        (384, 768),
+        selection=Selection(
+            frames=500,
+            crop=(352, 1216),
+            sequences=tuple(f"{date}_drive_{n}_sync" for date, numbers in DRIVES.items() for n in numbers),
+        ),
+        depth_only=True,
+        note="up to 500 frames, scale and shift of disparity for the clip, as video-depth papers do",
+    ),
+    Protocol(
+        "video-depth-scannet",
+        "scannet",
+        10,
+        (512, 640),
+        selection=Selection(frames=500, crop=(464, 624), sequences=tuple(f"scene{n:04d}_00" for n in range(707, 807))),
+        depth_only=True,
+        note="500 frames in a row, scale and shift of disparity for the clip",
+    ),
+    Protocol(
+        "video-depth-sintel",
+        "sintel",
+        70,
+        (448, 896),
+        selection=Selection(),
+        depth_only=True,
+        note="whole frames, scale and shift of disparity for the clip",
+    ),
+    Protocol("rendered", "rendered", 250, None, note="clips of the procedural world that nothing was trained on"),
+    Protocol("folder", "folder", 10, None, note="an RGB-D recording"),
+)
+PROTOCOLS = {p.name: p for p in _ALL}
+
+
+def protocol_of(data: str, name: str | None = None) -> Protocol:
+    """The protocol of a name, or the paper's for a data set.
+
+    Raises:
+        InputError: where there is none, or it is another data set's.
+    """
+    own = data if data in ("rendered", "folder") else data_set(data).name
+    fitting = [p for p in _ALL if p.data == own]
+    if not fitting:
+        raise InputError(f"{data}: this data set trains; those that judge are {', '.join(_sets())}.")
+    if name is None:
+        return fitting[0]
+    for protocol in fitting:
+        if name in (protocol.name, protocol.title):
+            return protocol
+    raise InputError(f"--protocol {name}: {own} has {', '.join(p.title for p in fitting)}.")
+
+
+def _sets() -> list[str]:
+    return list(dict.fromkeys(p.data for p in _ALL))

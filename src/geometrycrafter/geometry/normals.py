@@ -1,0 +1,20 @@
+"""Surface normals of point maps."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def normals_of(points: Tensor) -> Tensor:
+    """Unit normals ``[N, 3, H, W]`` of a point map, from central differences; the border repeats its neighbour."""
+    padded = F.pad(points, (1, 1, 1, 1), mode="replicate")
+    along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return F.normalize(torch.linalg.cross(along_y, along_x, dim=1), dim=1, eps=1e-12)
+
+
+def eroded(mask: Tensor) -> Tensor:
+    """True where the whole 3x3 neighbourhood inside the picture is: ``[N, 1, H, W]`` bool."""
+    return F.max_pool2d((~mask).float(), 3, stride=1, padding=1) == 0

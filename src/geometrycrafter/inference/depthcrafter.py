@@ -1,0 +1,113 @@
+"""DepthCrafter (Hu et al. 2024): disparity of videos by the same UNet without a point-map prior.
+
+A baseline of the paper, and what its training starts from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from geometrycrafter.inference.estimator import TIME_IDS
+from geometrycrafter.inference.windows import denoise_generative, join, plan, window_noise
+from geometrycrafter.networks.autoencoder import VideoAutoencoder
+from geometrycrafter.networks.image_encoder import ImageEncoder
+from geometrycrafter.networks.unet import VideoUNet
+from geometrycrafter.weights.models import load_part
+
+NOISE = 0.02
+"""Noise that is put on the frames before they are encoded."""
+
+
+class DepthCrafter:
+    """Disparity of a clip, up to a scale and a shift.
+
+    Args:
+        unet: with noisy latents, then the video's, on its eight input channels.
+        autoencoder: SVD's.
+        image_encoder: SVD's.
+    """
+
+    def __init__(self, unet: VideoUNet, autoencoder: VideoAutoencoder, image_encoder: ImageEncoder):
+        self.unet, self.autoencoder, self.image_encoder = unet, autoencoder, image_encoder
+
+    @torch.no_grad()
+    def latents(
+        self,
+        frames: Tensor,
+        noise: Tensor,
+        video_noise: Tensor,
+        window: int = 110,
+        overlap: int = 25,
+        steps: int = 5,
+        guidance: float = 1.0,
+    ) -> Tensor:
+        """Scaled latents ``[1, T, 4, h, w]``.
+
+        Args:
+            frames: ``[T, 3, H, W]`` in [0, 1], sides multiples of 64.
+            noise: ``[1, window, 4, h, w]`` unit normal.
+            video_noise: ``[T, 3, H, W]`` unit normal, put on the frames times 0.02.
+            window: frames at a time.
+            overlap: frames that windows share.
+            steps: of the sampler.
+            guidance: classifier-free; 1 is none.
+        """
+        pixels = frames * 2 - 1
+        # The image encoder sees clean frames; the autoencoder sees noise on them.
+        embeddings = torch.cat([self.image_encoder(f[None]) for f in frames])[None]
+        encode = self.autoencoder.encode
+        video = torch.cat([encode((p + NOISE * n)[None]) for p, n in zip(pixels, video_noise, strict=True)])[None]
+        ids = torch.tensor([TIME_IDS], device=frames.device)
+        count = len(frames)
+        windows = plan(count, window, overlap, exact=True)
+        shared_frames = windows[1].overlap if len(windows) > 2 else overlap
+        longest = min(window, count)
+        joined: Tensor | None = None
+        for own, unit in zip(
+            windows, window_noise(noise[:, :longest], windows, min(shared_frames, longest)), strict=True
+        ):
+            part = slice(own.start, own.end)
+            before = None if joined is None or not own.overlap else joined[:, -own.overlap :]
+            found = denoise_generative(
+                lambda x, t, e: self.unet(x, t, e, ids),
+                unit,
+                video[:, part],
+                video[:, part, :0],  # no prior
+                embeddings[:, part],
+                before,
+                steps,
+                guidance,
+            )
+            joined = found if joined is None else join(joined, found, own.overlap)
+        assert joined is not None
+        return joined
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, chunk: int = 8) -> Tensor:
+        """Disparity ``[T, H, W]`` in [0, 1] over the clip, from scaled latents."""
+        z = latents[0] / self.autoencoder.config.scaling_factor
+        pictures = [self.autoencoder.decode(part, num_frames=len(part)) for part in z.split(chunk)]
+        disparity = torch.cat([(p / 2 + 0.5).clamp(0, 1).mean(dim=1) for p in pictures])
+        low, high = disparity.min(), disparity.max()
+        return (disparity - low) / (high - low).clamp_min(1e-12)
+
+    def __call__(self, frames: Tensor, seed: int = 0) -> Tensor:
+        """Disparity ``[T, H, W]`` of frames ``[T, 3, H, W]`` in [0, 1], sides multiples of 64."""
+        count, _, height, width = frames.shape
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(1, min(110, count), 4, height // 8, width // 8, generator=generator).to(frames.device)
+        video_noise = torch.randn(frames.shape, generator=generator).to(frames.device)
+        return self.decode(self.latents(frames, noise, video_noise))
+
+
+def load_depthcrafter(root: Path, device: torch.device) -> DepthCrafter:
+    """From a folder with ``DepthCrafter/`` (its UNet) and ``stable-video-diffusion-img2vid-xt/`` inside.
+
+    Raises:
+        InputError: where a file is missing, or no such network.
+    """
+    parts = (load_part(p, root).to(device) for p in ("unet_depthcrafter", "autoencoder", "image_encoder"))
+    return DepthCrafter(*parts)
