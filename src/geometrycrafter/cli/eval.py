@@ -43,6 +43,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--protocol", metavar="NAME", help="another one than the paper's: see docs/evaluation.md")
     parser.add_argument("--clips", type=int, help="the first so many")
+    parser.add_argument("--frames", type=int, help="the first so many of each clip, for a quick try")
     parser.add_argument("--stride", type=int, default=1, help="of a recording's frames ('folder')")
     parser.add_argument("--steps", type=int, help="sampler steps of the generative variant")
     parser.add_argument("--seed", type=int, default=0, help="of the generative variant's noise")
@@ -68,11 +69,11 @@ def call(args: argparse.Namespace) -> None:
         raise InputError(f"eval {args.dataset}: one ROOT is wanted, not {len(args.root)}.")
     if args.engine not in ENGINES:
         raise InputError(f"--engine {args.engine}: there are {', '.join(ENGINES)}.")
-    if args.processes < 1 or args.stride < 1 or (args.clips is not None and args.clips < 1):
-        raise InputError("--processes, --stride and --clips are at least 1.")
+    if args.processes < 1 or args.stride < 1 or min(args.clips or 1, args.frames or 1) < 1:
+        raise InputError("--processes, --stride, --clips and --frames are at least 1.")
     protocol = protocol_of(args.dataset, args.protocol)
     methods = _methods(args)
-    clips = clips_of(protocol, args.root[0] if args.root else None, args.clips, args.stride)
+    clips = clips_of(protocol, args.root[0] if args.root else None, args.clips, args.stride, args.frames)
     take = protocol.selection.sequences if protocol.selection else None
     print(f"{protocol.title}: {len(clips)} clips" + (f" of {len(take)}" if take else ""))
     folder = args.output or Path(f"eval-{protocol.name}")

@@ -32,6 +32,8 @@ class ClipReference:
     segment: Segment | None = None
     seed: int = 0
     stride: int = 1
+    frames: int | None = None
+    """At most so many; None: the protocol's."""
 
     def load(self) -> Clip:
         """Read or render it.
@@ -41,21 +43,24 @@ class ClipReference:
         """
         protocol = PROTOCOLS[self.protocol]
         if protocol.data == "rendered":
-            return rendered(self.seed, RENDERED_FRAMES, *RENDERED_SIZE)
+            return rendered(self.seed, min(RENDERED_FRAMES, self.frames or RENDERED_FRAMES), *RENDERED_SIZE)
         if protocol.data == "folder":
             for _, clip in Recording(Path(self.root), farthest=protocol.max_depth).clips(longest=FOLDER_FRAMES * 10):
-                return clip[:: self.stride]
+                return clip[:: self.stride][: self.frames]
         assert self.segment is not None
         data = data_set(protocol.data)
         if protocol.selection is not None:
             data = replace(data, evaluation=protocol.selection)
-        clips, reasons = read_segment(data, self.segment)
+        segment = replace(self.segment, items=self.segment.items[: self.frames])
+        clips, reasons = read_segment(data, segment)
         if not clips:
             raise InputError(f"{self.name}: {reasons[0] if reasons else 'nothing to read'}")
         return clips[0][1]
 
 
-def clips_of(protocol: Protocol, root: Path | None, limit: int | None = None, stride: int = 1) -> list[ClipReference]:
+def clips_of(
+    protocol: Protocol, root: Path | None, limit: int | None = None, stride: int = 1, frames: int | None = None
+) -> list[ClipReference]:
     """The clips of a protocol below a folder.
 
     Args:
@@ -63,23 +68,24 @@ def clips_of(protocol: Protocol, root: Path | None, limit: int | None = None, st
         root: where the data set was unpacked, or the recording; None for rendered clips.
         limit: at most so many.
         stride: of a recording's frames.
+        frames: at most so many of each clip; None: the protocol's.
 
     Raises:
         InputError: where the folder is missing or holds nothing that the protocol takes.
     """
     if protocol.data == "rendered":
         seeds = range(FIRST_SEED, FIRST_SEED + (limit or RENDERED_CLIPS))
-        return [ClipReference(protocol.name, f"rendered-{s}", "", seed=s) for s in seeds]
+        return [ClipReference(protocol.name, f"rendered-{s}", "", seed=s, frames=frames) for s in seeds]
     if root is None:
         raise InputError(f"eval {protocol.data} ROOT: the folder is missing.")
     if protocol.data == "folder":
         if not root.is_dir():
             raise InputError(f"{root}: there is no such folder; give an RGB-D recording.")
-        return [ClipReference(protocol.name, root.resolve().name, str(root), stride=stride)]
+        return [ClipReference(protocol.name, root.resolve().name, str(root), stride=stride, frames=frames)]
     data = data_set(protocol.data)
     if protocol.selection is not None:
         data = replace(data, evaluation=protocol.selection)
-    found = [ClipReference(protocol.name, s.key, str(root), s) for s in segments(data, root)]
+    found = [ClipReference(protocol.name, s.key, str(root), s, frames=frames) for s in segments(data, root)]
     return found[:limit]
 
 

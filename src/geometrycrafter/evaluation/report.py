@@ -144,6 +144,7 @@ class Report:
             "processing size": p.size,
             "focal length": p.focal,
             "clips": len(self.clips),
+            "frames of each, at most": self.rows[0]["identity"]["frames"] if self.rows else None,
             "frames without truth": empty,
             "share of pixels not predicted": {m: c.mean for m, c in missing.items() if c and c.mean},
             "geometrycrafter": version("geometrycrafter"),

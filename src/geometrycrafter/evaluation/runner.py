@@ -39,6 +39,7 @@ class Job:
             "protocol": PROTOCOLS[self.clip.protocol].title,
             "clip": self.clip.name,
             "stride": self.clip.stride,
+            "frames": self.clip.frames,
             "method": asdict(self.method),
             "version": version("geometrycrafter"),
         }
@@ -140,9 +141,20 @@ def _row(folder: Path, job: Job) -> dict[str, Any] | None:
     return row if row.get("identity") == json.loads(json.dumps(job.identity)) else None
 
 
+_LAST: list[tuple[ClipReference, Clip]] = []
+
+
+def _loaded(reference: ClipReference) -> Clip:
+    """A clip; the last one is kept, since methods look at it one after another."""
+    if not _LAST or _LAST[0][0] != reference:
+        _LAST.clear()
+        _LAST.append((reference, reference.load()))
+    return _LAST[0][1]
+
+
 def judge(job: Job) -> dict[str, Any]:
     """Run one method on one clip and measure it."""
-    clip = job.clip.load()
+    clip = _loaded(job.clip)
     protocol = PROTOCOLS[job.clip.protocol]
     try:
         prediction = predict(job.method, clip, job.clip.name, protocol, job.device)
