@@ -2,8 +2,8 @@
 
 python benchmarks/preparation.py [--layout mvs-synth] [--frames 2000] [--processes 2] [--size 320x640]
 
-The tree is made of rendered frames, in Virtual KITTI's layout (JPEG and PNG of 16 bits, 375x1242) or in MVS-Synth's (PNG
-and EXR, 720x1280).
+The tree is made of rendered frames, in Virtual KITTI's layout (JPEG and PNG of 16 bits, 375x1242) or in MVS-Synth's
+(PNG and EXR, 720x1280).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.shards import encode_picture
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.video.writing import encode_png
-
 
 LAYOUTS = {"mvs-synth": (720, 1280), "virtual-kitti": (375, 1242)}
 
