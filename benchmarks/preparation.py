@@ -77,19 +77,22 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--size", default="320x640")
+    parser.add_argument("--tree", type=Path, help="made there, or used again (default: a temporary one)")
     args = parser.parse_args()
     height, width = map(int, args.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        grow(args.layout, root / "tree", args.frames)
-        items = [i for s in data_set(args.layout).sequences(root / "tree") for i in s.items]
+        tree = args.tree or root / "tree"
+        if not tree.exists():
+            grow(args.layout, tree, args.frames)
+        items = [i for s in data_set(args.layout).sequences(tree) for i in s.items]
         with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
             list(pool.map(decode, [items[:4]] * args.processes))  # the processes have started, files are in memory
             started = time.perf_counter()
             sum(pool.map(decode, [items[i : i + 50] for i in range(0, len(items), 50)]))
             bare = len(items) / (time.perf_counter() - started)
         started = time.perf_counter()
-        prepare(args.layout, root / "tree", root / "shards", (height, width), args.processes)
+        prepare(args.layout, tree, root / "shards", (height, width), args.processes)
         rate = len(items) / (time.perf_counter() - started)
         print(f"decoders alone: {bare:.0f} frames/s; prepared: {rate:.0f} frames/s, start included; {rate / bare:.0%}")
 

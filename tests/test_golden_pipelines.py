@@ -12,6 +12,10 @@ from safetensors.torch import save_file
 
 import geometrycrafter as gc
 from geometrycrafter.diffusion.edm import karras_sigmas, timestep_of
+from geometrycrafter.evaluation.clips import clips_of
+from geometrycrafter.evaluation.methods import Method, predict
+from geometrycrafter.evaluation.protocols import protocol_of
+from geometrycrafter.evaluation.runner import measure
 from geometrycrafter.inference.depthcrafter import load_depthcrafter
 from geometrycrafter.inference.windows import denoise_generative, join, plan, window_noise
 from geometrycrafter.priors import ReplayPrior
@@ -101,3 +105,10 @@ def test_depthcrafter(hub, tmp_path):
     torch.testing.assert_close(latents, g["latents"], atol=2e-4, rtol=0)
     torch.testing.assert_close(crafter.decode(latents, 4), g["disparity"], atol=1e-3, rtol=0)
     assert crafter(frames[:3]).shape == (3, 64, 128)
+
+    reference = clips_of(protocol_of("rendered"), None, 1, frames=2)[0]
+    clip = reference.load()
+    found = predict(Method("d", "depthcrafter", str(root)), clip, reference.name, protocol_of("rendered"))
+    assert found.disparity.shape == clip.depth.shape and found.seconds > 0
+    figures = measure(clip, found, protocol_of("rendered"))  # untrained: any figure will do
+    assert 0 < figures["affine_rel"] < 10 and "point_rel" not in figures

@@ -57,9 +57,13 @@ class _Fit:
         if self.robust:
             rows = np.stack(np.broadcast_arrays(x, y, weight))
             self.sample.append(rows[:, :: self.every])
-        w = np.square(weight)
-        self.normal += [[(w * x * x).sum(), (w * x).sum()], [(w * x).sum(), np.sum(w * np.ones_like(x))]]
-        self.right += [(w * x * y).sum(), (w * y).sum()]
+        w = np.broadcast_to(np.square(weight), x.shape)
+        weighted = x * w
+        self.normal[0, 0] += weighted @ x
+        self.right[0] += weighted @ y
+        if self.shift:
+            self.normal += [[0, weighted.sum()], [weighted.sum(), w.sum()]]
+            self.right[1] += w @ y
 
     def solve(self) -> tuple[float, float]:
         """Scale and shift."""
@@ -184,7 +188,7 @@ def score_points(
         a, b, good = _valid(points[t], gt_points[t], mask)
         missing, valid = missing + int((~good).sum()), valid + len(good)
         a = np.where(good[:, None], a, 0) * scales[0]
-        point = np.linalg.norm(a - b, axis=-1) / np.maximum(np.linalg.norm(b, axis=-1), FLOOR)
+        point = _length(a - b) / np.maximum(_length(b), FLOOR)
         z, truth = a[:, 2] * (scales[1] / scales[0] if scales[0] else 0.0), b[:, 2]
         depth = np.abs(z - truth) / np.maximum(truth, FLOOR)
         ratio = np.maximum(z / np.maximum(truth, 1e-9), truth / np.where(np.abs(z) < 1e-9, 1e-9, z))
@@ -202,7 +206,12 @@ def _valid(prediction: Any, truth: Any, mask: Any) -> tuple[np.ndarray, np.ndarr
     """Values at valid pixels, prediction and truth, and where the prediction is finite."""
     m = np.asarray(mask)
     a, b = np.asarray(prediction)[m].astype(np.float64), np.asarray(truth)[m].astype(np.float64)
-    return a, b, np.isfinite(a).all(-1) if a.ndim == 2 else np.isfinite(a)
+    return a, b, np.isfinite(a @ np.ones(3)) if a.ndim == 2 else np.isfinite(a)
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """Of each row."""
+    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
 
 
 def _counts(rows: Sequence[Any], count: int, missing: int, valid: int) -> dict[str, float]:
