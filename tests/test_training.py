@@ -140,6 +140,7 @@ def test_every_stage_learns_and_writes_what_it_trained_alone(stage, changes, par
     ("changes", "trains"),
     [
         ({"stage": "vae"}, lambda name: True),
+        ({"stage": "vae", "layers": "decoder"}, lambda name: name.startswith("decoder.")),
         ({"stage": "vae", "layers": "temporal"}, lambda name: name.startswith("decoder.") and is_temporal(name)),
         ({"stage": "unet", "variant": "diffusion"}, lambda name: True),
         ({"stage": "unet", "variant": "diffusion", "layers": "temporal"}, is_temporal),

@@ -55,8 +55,9 @@ class TrainConfig:
     """Fewest and most frames of a sample."""
     variant: Literal["diffusion", "deterministic"] = "deterministic"
     """Of the UNet."""
-    layers: Literal["all", "temporal"] = "all"
-    """Which parameters train: all of the network, or its temporal layers alone (the decoder's, of the VAE)."""
+    layers: Literal["all", "temporal", "decoder"] = "all"
+    """Which parameters train: all of the network, its temporal layers alone (the decoder's, of the VAE), or the VAE's
+    decoder alone, so that latents stay as they are and a UNet that learned them goes on to fit."""
     start: Literal["hub", "config", "widen", "deterministic", "pretrained"] = "hub"
     """Where the network begins: the hub's weights; its config.json alone, at random; the UNet in ``widen_from``, whose
     input convolution has fewer channels; the hub's deterministic UNet, for the generative one; or, of the prior, at

@@ -57,7 +57,7 @@ class Stage(nn.Module):
     def choose_parameters(self) -> None:
         """Let those parameters train that the configuration says."""
         for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(self.config.layers == "all" or is_temporal(name))
+            parameter.requires_grad_(self.config.layers != "temporal" or is_temporal(name))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of the loss."""
@@ -182,7 +182,7 @@ class VAEStage(Stage):
 
     def choose_parameters(self) -> None:
         super().choose_parameters()
-        if self.config.layers == "temporal":  # the encoder sees frames one by one
+        if self.config.layers != "all":  # the encoder sees frames one by one, and makes the latents
             self.network.encoder.requires_grad_(False)
 
     def _pass(self, batch: Batch) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
