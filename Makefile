@@ -30,19 +30,21 @@ check: lint test
 slow: setup
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
 
-# Trains the embedded model anew, in about three hours on two cores; goes on where it was stopped.
+# Trains the embedded model anew, in about six hours on two cores; goes on where it was stopped.
 tiny: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	$(BIN)/geometrycrafter data synthesize runs/tiny/validation --clips 48 --size 192x256 --seed 10000000
 	$(BIN)/geometrycrafter data synthesize runs/tiny/stills --clips 2400 --frames 2 --size 192x256 --seed 1000000
-	$(BIN)/geometrycrafter data synthesize runs/tiny/videos --clips 480 --size 192x256
+	$(BIN)/geometrycrafter data synthesize runs/tiny/videos --clips 2040 --size 144x192
 	$(BIN)/python -m geometrycrafter.training.tiny begin runs/tiny/hub
 	$(BIN)/geometrycrafter train prior tiny-prior -o runs/tiny/prior
 	$(BIN)/geometrycrafter train autoencoder tiny-autoencoder -o runs/tiny/autoencoder
 	$(BIN)/geometrycrafter train vae tiny-vae-field -o runs/tiny/vae-field
 	$(BIN)/geometrycrafter train vae tiny-vae -o runs/tiny/vae
 	$(BIN)/geometrycrafter train unet tiny-unet-deterministic -o runs/tiny/unet-deterministic
+	mkdir -p runs/tiny/unet-diffusion && ln -sfn ../unet-deterministic/latents runs/tiny/unet-diffusion/latents
 	$(BIN)/geometrycrafter train unet tiny-unet-diffusion -o runs/tiny/unet-diffusion
+	$(BIN)/geometrycrafter train vae tiny-vae-decoder -o runs/tiny/vae-decoder
 	$(BIN)/python -m geometrycrafter.training.tiny package runs/tiny/hub
 
 clean:

@@ -101,7 +101,9 @@ class DataSet:
             raise InputError(f"{root}: there is no such folder; give the one that {self.title} was unpacked into.")
         found = list(self.find(root))
         if not found:
-            raise InputError(f"{root}: nothing here looks like {self.title}; its layout is described in docs/data.md.")
+            raise InputError(
+                f"{root}: nothing here looks like {self.title}; unpack it as its authors distribute it ({self.home})."
+            )
         return found
 
 
@@ -126,7 +128,7 @@ def below(root: Path, *patterns: str) -> list[Path]:
 
 def number(path: Path) -> int:
     """The last number in a file's name."""
-    digits = re.findall(r"\d+", path.name.split(".")[0] if not path.name.startswith("frame.") else path.name)
+    digits = re.findall(r"\d+", path.stem)
     if not digits:
         raise InputError(f"{path}: a number was expected in its name.")
     return int(digits[-1])

@@ -110,6 +110,8 @@ class TrainConfig:
                 raise InputError(f"{name} = {getattr(self, name)}: it is at least 1.")
         if not self.sources:
             raise InputError("sources is empty: name at least one folder of shards.")
+        if self.layers == "decoder" and self.stage != "vae":
+            raise InputError(f"layers = 'decoder': the VAE has a decoder of its own, the {self.stage} stage has none.")
         if not 1 <= self.frames[0] <= self.frames[1]:
             raise InputError(f"frames = {list(self.frames)}: give the fewest and the most, at least 1.")
         if min(self.size) < 8 or any(s % 8 for s in self.size):

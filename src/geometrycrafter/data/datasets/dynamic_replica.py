@@ -14,12 +14,13 @@ from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera
 from geometrycrafter.data.formats import naming, read_half_png, read_picture, read_png
 from geometrycrafter.errors import InputError
 
+TRAIN = "frame_annotations_train.jgz"
 LARGEST = 2**31
 """Bytes of an unpacked annotation file."""
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for listing in below(root, "*/frame_annotations_*.jgz", "frame_annotations_*.jgz"):
+    for listing in below(root, f"train/{TRAIN}", TRAIN, f"*/train/{TRAIN}"):
         with naming(listing), gzip.open(listing) as file:
             text = file.read(LARGEST)
             if len(text) == LARGEST:
@@ -80,5 +81,7 @@ DATASET = DataSet(
     fps=30.0,
     paper="145 K frames, 1126 clips",
     complete=(484, 145200),
-    notes=("The left eye; the paper's number of clips is not explained by its frames (968 cuts of 150).",),
+    notes=(
+        "The left eye of the training split; the paper's number of clips is not explained by its frames (968 cuts of 150).",
+    ),
 )

@@ -17,7 +17,7 @@ SKY = 65504.0
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    pattern = "*_city/*/*/*/transforms.json"
+    pattern = "*_city/*/train*/*/transforms.json"
     for listing in below(root, pattern, f"*/{pattern}"):
         folder = listing.parent
         split, view, city = folder.parent, folder.parents[1], folder.parents[2]
