@@ -82,6 +82,6 @@ DATASET = DataSet(
     paper="145 K frames, 1126 clips",
     complete=(484, 145200),
     notes=(
-        "The left eye of the training split; the paper's number of clips is not explained by its frames (968 cuts of 150).",
+        "The left eye of the training split; the paper's 1126 clips are not explained by its frames (968 cuts of 150).",
     ),
 )
