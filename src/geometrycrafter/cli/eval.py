@@ -9,7 +9,7 @@ from typing import Any
 
 from geometrycrafter.errors import InputError
 
-BASELINES = ("prior", "constant", "ramp", "moge=FILE", "depthcrafter=FOLDER")
+BASELINES = ("prior[=MODEL]", "constant", "ramp", "moge=FILE", "depthcrafter=FOLDER")
 
 
 def add_parser(commands: Any) -> None:
