@@ -57,7 +57,7 @@ def encode_depth(depth: np.ndarray, sky: np.ndarray | None, near: float, far: fl
 def decode_depth(data: bytes, shape: tuple[int, int], near: float, far: float) -> tuple[np.ndarray, np.ndarray]:
     """Depth ``[H, W]`` float32, zero where unknown, and where there is sky."""
     code = _decompressed(data, 2 * shape[0] * shape[1]).view(np.uint16).reshape(shape)
-    return _depths(near, far)[code], code == SKY
+    return _depths(near, far).take(code), code == SKY
 
 
 @lru_cache(maxsize=64)
@@ -83,12 +83,16 @@ def encode_picture(frame: np.ndarray, quality: int) -> bytes:
     return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=quality, colorsubsampling="444")
 
 
-def _picture(data: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """JPEG or PNG bytes as ``[H, W, 3]`` uint8; a ValueError where they are damaged, or of another size."""
-    frame = decode_picture(data)
-    if frame.shape[:2] != shape:
+def _decode_into(frame: np.ndarray, data: bytes) -> None:
+    """JPEG or PNG bytes into ``[H, W, 3]`` uint8; a ValueError where they are damaged, or of another size."""
+    jpeg = data[:2] == b"\xff\xd8"
+    picture = None if jpeg else decode_picture(data)
+    if (simplejpeg.decode_jpeg_header(data)[:2] if picture is None else picture.shape[:2]) != frame.shape[:2]:
         raise ValueError("a picture is not as large as its clip says")
-    return frame
+    if picture is None:
+        simplejpeg.decode_jpeg(data, buffer=frame)
+    else:
+        frame[:] = picture
 
 
 @dataclass(frozen=True)
@@ -381,7 +385,10 @@ class Shards:
         entry = self.clips[index]
         shape = (entry.height, entry.width)
         try:
-            frames = [_picture(self._bytes(entry.shard, p), shape) for p in entry.frames[times]]
+            wanted = entry.frames[times]
+            frames = np.empty((len(wanted), *shape, 3), np.uint8)
+            for frame, place in zip(frames, wanted, strict=True):
+                _decode_into(frame, self._bytes(entry.shard, place))
             maps = [decode_depth(self._bytes(entry.shard, p), shape, entry.near, entry.far) for p in entry.depth[times]]
             pixels = shape[0] * shape[1]
             dynamic = [
@@ -391,7 +398,7 @@ class Shards:
             meta = entry.meta
             poses = None if meta["poses"] is None else np.array(meta["poses"], np.float32)[times]
             return Clip(
-                frames=np.stack(frames),
+                frames=frames,
                 depth=np.stack([depth for depth, _ in maps]),
                 intrinsics=np.array(meta["intrinsics"], np.float32)[times],
                 sky=np.stack([sky for _, sky in maps]) if meta["sky"] else None,
