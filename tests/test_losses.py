@@ -193,3 +193,11 @@ def test_the_deterministic_objective_has_one_timestep_and_a_minus():
     seen = []
     loss, latents = losses.deterministic_objective(lambda t: seen.append(t) or -clean, clean)
     assert seen == [1.6378] and loss.item() == 0 and torch.equal(latents, clean)
+
+
+def test_an_error_that_stays_does_not_flicker():
+    clean = torch.randn(2, 5, 4, 3, 3)
+    still = clean + torch.randn(2, 1, 4, 3, 3)
+    assert losses.temporal_difference(still, clean) < 1e-12
+    wave = clean + torch.tensor([0.0, 1, 0, 1, 0]).view(1, 5, 1, 1, 1)
+    torch.testing.assert_close(losses.temporal_difference(wave, clean), torch.tensor(1.0))

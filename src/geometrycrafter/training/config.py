@@ -72,6 +72,8 @@ class TrainConfig:
     """After the VAE has trained, make its latents' own scale the hub's ``scaling_factor``."""
     decoder_loss: float = 0.0
     """Weight of a loss on what the UNet's latents decode to (log depth, theta, mask)."""
+    temporal_loss: float = 0.0
+    """Weight of a loss on how the error of the UNet's latents changes from frame to frame: flicker."""
     latent_variants: int = 0
     """Encode every clip this many times, differently augmented, before the UNet trains, and train on those; 0:
     encode anew at each step."""

@@ -182,6 +182,19 @@ def edm_objective(
     return ((1 + s**2) / s**2 * (denoised - clean) ** 2).mean(), denoised
 
 
+def temporal_difference(latents: Tensor, clean: Tensor) -> Tensor:
+    """Mean square of how the error changes from one frame to the next; an error that stays costs nothing.
+
+    Not in the paper. In depth this is the temporal gradient matching of Video Depth Anything (Chen et al. 2025, eq. 3).
+
+    Args:
+        latents: ``[B, T, ...]``, T at least 2.
+        clean: what they should be.
+    """
+    error = latents - clean
+    return (error[:, 1:] - error[:, :-1]).square().mean()
+
+
 def deterministic_objective(network: Callable[[float], Tensor], clean: Tensor) -> tuple[Tensor, Tensor]:
     """Squared error of the deterministic variant: one pass at its timestep, latents being minus the output.
 

@@ -306,6 +306,8 @@ class UNetStage(Stage):
                 lambda t: self.network(torch.cat([prior, video], dim=2), t, embedding, ids), truth
             )
         terms = {"latent": loss}
+        if self.config.temporal_loss and truth.shape[1] > 1:
+            terms["temporal"] = self.config.temporal_loss * losses.temporal_difference(latents, truth)
         if self.config.decoder_loss and "depth" in batch:
             terms |= self._decoder_terms(latents, batch)
         return terms
