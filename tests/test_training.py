@@ -382,3 +382,14 @@ def test_unknown_settings_are_named(tmp_path):
 @pytest.mark.parametrize("name", sorted(p.stem for p in PUBLISHED.glob("*.toml")))
 def test_configurations_of_the_package_are_sound(name):
     assert read_train_config(name).stage in STAGES
+
+
+def test_a_run_goes_on_after_a_setting_was_added_to_the_program(school, shards, tmp_path):
+    settings = config(school, shards, stage="autoencoder", steps=1)
+    Trainer(settings, tmp_path / "run", quiet).run()
+    file = tmp_path / "run" / "config.json"
+    stored = json.loads(file.read_text())
+    del stored["temporal_loss"], stored["augmentation"]["reverse"]
+    file.write_text(json.dumps(stored))
+    Trainer(config(school, shards, stage="autoencoder", steps=2), tmp_path / "run", quiet).run()
+    assert json.loads(file.read_text())["steps"] == 2

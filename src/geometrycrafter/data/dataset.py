@@ -54,8 +54,6 @@ class Selection:
     stride: int = 1
     sequences: tuple[str, ...] | None = None
     """Their names; None: all."""
-    size: tuple[int, int] | None = None
-    """Height and width that pictures are resized to."""
     crop: tuple[int, int] | None = None
     """Height and width of the middle that is then kept."""
     filter: Callable[[Frame], Frame] | None = None

@@ -17,7 +17,7 @@ from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.datasets import data_set
 from geometrycrafter.data.shards import EncodedClip, ShardWriter, encode_clip
-from geometrycrafter.data.transforms import cover, crop, resize
+from geometrycrafter.data.transforms import cover, crop
 from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.reprojection import disagreement
 
@@ -95,8 +95,6 @@ def sized(clip: Clip, data: DataSet, size: tuple[int, int]) -> Clip:
     take = data.evaluation
     if take is None:
         return cover(clip, *size)
-    if take.size is not None:
-        clip = resize(clip, *take.size)
     if take.crop is not None:
         _, height, width = clip.depth.shape
         (h, w), (top, left) = take.crop, ((height - take.crop[0]) // 2, (width - take.crop[1]) // 2)

@@ -396,7 +396,7 @@ def score_focal(focal: Any, gt_intrinsics: Any) -> dict[str, float]:
     return {"focal_rel": float(np.nan_to_num(error, nan=1.0).mean())}
 
 
-def _still(depth: Any, gt_depth: Any, gt_mask: Any, poses: Any, moving: Any, t: int) -> np.ndarray:
+def _still(depth: Any, gt_mask: Any, moving: Any, t: int) -> np.ndarray:
     d = np.asarray(depth[t])
     still = np.asarray(gt_mask[t]) & np.isfinite(d) & (d > 0)
     return still if moving is None else still & ~np.asarray(moving[t])
@@ -434,7 +434,7 @@ def flicker(
     _check_motion(depth, gt_depth, gt_mask, poses)
     total, count = 0.0, 0
     for t in range(len(depth) - 1):
-        still, after_still = (_still(depth, gt_depth, gt_mask, poses, moving, i) for i in (t, t + 1))
+        still, after_still = (_still(depth, gt_mask, moving, i) for i in (t, t + 1))
         truth, after_truth = np.asarray(gt_depth[t]), np.asarray(gt_depth[t + 1]).reshape(-1)
         landed = follow(truth, still, intrinsics[t], poses[t], intrinsics[t + 1], poses[t + 1])
         there = after_truth[landed.target]
@@ -495,7 +495,7 @@ def temporal_alignment_error(
     errors = []
     for t in range(len(depth) - 1):
         for a, b in ((t, t + 1), (t + 1, t)):
-            here, there = (_still(depth, gt_depth, gt_mask, poses, moving, i) for i in (a, b))
+            here, there = (_still(depth, gt_mask, moving, i) for i in (a, b))
             landed = follow(scale * np.asarray(depth[a]), here, intrinsics[a], poses[a], intrinsics[b], poses[b])
             both = there.reshape(-1)[landed.target]
             own = scale * np.asarray(depth[b]).reshape(-1)[landed.target[both]]

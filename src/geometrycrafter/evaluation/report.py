@@ -8,7 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ class Report:
     protocol: Protocol
     rows: list[dict[str, Any]]
     """One a method and clip, as the runner makes them."""
+    _cells: dict[tuple[str, str], Cell | None] = field(default_factory=dict, repr=False)
 
     @property
     def methods(self) -> list[str]:
@@ -86,7 +87,9 @@ class Report:
 
     def cell(self, method: str, key: str) -> Cell | None:
         """A method's figure."""
-        return Cell.of([r["figures"].get(key) for r in self.rows if r["method"] == method])
+        if (method, key) not in self._cells:
+            self._cells[method, key] = Cell.of([r["figures"].get(key) for r in self.rows if r["method"] == method])
+        return self._cells[method, key]
 
     @property
     def columns(self) -> list[Column]:

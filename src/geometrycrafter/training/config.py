@@ -142,7 +142,16 @@ def read_train_config(name: str | Path, overrides: dict[str, Any] | None = None)
         raise InputError(f"{name}: there is no such configuration; give a TOML file or one of {there}.") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: this is no TOML that can be read ({error}).") from error
-    return typing.cast(TrainConfig, _filled(TrainConfig, stored | (overrides or {}), str(path)))
+    return config_of(stored | (overrides or {}), str(path))
+
+
+def config_of(stored: dict[str, Any], name: str) -> TrainConfig:
+    """A configuration from plain values, what they leave out at its default.
+
+    Raises:
+        InputError: names the key that is unknown or has a wrong value.
+    """
+    return typing.cast(TrainConfig, _filled(TrainConfig, stored, name))
 
 
 def _filled(kind: Any, stored: Any, name: str) -> Any:

@@ -22,6 +22,7 @@ from safetensors import safe_open
 
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.evaluation import flicker, score_points
+from geometrycrafter.evaluation.clips import points_of
 from geometrycrafter.inference.loading import load
 from geometrycrafter.networks.autoencoder import AutoencoderConfig
 from geometrycrafter.networks.image_encoder import ImageEncoderConfig
@@ -99,10 +100,7 @@ def score(hub: Path, shards: Path, size: tuple[int, int], clips: int | None = No
     for index in range(len(data) if clips is None else min(clips, len(data))):
         clip = data.read(index)
         assert clip.poses is not None  # the renderer knows them
-        y, x = np.mgrid[: clip.height, : clip.width]
-        grid = np.stack([x, y, np.ones_like(x)], -1)
-        rays = np.einsum("hwj,tij->thwi", grid, np.linalg.inv(clip.intrinsics.astype(np.float64)))
-        truth = rays * clip.depth[..., None]
+        truth = points_of(clip)
         with torch.no_grad():
             points, _ = prior(torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255)
         found = {"prior": points.numpy()}

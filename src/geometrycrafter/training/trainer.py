@@ -34,7 +34,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.networks.blocks import SpatioTemporalResBlock
 from geometrycrafter.networks.unet import DownBlock, MiddleBlock, SpatioTemporalTransformer, UpBlock
 from geometrycrafter.training.checkpointing import Checkpoints
-from geometrycrafter.training.config import Augmentation, Source, TrainConfig, as_plain
+from geometrycrafter.training.config import Augmentation, Source, TrainConfig, as_plain, config_of
 from geometrycrafter.training.samples import ClipSamples, LatentSamples, as_numbers
 from geometrycrafter.training.sampling import Draw, Mixture, batches
 from geometrycrafter.training.stages import STAGES, Batch, Stage, UNetStage
@@ -133,7 +133,9 @@ class Trainer:
         file = self.folder / "config.json"
         plain = json.loads(json.dumps(as_plain(self.config)))
         if file.exists():
-            before = json.loads(file.read_text())
+            # A setting that came later was at its default then.
+            before = as_plain(config_of(json.loads(file.read_text()), str(file)))
+            before = json.loads(json.dumps(before))
             free = {"steps", "workers", "keep", "checkpoint_every", "checkpoint_seconds", "validate_every", "broken"}
             changed = [k for k in plain if plain[k] != before.get(k) and k not in free]
             if changed:
