@@ -28,10 +28,13 @@ from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import PUBLISHED, TrainConfig, read_train_config
-from geometrycrafter.training.sampling import Mixture
+from geometrycrafter.training.muon import Muon
+from geometrycrafter.training.samples import LatentSamples
+from geometrycrafter.training.sampling import Draw, Mixture
 from geometrycrafter.training.stages import STAGES, is_temporal
 from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights import models
+from geometrycrafter.weights.checkpoints import read_tensors
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +124,13 @@ def weights(school: Path, part: str) -> dict[str, torch.Tensor]:
         ("unet", {"variant": "diffusion"}, "unet_diff"),
         ("unet", {"variant": "deterministic", "decoder_loss": 0.1}, "unet_determ"),
         ("unet", {"variant": "diffusion", "latent_variants": 2, "augmentation": {"mirror": True}}, "unet_diff"),
+        (
+            "unet",
+            {"variant": "deterministic", "latent_variants": 1, "decoder_loss": 0.3, "decoder_frames": 2},
+            "unet_determ",
+        ),
+        ("vae", {"start": "light", "layers": "decoder", "latent_variants": 1}, "point_map_vae"),
+        ("vae", {"start": "light", "optimizer": "muon"}, "point_map_vae"),
     ],
 )
 def test_every_stage_learns_and_writes_what_it_trained_alone(stage, changes, part, school, shards, tmp_path):
@@ -141,6 +151,10 @@ def test_every_stage_learns_and_writes_what_it_trained_alone(stage, changes, par
     [
         ({"stage": "vae"}, lambda name: True),
         ({"stage": "vae", "layers": "decoder"}, lambda name: name.startswith("decoder.")),
+        (
+            {"stage": "vae", "layers": "temporal", "start": "light"},
+            lambda name: name.startswith("decoder.") and "time_conv" in name,
+        ),
         ({"stage": "vae", "layers": "temporal"}, lambda name: name.startswith("decoder.") and is_temporal(name)),
         ({"stage": "unet", "variant": "diffusion"}, lambda name: True),
         ({"stage": "unet", "variant": "diffusion", "layers": "temporal"}, is_temporal),
@@ -186,7 +200,7 @@ def command_line(settings: TrainConfig, folder: Path, file: Path) -> list[str]:
 
 @pytest.mark.parametrize("stage", [pytest.param("vae", marks=pytest.mark.slow), "unet"])
 def test_a_killed_run_goes_on_to_the_same_bits(stage, born, school, shards, tmp_path):
-    changes = {"variant": "diffusion"} if stage == "unet" else {}
+    changes = {"variant": "diffusion", "optimizer": "muon"} if stage == "unet" else {}
     settings = config(school, shards, stage=stage, steps=12, checkpoint_every=2, workers=1, validate_every=5, **changes)
     part = "unet_diff" if stage == "unet" else "point_map_vae"
     Trainer(settings, tmp_path / "whole", quiet).run()
@@ -213,6 +227,53 @@ def test_a_killed_run_goes_on_to_the_same_bits(stage, born, school, shards, tmp_
     assert kills
     cut = weights(school, part)
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
+
+
+def test_muon_steps_are_orthogonal_matrices_and_vectors_go_by_adamw():
+    torch.manual_seed(0)
+    wide, thin, bias = (torch.nn.Parameter(torch.zeros(s)) for s in ((16, 3, 4, 4), (1, 30), (16,)))
+    adam = torch.nn.Parameter(torch.zeros(1, 30))
+    steps, reference = Muon([wide, thin, bias], lr=0.01), torch.optim.AdamW([adam], lr=0.01)
+    for parameter in (wide, thin, bias):
+        parameter.grad = torch.randn(parameter.shape)
+    gradient, adam.grad = wide.grad.flatten(1), thin.grad.clone()
+    steps.step()
+    reference.step()
+    assert torch.equal(thin, adam) and bias.abs().max().item() == pytest.approx(0.01, rel=1e-3)
+    u, _, v = torch.linalg.svd(gradient, full_matrices=False)
+    moved = -wide.detach().flatten(1) / 0.01 / (0.2 * 48**0.5)
+    singular = torch.linalg.svdvals(moved)
+    assert singular.min() > 0.6 and singular.max() < 1.25
+    # The same singular vectors as the gradient's: it is diagonal between them.
+    between = u.T @ moved @ v.T
+    assert (between - torch.diag(between.diag())).abs().max() < 1e-3
+
+
+def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, tmp_path):
+    """A part of a clip has another mean depth than the whole one, by which its latents were normalised."""
+    settings = config(
+        school, shards, stage="unet", variant="deterministic", decoder_loss=1.0, latent_variants=1, frames=[3, 3]
+    )
+    run = Trainer(settings, tmp_path / "run", quiet)
+    whole = next(run._batches())
+    stored = LatentSamples(tmp_path / "run" / "latents", 1, maps=True)
+    for clip in range(6):
+        all_frames, part = (stored(Draw(0, clip, frames, 3)) for frames in (3, 1))
+        assert any(torch.equal(part["log_depth"][0], frame) for frame in all_frames["log_depth"])
+        known = all_frames["mask"]
+        assert all_frames["log_depth"][known].exp().mean() == pytest.approx(1, abs=0.02)
+    assert set(run._train_step(whole)) == {"latent", "decoded_depth", "decoded_theta", "decoded_mask"}
+
+
+def test_latents_without_the_maps_that_a_loss_wants_are_made_anew(school, shards, tmp_path):
+    settings = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
+    Trainer(settings, tmp_path / "first", quiet).run()
+    shutil.copytree(tmp_path / "first" / "latents", tmp_path / "second" / "latents")
+    before = read_tensors(tmp_path / "second" / "latents" / "00-0000000-00.safetensors")
+    assert "depth" not in before
+    Trainer(replace(settings, decoder_loss=1.0), tmp_path / "second", quiet).run()
+    after = read_tensors(tmp_path / "second" / "latents" / "00-0000000-00.safetensors")
+    assert torch.equal(before["truth"], after["truth"]) and "depth" in after
 
 
 def test_a_signal_to_the_whole_group_finishes_the_step(school, shards, tmp_path):
@@ -365,6 +426,9 @@ def test_clips_that_are_not_sound_do_not_enter_a_shard(tmp_path):
     assert len(Shards(tmp_path / "s")) == 1
 
 
+FULL = "stage = 'vae'\nhub = 'h'\nsize = [32, 32]\nsteps = 1\nbatch = 1\nsources = [{path = 's'}]\n"
+
+
 def test_unknown_settings_are_named(tmp_path):
     file = tmp_path / "a.toml"
     for text, named in (
@@ -373,6 +437,9 @@ def test_unknown_settings_are_named(tmp_path):
         ("steps = 'many'", "steps"),
         ("stage = 'vae'", "missing"),
         ("= 3", "TOML"),
+        (f"{FULL}latent_variants = 1", "latent_variants"),
+        (f"{FULL}optimizer = 'muon'\nparallel = 'fsdp'", "muon"),
+        (f"{FULL}decoder_frames = -1", "decoder_frames"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=named):

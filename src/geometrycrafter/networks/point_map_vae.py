@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from geometrycrafter.networks.autoencoder import DecoderTrunk, Encoder, VideoAutoencoder, _decoder_resnet, over_time
 from geometrycrafter.networks.blocks import TemporalConv
+from geometrycrafter.networks.light_decoder import LightDecoderTrunk
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class PointMapVAEConfig:
     out_channels: tuple[int, ...] = (1, 1, 1)
     offset_scale_factor: float = 0.1
     norm_num_groups: int = 32
+    decoder: Literal["temporal", "light"] = "temporal"
+    """SVD's trunk, as published, or the light one, whose widths are at a half, a quarter and an eighth of the size."""
 
 
 class DecodedPointMap(NamedTuple):
@@ -76,6 +79,17 @@ class PointMapDecoder(DecoderTrunk):
         )
 
 
+class LightPointMapDecoder(LightDecoderTrunk):
+    """The light trunk, its three channels being the heads; theta_diag is above zero by its exponential."""
+
+    def __init__(self, latent_channels: int, widths: tuple[int, ...], layers: int):
+        super().__init__(latent_channels, 3, widths, layers)
+
+    def forward(self, z: Tensor, num_frames: int) -> DecodedPointMap:  # type: ignore[override]
+        log_theta, log_depth, mask_logit = super().forward(z, num_frames).split(1, dim=1)
+        return DecodedPointMap(log_theta.exp(), log_depth, mask_logit)
+
+
 class PointMapVAE(nn.Module):
     """Point maps to latents and back. Latents stay close to those that SVD gives the disparity map."""
 
@@ -86,9 +100,14 @@ class PointMapVAE(nn.Module):
         self.encoder = Encoder(
             c.in_channels, c.latent_channels, c.enc_block_out_channels, c.enc_layers_per_block, c.norm_num_groups
         )
-        self.decoder = PointMapDecoder(
-            c.latent_channels, c.out_channels, c.dec_block_out_channels, c.dec_layers_per_block, c.norm_num_groups
-        )
+        widths, layers = c.dec_block_out_channels, c.dec_layers_per_block
+        self.decoder: PointMapDecoder | LightPointMapDecoder
+        if c.decoder not in ("temporal", "light"):
+            raise ValueError(f"decoder is {c.decoder!r}: temporal or light")
+        if c.decoder == "light":
+            self.decoder = LightPointMapDecoder(c.latent_channels, widths, layers)
+        else:
+            self.decoder = PointMapDecoder(c.latent_channels, c.out_channels, widths, layers, c.norm_num_groups)
         # The residual path starts silent: at the first step of training, latents are SVD's own (section 3.1).
         nn.init.zeros_(self.encoder.conv_out.weight)
         if self.encoder.conv_out.bias is not None:

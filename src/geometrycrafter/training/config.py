@@ -58,10 +58,10 @@ class TrainConfig:
     layers: Literal["all", "temporal", "decoder"] = "all"
     """Which parameters train: all of the network, its temporal layers alone (the decoder's, of the VAE), or the VAE's
     decoder alone, so that latents stay as they are and a UNet that learned them goes on to fit."""
-    start: Literal["hub", "config", "widen", "deterministic", "pretrained"] = "hub"
+    start: Literal["hub", "config", "widen", "deterministic", "pretrained", "light"] = "hub"
     """Where the network begins: the hub's weights; its config.json alone, at random; the UNet in ``widen_from``, whose
-    input convolution has fewer channels; the hub's deterministic UNet, for the generative one; or, of the prior, at
-    random but for an ImageNet trunk."""
+    input convolution has fewer channels; the hub's deterministic UNet, for the generative one; of the prior, at random
+    but for an ImageNet trunk; of the VAE, the hub's with a new light decoder in its own one's place."""
     widen_from: str = ""
     validation: tuple[Source, ...] = ()
     validation_batches: int = 4
@@ -72,11 +72,15 @@ class TrainConfig:
     """After the VAE has trained, make its latents' own scale the hub's ``scaling_factor``."""
     decoder_loss: float = 0.0
     """Weight of a loss on what the UNet's latents decode to (log depth, theta, mask)."""
+    decoder_frames: int = 0
+    """Frames of each sample, consecutive ones at random, that this loss decodes; 0: all."""
     temporal_loss: float = 0.0
     """Weight of a loss on how the error of the UNet's latents changes from frame to frame: flicker."""
     latent_variants: int = 0
-    """Encode every clip this many times, differently augmented, before the UNet trains, and train on those; 0:
-    encode anew at each step."""
+    """Encode every clip this many times, differently augmented, before a UNet or the VAE's decoder trains, and train
+    on those; 0: encode anew at each step."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """Muon steps matrices and convolutions orthogonally (not in the paper), AdamW the rest."""
     rate: float = 1e-4
     trunk_rate: float = 1.0
     """Factor of the rate for the prior's pretrained trunk."""
@@ -114,6 +118,14 @@ class TrainConfig:
             raise InputError("sources is empty: name at least one folder of shards.")
         if self.layers == "decoder" and self.stage != "vae":
             raise InputError(f"layers = 'decoder': the VAE has a decoder of its own, the {self.stage} stage has none.")
+        if self.optimizer == "muon" and self.parallel == "fsdp":
+            raise InputError("optimizer = 'muon': it needs whole matrices, which parallel = 'fsdp' cuts; use ddp.")
+        if self.latent_variants and not (self.stage == "unet" or (self.stage == "vae" and self.layers != "all")):
+            raise InputError("latent_variants: only a UNet, or the VAE's decoder alone, trains on stored latents.")
+        if self.start == "light" and self.stage != "vae":
+            raise InputError(f"start = 'light': the VAE has a decoder, the {self.stage} stage has none.")
+        if self.decoder_frames < 0:
+            raise InputError(f"decoder_frames = {self.decoder_frames}: give the frames to decode, or 0 for all.")
         if not 1 <= self.frames[0] <= self.frames[1]:
             raise InputError(f"frames = {list(self.frames)}: give the fewest and the most, at least 1.")
         if min(self.size) < 8 or any(s % 8 for s in self.size):

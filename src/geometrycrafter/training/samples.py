@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor
 
 from geometrycrafter.data.shards import Shards
@@ -112,6 +114,17 @@ class NormalisedClip:
         mask = (depth > 0)[:, None]
         return cls(disparity, validity, torch.where(mask, log_depth, 0.0), theta, mask)
 
+    @classmethod
+    def all_of(cls, batch: dict[str, Any]) -> list[NormalisedClip]:
+        """Of a batch's samples, which may come normalised."""
+        if "log_depth" in batch:
+            return [cls(*maps) for maps in zip(*(batch[f.name] for f in fields(cls)), strict=True)]
+        return [cls.of(d, h) for d, h in zip(batch["depth"], batch["half_field"], strict=True)]
+
+
+MAPS = ("depth", "known", "half_field")
+"""What :class:`ClipSamples` gives of the truth, by which latents can be judged after decoding."""
+
 
 @dataclass(frozen=True)
 class LatentSamples:
@@ -120,16 +133,33 @@ class LatentSamples:
     folder: Path
     variants: int
     reverse: bool = False
+    maps: bool = False
+    """With the truth's maps, for a loss on what latents decode to."""
 
     def path(self, source: int, clip: int, variant: int) -> Path:
         """Where a clip's latents lie."""
         return self.folder / f"{source:02d}-{clip:07d}-{variant:02d}.safetensors"
 
+    def holds(self, source: int, clip: int, variant: int) -> bool:
+        """Whether a clip is encoded, and with all that is wanted."""
+        file = self.path(source, clip, variant)
+        if not file.exists():
+            return False
+        with safe_open(file, framework="pt") as stored:
+            return not self.maps or set(MAPS) <= set(stored.keys())
+
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
-        """Latents of some frames of one of the clip's variants, as :meth:`UNetStage.latents` gives them."""
+        """Latents of some frames of one of the clip's variants, as the stages' ``latents`` gives them; with maps,
+        ``known`` and those of :class:`NormalisedClip` too."""
         rng = np.random.default_rng(draw.seed)
         file = self.path(draw.source, draw.clip, int(rng.integers(self.variants)))
         stored = read_tensors(file)
         start = int(rng.integers(max(1, len(stored["truth"]) - draw.frames + 1)))
-        found = {k: v[start : start + draw.frames].float() for k, v in stored.items()}
+        maps = {k: stored.pop(k) for k in MAPS if k in stored}
+        if self.maps:
+            # Latents were normalised over all frames, so maps are too, before some are taken.
+            clip = NormalisedClip.of(maps["depth"].float(), maps["half_field"].float())
+            stored |= {"known": maps["known"]} | vars(clip)
+        found = {k: v[start : start + draw.frames] for k, v in stored.items()}
+        found = {k: v if v.dtype == torch.bool else v.float() for k, v in found.items()}
         return {k: v.flip(0) for k, v in found.items()} if self.reverse and rng.uniform() < 0.5 else found

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,8 +35,10 @@ from geometrycrafter.weights.checkpoints import fill, read_tensors
 from geometrycrafter.weights.models import UNETS, build_part, load_part, load_prior, prior_file, save_part
 
 Batch = dict[str, Any]
-TEMPORAL = ("temporal_res_block", "time_mixer", "time_conv_out", "temporal_transformer_blocks", "time_pos_embed")
+TEMPORAL = ("temporal_res_block", "time_mixer", "time_conv", "temporal_transformer_blocks", "time_pos_embed")
 """Names of the layers that look along time."""
+LIGHT_WIDTHS = (32, 64, 96)
+"""Of a light decoder that takes the place of a VAE's own: at a half, a quarter and an eighth of the size."""
 
 
 def is_temporal(name: str) -> bool:
@@ -174,6 +177,7 @@ class VAEStage(Stage):
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
         if (
             config.start == "config"
+            and self.network.config.decoder == "temporal"
             and self.network.config.dec_block_out_channels == self.svd.config.block_out_channels
         ):
             trunk = ("conv_in", "mid_block", "up_blocks")
@@ -185,17 +189,27 @@ class VAEStage(Stage):
         if self.config.layers != "all":  # the encoder sees frames one by one, and makes the latents
             self.network.encoder.requires_grad_(False)
 
+    @torch.no_grad()
+    def latents(self, sample: Batch) -> dict[str, Tensor]:
+        """Of one sample: the truth's latents ``[T, 4, h, w]``, as :meth:`UNetStage.latents` has them among others."""
+        clip = NormalisedClip.of(sample["depth"], sample["half_field"])
+        return {"truth": self._encode([clip]) * self.svd.config.scaling_factor}
+
+    def _encode(self, clips: list[NormalisedClip]) -> Tensor:
+        names = ("disparity", "validity", "log_depth", "theta_diag")
+        return self.network.encode(self.svd, *(torch.cat([getattr(c, k) for c in clips]) for k in names))
+
     def _pass(self, batch: Batch) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
-        clips = [NormalisedClip.of(d, h) for d, h in zip(batch["depth"], batch["half_field"], strict=True)]
-        inputs = [
-            torch.cat([getattr(c, k) for c in clips]) for k in ("disparity", "validity", "log_depth", "theta_diag")
-        ]
-        latents = self.network.encode(self.svd, *inputs)
-        return clips, latents, self.network.decode(latents, batch["depth"].shape[1])
+        clips = NormalisedClip.all_of(batch)
+        if "truth" in batch:
+            latents = batch["truth"].flatten(0, 1) / self.svd.config.scaling_factor
+        else:
+            latents = self._encode(clips)
+        return clips, latents, self.network.decode(latents, len(clips[0].mask))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         clips, latents, decoded = self._pass(batch)
-        frames = batch["depth"].shape[1]
+        frames = len(clips[0].mask)
         pictures = self.svd.decode(latents, frames) if self.config.losses.identity else None
         rows = []
         for i, clip in enumerate(clips):
@@ -308,18 +322,22 @@ class UNetStage(Stage):
         terms = {"latent": loss}
         if self.config.temporal_loss and truth.shape[1] > 1:
             terms["temporal"] = self.config.temporal_loss * losses.temporal_difference(latents, truth)
-        if self.config.decoder_loss and "depth" in batch:
+        if self.config.decoder_loss:
             terms |= self._decoder_terms(latents, batch)
         return terms
 
     def _decoder_terms(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Losses on what the latents decode to; the VAE is frozen but passes the gradient."""
         rows = []
-        for i, own in enumerate(latents):
-            clip = NormalisedClip.of(batch["depth"][i], batch["half_field"][i])
+        for i, (own, clip) in enumerate(zip(latents, NormalisedClip.all_of(batch), strict=True)):
+            some = self.config.decoder_frames or len(own)
+            start = np.random.default_rng((batch["seeds"][i], 7)).integers(max(1, len(own) - some + 1))
+            cut = slice(start, start + some)
+            own = own[cut]
             decoded = self.point_map_vae.decode(own / self.factor, len(own))
+            decoded = losses.DecodedPointMap(*(m.float() for m in decoded))
             weights = losses.VAEWeights(normals=0, multi_scale=0, identity=0)
-            terms = losses.vae_terms(decoded, clip.log_depth, clip.theta_diag, clip.mask, weights)
+            terms = losses.vae_terms(decoded, clip.log_depth[cut], clip.theta_diag[cut], clip.mask[cut], weights)
             rows.append({f"decoded_{k}": self.config.decoder_loss * v for k, v in terms.items()})
         return _mean_terms(rows)
 
@@ -337,6 +355,12 @@ def _network(config: TrainConfig, part: str) -> Any:
     hub = Path(config.hub)
     if config.start == "hub":
         return load_part(part, hub)
+    if config.start == "light":
+        whole = load_part(part, hub)
+        sizes = replace(whole.config, decoder="light", dec_block_out_channels=LIGHT_WIDTHS, dec_layers_per_block=2)
+        network = PointMapVAE(sizes)
+        network.encoder.load_state_dict(whole.encoder.state_dict())
+        return network
     network = build_part(part, hub)
     if config.start == "widen":
         widen(network, Path(config.widen_from))

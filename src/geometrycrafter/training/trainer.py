@@ -35,9 +35,10 @@ from geometrycrafter.networks.blocks import SpatioTemporalResBlock
 from geometrycrafter.networks.unet import DownBlock, MiddleBlock, SpatioTemporalTransformer, UpBlock
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import Augmentation, Source, TrainConfig, as_plain, config_of
-from geometrycrafter.training.samples import ClipSamples, LatentSamples, as_numbers
+from geometrycrafter.training.muon import Muon
+from geometrycrafter.training.samples import MAPS, ClipSamples, LatentSamples, as_numbers
 from geometrycrafter.training.sampling import Draw, Mixture, batches
-from geometrycrafter.training.stages import STAGES, Batch, Stage, UNetStage
+from geometrycrafter.training.stages import STAGES, Batch, Stage, UNetStage, VAEStage
 from geometrycrafter.video.writing import write_png
 from geometrycrafter.weights.models import save_part
 
@@ -116,7 +117,8 @@ class Trainer:
             {"params": [p for n, p in self.parameters.items() if (n in trunk) == slow], "factor": factor}
             for slow, factor in ((False, 1.0), (True, config.trunk_rate))
         ]
-        self.optimizer = torch.optim.AdamW(
+        optimizer = Muon if config.optimizer == "muon" else torch.optim.AdamW
+        self.optimizer = optimizer(
             [g for g in groups if g["params"]], lr=config.rate, betas=config.betas, weight_decay=config.weight_decay
         )
         self.average = {n: p.detach().clone() for n, p in self.parameters.items()} if config.ema else {}
@@ -168,7 +170,8 @@ class Trainer:
         shards = tuple(Shards(s.path) for s in sources)
         clips = ClipSamples(shards, config.size, Augmentation() if validation else config.augmentation)
         make: ClipSamples | LatentSamples = clips
-        if config.latent_variants and isinstance(self.stage, UNetStage) and not validation:
+        if config.latent_variants and not validation:
+            assert isinstance(self.stage, UNetStage | VAEStage)  # by the configuration
             make = self._encoded(clips, self.stage)
         # Validation sees the same samples each time, by an order of its own.
         seed = config.seed + 7919 if validation else config.seed
@@ -178,9 +181,14 @@ class Trainer:
         skip = config.broken == "skip"
         return batches(make, mixture, first, last, self.workers.rank, self.workers.world, workers, skip)
 
-    def _encoded(self, make: ClipSamples, stage: UNetStage) -> LatentSamples:
+    def _encoded(self, make: ClipSamples, stage: UNetStage | VAEStage) -> LatentSamples:
         """Encode all clips that are not encoded yet, each process its share."""
-        latents = LatentSamples(self.folder / "latents", self.config.latent_variants, self.config.augmentation.reverse)
+        latents = LatentSamples(
+            self.folder / "latents",
+            self.config.latent_variants,
+            self.config.augmentation.reverse,
+            maps=self.config.decoder_loss > 0 or self.config.stage == "vae",
+        )
         latents.folder.mkdir(exist_ok=True)
         wanted = [
             (source, clip, variant)
@@ -188,14 +196,17 @@ class Trainer:
             for clip in range(len(shards))
             for variant in range(latents.variants)
         ]
-        missing = [w for w in wanted[self.workers.rank :: self.workers.world] if not latents.path(*w).exists()]
+        missing = [w for w in wanted[self.workers.rank :: self.workers.world] if not latents.holds(*w)]
         shown = time.monotonic()
         for count, (source, clip, variant) in enumerate(missing):
             seed = int(np.random.default_rng((self.config.seed, 5, source, clip, variant)).integers(2**62))
             sample = make(Draw(source, clip, self.config.frames[1], seed))
             found = stage.latents(_on(sample, self.workers.device))
+            if latents.maps:
+                found |= {k: sample[k] for k in MAPS}
             file = latents.path(source, clip, variant)
-            save_file({k: v.half().cpu().contiguous() for k, v in found.items()}, file.with_suffix(".tmp"))
+            ready = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in found.items()}
+            save_file(ready, file.with_suffix(".tmp"))
             file.with_suffix(".tmp").replace(file)
             if time.monotonic() - shown > 20:
                 shown = time.monotonic()

@@ -1,0 +1,76 @@
+"""A light decoder of point maps: all of its work at an eighth to a half of the resolution, subpixels last.
+
+The paper leaves a lighter decoder as future work. SVD's trunk spends most of its time at full resolution, on few
+channels; here the full resolution is only reached by rearranging channels (Shi et al. 2016, "Real-time single image and
+video super-resolution using an efficient sub-pixel convolutional neural network"). Norms are over the channels of one
+position: a group norm, over the whole picture, takes absolute depth away from few channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geometrycrafter.networks.autoencoder import over_time
+
+
+class PositionNorm(nn.Module):
+    """Layer norm over the channels of each position of ``[N, C, H, W]``."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-6)
+        return x.permute(0, 3, 1, 2)
+
+
+class LightBlock(nn.Module):
+    """Two 3x3 convolutions and, where asked for, one over three frames, each added to what comes in."""
+
+    def __init__(self, channels: int, over_frames: bool):
+        super().__init__()
+        self.norm = PositionNorm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.time_conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)) if over_frames else None
+        for last in (self.conv2, self.time_conv):  # a block begins as if it were not there
+            for parameter in last.parameters() if last is not None else ():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        x = x + self.conv2(F.silu(self.conv1(self.norm(x))))
+        return x if self.time_conv is None else x + over_time(self.time_conv, F.silu(x), num_frames)
+
+
+class LightDecoderTrunk(nn.Module):
+    """Latents ``[B*T, c, h, w]`` to maps ``[B*T, out, 8h, 8w]``; widths are those at a half, a quarter, an eighth."""
+
+    def __init__(self, latent_channels: int, out_channels: int, widths: tuple[int, ...], layers: int):
+        super().__init__()
+        if len(widths) != 3:
+            raise ValueError(f"{len(widths)} widths; three are wanted, at a half, a quarter and an eighth")
+        coarse_first = widths[::-1]
+        self.conv_in = nn.Conv2d(latent_channels, coarse_first[0], 3, padding=1)
+        # Context comes cheap where pixels are few: twice the blocks there, and these alone look along time.
+        self.stages = nn.ModuleList(
+            nn.ModuleList(LightBlock(width, over_frames=level == 0) for _ in range(layers * (2 if level == 0 else 1)))
+            for level, width in enumerate(coarse_first)
+        )
+        finer = (*coarse_first[1:], out_channels)
+        sizes = (1, 1, 3)
+        self.expand = nn.ModuleList(
+            nn.Conv2d(width, after * 4, size, padding=size // 2)
+            for width, after, size in zip(coarse_first, finer, sizes, strict=True)
+        )
+
+    def forward(self, z: Tensor, num_frames: int) -> Tensor:
+        x = self.conv_in(z)
+        for blocks, expand in zip(self.stages, self.expand, strict=True):
+            for block in blocks.children():
+                x = block(x, num_frames)
+            x = F.pixel_shuffle(expand(x), 2)
+        return x
