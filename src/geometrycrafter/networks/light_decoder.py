@@ -29,21 +29,39 @@ class PositionNorm(nn.Module):
 
 
 class LightBlock(nn.Module):
-    """Two 3x3 convolutions and, where asked for, one over three frames, each added to what comes in."""
+    """Two 3x3 convolutions, added to what comes in."""
 
-    def __init__(self, channels: int, over_frames: bool):
+    def __init__(self, channels: int):
         super().__init__()
         self.norm = PositionNorm(channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.time_conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0)) if over_frames else None
-        for last in (self.conv2, self.time_conv):  # a block begins as if it were not there
-            for parameter in last.parameters() if last is not None else ():
-                nn.init.zeros_(parameter)
+        _silence(self.conv2)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
-        x = x + self.conv2(F.silu(self.conv1(self.norm(x))))
-        return x if self.time_conv is None else x + over_time(self.time_conv, F.silu(x), num_frames)
+        return x + self.conv2(F.silu(self.conv1(self.norm(x))))
+
+
+class ContextBlock(LightBlock):
+    """Then the mean over the picture, for the field of view and the scale, and a convolution over three frames."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        self.context = nn.Linear(channels, channels)
+        self.time_conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
+        _silence(self.context)
+        _silence(self.time_conv)
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        x = super().forward(x, num_frames)
+        x = x + self.context(F.silu(x).mean(dim=(-2, -1)))[..., None, None]
+        return x + over_time(self.time_conv, F.silu(x), num_frames)
+
+
+def _silence(layer: nn.Module) -> None:
+    """A block begins as if it were not there."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 class LightDecoderTrunk(nn.Module):
@@ -55,11 +73,10 @@ class LightDecoderTrunk(nn.Module):
             raise ValueError(f"{len(widths)} widths; three are wanted, at a half, a quarter and an eighth")
         coarse_first = widths[::-1]
         self.conv_in = nn.Conv2d(latent_channels, coarse_first[0], 3, padding=1)
-        # Context comes cheap where pixels are few: twice the blocks there, and these alone look along time.
-        self.stages = nn.ModuleList(
-            nn.ModuleList(LightBlock(width, over_frames=level == 0) for _ in range(layers * (2 if level == 0 else 1)))
-            for level, width in enumerate(coarse_first)
-        )
+        # Context comes cheap where pixels are few: twice the blocks there, and these alone see the whole clip.
+        coarsest, *finer_ones = coarse_first
+        self.stages = nn.ModuleList([nn.ModuleList(ContextBlock(coarsest) for _ in range(2 * layers))])
+        self.stages.extend(nn.ModuleList(LightBlock(width) for _ in range(layers)) for width in finer_ones)
         finer = (*coarse_first[1:], out_channels)
         sizes = (1, 1, 3)
         self.expand = nn.ModuleList(
