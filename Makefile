@@ -35,7 +35,7 @@ tiny: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	$(BIN)/geometrycrafter data synthesize runs/tiny/validation --clips 48 --size 192x256 --seed 10000000
 	$(BIN)/geometrycrafter data synthesize runs/tiny/stills --clips 2400 --frames 2 --size 192x256 --seed 1000000
-	$(BIN)/geometrycrafter data synthesize runs/tiny/videos --clips 2040 --size 144x192
+	$(BIN)/geometrycrafter data synthesize runs/tiny/videos --clips 3000 --size 144x192
 	$(BIN)/python -m geometrycrafter.training.tiny begin runs/tiny/hub
 	$(BIN)/geometrycrafter train prior tiny-prior -o runs/tiny/prior
 	$(BIN)/geometrycrafter train autoencoder tiny-autoencoder -o runs/tiny/autoencoder
@@ -44,8 +44,10 @@ tiny: setup
 	$(BIN)/geometrycrafter train unet tiny-unet-deterministic -o runs/tiny/unet-deterministic
 	mkdir -p runs/tiny/unet-diffusion && ln -sfn ../unet-deterministic/latents runs/tiny/unet-diffusion/latents
 	$(BIN)/geometrycrafter train unet tiny-unet-diffusion -o runs/tiny/unet-diffusion
-	$(BIN)/geometrycrafter train vae tiny-vae-decoder -o runs/tiny/vae-decoder
-	$(BIN)/python -m geometrycrafter.training.tiny package runs/tiny/hub
+	mkdir -p runs/tiny/vae-light && ln -sfn ../unet-deterministic/latents runs/tiny/vae-light/latents
+	rm -rf runs/tiny/shipped && cp -r runs/tiny/hub runs/tiny/shipped
+	$(BIN)/geometrycrafter train vae tiny-vae-light -o runs/tiny/vae-light
+	$(BIN)/python -m geometrycrafter.training.tiny package runs/tiny/shipped
 
 clean:
 	rm -rf .venv demo-output

@@ -29,7 +29,7 @@ from geometrycrafter.networks.unet import UNetConfig
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import PUBLISHED, TrainConfig, read_train_config
 from geometrycrafter.training.muon import Muon
-from geometrycrafter.training.samples import LatentSamples
+from geometrycrafter.training.samples import MAPS, LatentSamples
 from geometrycrafter.training.sampling import Draw, Mixture
 from geometrycrafter.training.stages import STAGES, is_temporal
 from geometrycrafter.training.trainer import Trainer
@@ -256,7 +256,7 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
     )
     run = Trainer(settings, tmp_path / "run", quiet)
     whole = next(run._batches())
-    stored = LatentSamples(tmp_path / "run" / "latents", 1, maps=True)
+    stored = LatentSamples(tmp_path / "run" / "latents", 1, ("truth", *MAPS))
     for clip in range(6):
         all_frames, part = (stored(Draw(0, clip, frames, 3)) for frames in (3, 1))
         assert any(torch.equal(part["log_depth"][0], frame) for frame in all_frames["log_depth"])
@@ -265,15 +265,23 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
     assert set(run._train_step(whole)) == {"latent", "decoded_depth", "decoded_theta", "decoded_mask"}
 
 
-def test_latents_without_the_maps_that_a_loss_wants_are_made_anew(school, shards, tmp_path):
-    settings = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
-    Trainer(settings, tmp_path / "first", quiet).run()
-    shutil.copytree(tmp_path / "first" / "latents", tmp_path / "second" / "latents")
-    before = read_tensors(tmp_path / "second" / "latents" / "00-0000000-00.safetensors")
-    assert "depth" not in before
-    Trainer(replace(settings, decoder_loss=1.0), tmp_path / "second", quiet).run()
-    after = read_tensors(tmp_path / "second" / "latents" / "00-0000000-00.safetensors")
-    assert torch.equal(before["truth"], after["truth"]) and "depth" in after
+def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
+    unet = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
+    decoder = config(school, shards, stage="vae", layers="decoder", latent_variants=1, steps=1)
+    folder, file = tmp_path / "latents", tmp_path / "latents" / "00-0000000-00.safetensors"
+    folder.mkdir()
+    for name, settings, added in (
+        ("decoder", decoder, {"truth", *MAPS}),
+        ("unet", unet, {"video", "prior", "embedding"}),
+        ("decoded", replace(unet, decoder_loss=1.0), set()),
+    ):
+        before = read_tensors(file) if file.exists() else {}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "latents").symlink_to(folder)
+        Trainer(settings, tmp_path / name, quiet).run()
+        after = read_tensors(file)
+        assert set(after) - set(before) == added
+        assert all(torch.equal(before[k], after[k]) for k in before)
 
 
 def test_a_signal_to_the_whole_group_finishes_the_step(school, shards, tmp_path):

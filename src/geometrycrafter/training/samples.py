@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from geometrycrafter.data.shards import Shards
@@ -132,9 +133,9 @@ class LatentSamples:
 
     folder: Path
     variants: int
+    names: tuple[str, ...]
+    """Tensors that are wanted: those that a stage's ``latents`` gives, and perhaps :data:`MAPS`."""
     reverse: bool = False
-    maps: bool = False
-    """With the truth's maps, for a loss on what latents decode to."""
 
     def path(self, source: int, clip: int, variant: int) -> Path:
         """Where a clip's latents lie."""
@@ -146,20 +147,29 @@ class LatentSamples:
         if not file.exists():
             return False
         with safe_open(file, framework="pt") as stored:
-            return not self.maps or set(MAPS) <= set(stored.keys())
+            return set(self.names) <= set(stored.keys())
+
+    def store(self, source: int, clip: int, variant: int, tensors: dict[str, Tensor]) -> None:
+        """Add those tensors ``[T, ...]`` to a clip's, in half precision, that are not there yet."""
+        file = self.path(source, clip, variant)
+        ready = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in tensors.items()}
+        save_file(ready | (read_tensors(file) if file.exists() else {}), file.with_suffix(".tmp"))
+        file.with_suffix(".tmp").replace(file)
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
-        """Latents of some frames of one of the clip's variants, as the stages' ``latents`` gives them; with maps,
-        ``known`` and those of :class:`NormalisedClip` too."""
+        """Some frames of one of the clip's variants.
+
+        Returns:
+            tensors by name ``[T, ...]``; in :data:`MAPS`' place ``known`` and the maps of a :class:`NormalisedClip`.
+        """
         rng = np.random.default_rng(draw.seed)
-        file = self.path(draw.source, draw.clip, int(rng.integers(self.variants)))
-        stored = read_tensors(file)
-        start = int(rng.integers(max(1, len(stored["truth"]) - draw.frames + 1)))
-        maps = {k: stored.pop(k) for k in MAPS if k in stored}
-        if self.maps:
+        stored = read_tensors(self.path(draw.source, draw.clip, int(rng.integers(self.variants))))
+        found = {k: stored[k] for k in self.names if k not in MAPS}
+        if "depth" in self.names:
             # Latents were normalised over all frames, so maps are too, before some are taken.
-            clip = NormalisedClip.of(maps["depth"].float(), maps["half_field"].float())
-            stored |= {"known": maps["known"]} | vars(clip)
-        found = {k: v[start : start + draw.frames] for k, v in stored.items()}
+            clip = NormalisedClip.of(stored["depth"].float(), stored["half_field"].float())
+            found |= {"known": stored["known"]} | vars(clip)
+        start = int(rng.integers(max(1, len(stored["truth"]) - draw.frames + 1)))
+        found = {k: v[start : start + draw.frames] for k, v in found.items()}
         found = {k: v if v.dtype == torch.bool else v.float() for k, v in found.items()}
         return {k: v.flip(0) for k, v in found.items()} if self.reverse and rng.uniform() < 0.5 else found

@@ -167,6 +167,7 @@ class VAEStage(Stage):
     """The point-map VAE (section 3.1): residual encoder and decoder, beside a frozen SVD autoencoder."""
 
     part = "point_map_vae"
+    latent_names = ("truth",)
 
     def __init__(self, config: TrainConfig):
         super().__init__(config)
@@ -269,6 +270,8 @@ def point_scores(points: Tensor, truth: Tensor, mask: Tensor) -> dict[str, Tenso
 
 class UNetStage(Stage):
     """The video UNet (section 3.2), generative or deterministic, on latents of the truth and of the prior."""
+
+    latent_names = ("video", "prior", "truth", "embedding")
 
     def __init__(self, config: TrainConfig):
         super().__init__(config)

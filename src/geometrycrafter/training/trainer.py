@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -183,11 +182,10 @@ class Trainer:
 
     def _encoded(self, make: ClipSamples, stage: UNetStage | VAEStage) -> LatentSamples:
         """Encode all clips that are not encoded yet, each process its share."""
+        config = self.config
+        names = stage.latent_names + (MAPS if config.decoder_loss or config.stage == "vae" else ())
         latents = LatentSamples(
-            self.folder / "latents",
-            self.config.latent_variants,
-            self.config.augmentation.reverse,
-            maps=self.config.decoder_loss > 0 or self.config.stage == "vae",
+            self.folder / "latents", config.latent_variants, names, reverse=config.augmentation.reverse
         )
         latents.folder.mkdir(exist_ok=True)
         wanted = [
@@ -202,12 +200,7 @@ class Trainer:
             seed = int(np.random.default_rng((self.config.seed, 5, source, clip, variant)).integers(2**62))
             sample = make(Draw(source, clip, self.config.frames[1], seed))
             found = stage.latents(_on(sample, self.workers.device))
-            if latents.maps:
-                found |= {k: sample[k] for k in MAPS}
-            file = latents.path(source, clip, variant)
-            ready = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in found.items()}
-            save_file(ready, file.with_suffix(".tmp"))
-            file.with_suffix(".tmp").replace(file)
+            latents.store(source, clip, variant, found | {k: sample[k] for k in MAPS if k in names})
             if time.monotonic() - shown > 20:
                 shown = time.monotonic()
                 self.say(f"encoded {count + 1}/{len(missing)}")
