@@ -265,6 +265,17 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
     assert set(run._train_step(whole)) == {"latent", "decoded_depth", "decoded_theta", "decoded_mask"}
 
 
+def test_latent_noise_is_on_half_of_the_samples_and_by_their_seeds(school, shards, tmp_path):
+    settings = config(school, shards, layers="decoder", latent_variants=1, batch=1)
+    run = Trainer(settings, tmp_path / "run", quiet)
+    batch = next(run._batches())
+    clean = run.stage(batch)["depth"]
+    run.stage.config = replace(settings, latent_noise=1.0)
+    changed = [run.stage(batch | {"seeds": [seed]})["depth"] != clean for seed in range(40)]
+    assert 10 <= sum(changed) <= 30
+    assert changed == [run.stage(batch | {"seeds": [seed]})["depth"] != clean for seed in range(40)]
+
+
 def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
     unet = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
     decoder = config(school, shards, stage="vae", layers="decoder", latent_variants=1, steps=1)
@@ -446,6 +457,7 @@ def test_unknown_settings_are_named(tmp_path):
         ("stage = 'vae'", "missing"),
         ("= 3", "TOML"),
         (f"{FULL}latent_variants = 1", "latent_variants"),
+        (f"{FULL}latent_noise = 0.1", "latent_noise"),
         (f"{FULL}optimizer = 'muon'\nparallel = 'fsdp'", "muon"),
         (f"{FULL}decoder_frames = -1", "decoder_frames"),
     ):

@@ -79,6 +79,9 @@ class TrainConfig:
     latent_variants: int = 0
     """Encode every clip this many times, differently augmented, before a UNet or the VAE's decoder trains, and train
     on those; 0: encode anew at each step."""
+    latent_noise: float = 0.0
+    """Noise on half of the samples that the VAE's decoder learns from stored latents, of a standard deviation drawn up
+    to this many times the latents' own: a UNet's latents are not clean either."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Muon steps matrices and convolutions orthogonally (not in the paper), AdamW the rest."""
     rate: float = 1e-4
@@ -122,6 +125,8 @@ class TrainConfig:
             raise InputError("optimizer = 'muon': it needs whole matrices, which parallel = 'fsdp' cuts; use ddp.")
         if self.latent_variants and not (self.stage == "unet" or (self.stage == "vae" and self.layers != "all")):
             raise InputError("latent_variants: only a UNet, or the VAE's decoder alone, trains on stored latents.")
+        if self.latent_noise and not (self.stage == "vae" and self.latent_variants):
+            raise InputError("latent_noise: it is for the VAE's decoder on stored latents; set latent_variants.")
         if self.start == "light" and self.stage != "vae":
             raise InputError(f"start = 'light': the VAE has a decoder, the {self.stage} stage has none.")
         if self.decoder_frames < 0:

@@ -196,6 +196,11 @@ class VAEStage(Stage):
         clip = NormalisedClip.of(sample["depth"], sample["half_field"])
         return {"truth": self._encode([clip]) * self.svd.config.scaling_factor}
 
+    def _noisy(self, latents: Tensor, seed: int) -> Tensor:
+        rng = torch.Generator().manual_seed(seed)
+        level = (2 * torch.rand((), generator=rng).item() - 1) * self.config.latent_noise
+        return latents + max(0.0, level) * torch.randn(latents.shape, generator=rng).to(latents)
+
     def _encode(self, clips: list[NormalisedClip]) -> Tensor:
         names = ("disparity", "validity", "log_depth", "theta_diag")
         return self.network.encode(self.svd, *(torch.cat([getattr(c, k) for c in clips]) for k in names))
@@ -203,7 +208,8 @@ class VAEStage(Stage):
     def _pass(self, batch: Batch) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
         clips = NormalisedClip.all_of(batch)
         if "truth" in batch:
-            latents = batch["truth"].flatten(0, 1) / self.svd.config.scaling_factor
+            rows = [self._noisy(z, seed) for z, seed in zip(batch["truth"], batch["seeds"], strict=True)]
+            latents = torch.cat(rows) / self.svd.config.scaling_factor
         else:
             latents = self._encode(clips)
         return clips, latents, self.network.decode(latents, len(clips[0].mask))
