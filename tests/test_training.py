@@ -276,6 +276,14 @@ def test_latent_noise_is_on_half_of_the_samples_and_by_their_seeds(school, shard
     assert changed == [run.stage(batch | {"seeds": [seed]})["depth"] != clean for seed in range(40)]
 
 
+def test_normals_have_a_gradient_in_half_precision(school, shards, tmp_path):
+    """Of points in bfloat16 neighbours would fall together, and have no normal."""
+    settings = config(school, shards, start="light", precision="bfloat16", size=[144, 192], steps=2)
+    run = Trainer(settings, tmp_path / "run", quiet)
+    run.run()
+    assert run.counts["skipped steps"] == 0
+
+
 def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
     unet = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
     decoder = config(school, shards, stage="vae", layers="decoder", latent_variants=1, steps=1)

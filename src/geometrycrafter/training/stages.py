@@ -212,7 +212,9 @@ class VAEStage(Stage):
             latents = torch.cat(rows) / self.svd.config.scaling_factor
         else:
             latents = self._encode(clips)
-        return clips, latents, self.network.decode(latents, len(clips[0].mask))
+        decoded = self.network.decode(latents, len(clips[0].mask))
+        # Normals are differences of depths: in half precision they would be rounding alone.
+        return clips, latents, losses.DecodedPointMap(*(m.float() for m in decoded))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         clips, latents, decoded = self._pass(batch)
