@@ -126,6 +126,17 @@ def test_masks_of_nothing_or_one_pixel_give_no_nan(valid):
         assert (z.grad == 0).all() and (theta_hat.grad == 0).all()
 
 
+def test_points_on_a_line_have_no_normal_and_no_gradient():
+    """Depths of few bits fall so; one such pixel made the whole picture's gradient NaN."""
+    points = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    points[..., 2:5, 2:5] = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    points.requires_grad_(True)
+    found = losses.normals_of(points)
+    assert not found[..., 3, 3].any() and found[..., 0, 0].norm().item() == pytest.approx(1)
+    found.sum().backward()
+    assert points.grad.isfinite().all() and points.grad.any()
+
+
 def test_a_sphere_has_the_normals_of_a_sphere():
     height, width, theta = 96, 128, 0.7
     rays = losses.points_of(torch.zeros(1, 1, height, width), torch.full((1, 1, height, width), theta)).double()

@@ -8,13 +8,16 @@ from torch import Tensor
 
 
 def normals_of(points: Tensor) -> Tensor:
-    """Unit normals ``[N, 3, H, W]`` of a point map, from central differences; the border repeats its neighbour."""
+    """Unit normals ``[N, 3, H, W]`` of a point map, from central differences; the border repeats its neighbour.
+
+    Where neighbours lie on one line, the normal is zero, and so is its gradient.
+    """
     padded = F.pad(points, (1, 1, 1, 1), mode="replicate")
     along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     normals = torch.linalg.cross(along_y, along_x, dim=1)
     # A norm along an axis of three is slow where that axis is not the last.
-    return normals / (normals * normals).sum(1, keepdim=True).sqrt().clamp_min(1e-12)
+    return normals / (normals * normals).sum(1, keepdim=True).clamp_min(1e-24).sqrt()
 
 
 def eroded(mask: Tensor) -> Tensor:

@@ -4,8 +4,9 @@
     python -m geometrycrafter.training.tiny score HUB SHARDS
     python -m geometrycrafter.training.tiny package HUB
 
-``score`` compares the video model with its own per-frame prior on clips that it was not trained on. The stages in
-between are ``geometrycrafter train`` with the configurations ``tiny-*``; ``make tiny`` runs all.
+``score`` compares the video model with its own per-frame prior on clips that it was not trained on, and says what the
+point-map VAE makes of their truth. The stages in between are ``geometrycrafter train`` with the configurations
+``tiny-*``; ``make tiny`` runs all.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.evaluation import flicker, score_points
 from geometrycrafter.evaluation.clips import points_of
+from geometrycrafter.geometry.cameras import half_field_of_intrinsics
 from geometrycrafter.inference.loading import load
-from geometrycrafter.networks.autoencoder import AutoencoderConfig
+from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoderConfig
-from geometrycrafter.networks.point_map_vae import PointMapVAEConfig
+from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig
+from geometrycrafter.training.losses import points_of as points_of_maps
+from geometrycrafter.training.samples import NormalisedClip
 from geometrycrafter.weights.models import EMBEDDED, PARTS, UNETS, build_part, load_part, load_prior, save_part
 
 UNET = UNetConfig(
@@ -92,14 +97,29 @@ def package(hub: Path) -> None:
 
 
 def score(hub: Path, shards: Path, size: tuple[int, int], clips: int | None = None) -> dict[str, dict[str, float]]:
-    """Means over clips of Rel^p and inliers with one scale a clip, and of flicker, for the prior and both variants."""
+    """Means over clips, one scale a clip: Rel^p and inliers of what the VAE gives back; with flicker, of estimates.
+
+    Args:
+        hub: networks.
+        shards: clips to judge by; their own resolution is a multiple of 8.
+        size: that the estimators work at.
+        clips: how many; None: all.
+
+    Returns:
+        of ``picture`` and ``clip`` (what the VAE makes of one frame's truth, and of all frames'), ``prior``,
+        ``deterministic`` and ``diffusion``.
+    """
     prior = load_prior(hub / "prior" / "model.safetensors", torch.device("cpu"))
     estimators = {v: load(hub, v, prior=prior) for v in UNETS}
-    rows: dict[str, list[list[float]]] = {"prior": [], **{v: [] for v in estimators}}
+    svd, vae = load_part("autoencoder", hub), load_part("point_map_vae", hub)
+    rows: dict[str, list[dict[str, float]]] = {}
     data = Shards(shards)
     for index in range(len(data) if clips is None else min(clips, len(data))):
         clip = data.read(index)
         assert clip.poses is not None  # the renderer knows them
+        for name, own in (("picture", slice(len(clip) // 2, len(clip) // 2 + 1)), ("clip", slice(None))):
+            half_field = half_field_of_intrinsics(torch.from_numpy(clip.intrinsics[own]), clip.height, clip.width)
+            rows.setdefault(name, []).append(_reconstruction(vae, svd, torch.from_numpy(clip.depth[own]), half_field))
         truth = points_of(clip)
         with torch.no_grad():
             points, _ = prior(torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255)
@@ -107,11 +127,22 @@ def score(hub: Path, shards: Path, size: tuple[int, int], clips: int | None = No
         for name, estimator in estimators.items():
             found[name] = estimator(clip.frames, size=size).points[:]
         for name, made in found.items():
-            scores = score_points(made, truth, clip.mask)
             change = flicker(made[..., 2], clip.depth, clip.mask, clip.intrinsics, clip.poses, clip.dynamic)
-            rows[name].append([scores["point_rel"], scores["point_inlier"], change])
-    names = ("point_rel", "point_inlier", "flicker")
-    return {k: dict(zip(names, np.mean(v, axis=0).tolist(), strict=True)) for k, v in rows.items()}
+            rows.setdefault(name, []).append(score_points(made, truth, clip.mask) | {"flicker": change})
+    return {k: {m: float(np.mean([row[m] for row in v])) for m in v[0]} for k, v in rows.items()}
+
+
+@torch.no_grad()
+def _reconstruction(vae: PointMapVAE, svd: VideoAutoencoder, depth: Tensor, half_field: Tensor) -> dict[str, float]:
+    clip = NormalisedClip.of(depth, half_field)
+    latents = vae.encode(svd, clip.disparity, clip.validity, clip.log_depth, clip.theta_diag)
+    decoded = vae.decode(latents, len(depth))
+    valid = (decoded.mask_logit > 0) + 1e-6  # the frame's field of view is a mean over these, as in inference
+    theta = (decoded.theta_diag * valid).sum((-2, -1), keepdim=True) / valid.sum((-2, -1), keepdim=True)
+    found = points_of_maps(decoded.log_depth, theta.expand_as(decoded.theta_diag))
+    truth = points_of_maps(clip.log_depth, clip.theta_diag)
+    found_last, truth_last = (points.permute(0, 2, 3, 1).numpy() for points in (found, truth))
+    return score_points(found_last, truth_last, clip.mask[:, 0].numpy())
 
 
 def main() -> None:
@@ -124,10 +155,8 @@ def main() -> None:
         {"begin": begin, "package": package}[args.action](args.hub)
         return
     for name, values in score(args.hub, args.shards, (192, 256)).items():
-        print(
-            f"{name:14}  Rel^p {values['point_rel']:6.2%}  inliers {values['point_inlier']:6.2%}  "
-            f"flicker {values['flicker']:6.2%}"
-        )
+        flickers = f"  flicker {values['flicker']:6.2%}" if "flicker" in values else ""
+        print(f"{name:14}  Rel^p {values['point_rel']:6.2%}  inliers {values['point_inlier']:6.2%}{flickers}")
 
 
 if __name__ == "__main__":
