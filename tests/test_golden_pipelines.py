@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import geometrycrafter as gc
 from geometrycrafter.diffusion.edm import karras_sigmas, timestep_of
+from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.clips import clips_of
 from geometrycrafter.evaluation.methods import Method, predict
 from geometrycrafter.evaluation.protocols import protocol_of
@@ -33,6 +34,13 @@ CASES = {
         {"focal": "free", "depth_resize": "nearest"},
     ),
 }
+
+
+def test_a_light_decoder_is_not_made_up(hub):
+    inputs = golden("pipeline/diff_window.safetensors")
+    estimator = gc.load(hub, prior=ReplayPrior(inputs["prior_points"], inputs["prior_mask"]))
+    with pytest.raises(InputError, match="--decoder light"):
+        estimator(inputs["video"].numpy(), size=(64, 128), decoder="light")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,6 +10,7 @@ from conftest import HERE, fill_by_recipe, golden
 from torch.nn import functional as F
 
 from geometrycrafter.diffusion.edm import Denoiser
+from geometrycrafter.errors import InputError
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.blocks import Attention, TemporalConv
 from geometrycrafter.networks.efficientnet import EfficientNetTrunk, folded
@@ -104,6 +105,51 @@ def test_point_map_latents_start_as_svd_latents():
     disparity, valid, log_depth, theta = torch.randn(4, 2, 1, 8, 8)
     latents = vae.encode(svd, disparity, valid, log_depth, theta)
     torch.testing.assert_close(latents, svd.encode(disparity.repeat(1, 3, 1, 1)))
+
+
+LIGHT = PointMapVAEConfig((4), 4, (8, 8, 8, 8), 1, (8, 12, 16), 1, norm_num_groups=4, decoder="light")
+
+
+def stirred_light_vae() -> PointMapVAE:
+    """A VAE with a light decoder, no block of which is silent."""
+    torch.manual_seed(0)
+    vae = PointMapVAE(LIGHT).eval()
+    for parameter in vae.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return vae
+
+
+def test_a_light_decoder_sees_two_frames_to_either_side_and_the_whole_picture():
+    vae = stirred_light_vae()  # two blocks look along time, each a frame far
+    latents = torch.randn(7, 4, 3, 5)
+    changed = latents.clone()
+    changed[3, :, 0, 0] += 1
+    with torch.no_grad():
+        before, after = vae.decode(latents, 7), vae.decode(changed, 7)
+    for a, b in zip(before, after, strict=True):
+        assert a.shape == (7, 1, 24, 40)
+        frames = (a != b).flatten(1).any(1).tolist()
+        assert frames == [False, True, True, True, True, True, False]
+        assert (a != b)[3, 0, -8:, -8:].any()  # in the far corner too, by the picture's mean
+    assert (before.theta_diag > 0).all()
+
+
+def test_a_light_decoder_takes_clips_of_a_batch_apart():
+    vae = stirred_light_vae()
+    latents = torch.randn(6, 4, 3, 5)
+    with torch.no_grad():
+        both, one = vae.decode(latents, 3), vae.decode(latents[3:], 3)
+    for a, b in zip(both, one, strict=True):
+        torch.testing.assert_close(a[3:], b)
+
+
+@pytest.mark.parametrize("wrong", [{"decoder": "heavy"}, {"dec_block_out_channels": (8, 8, 8, 8)}])
+def test_a_light_decoder_that_cannot_be_built_is_named(wrong, tmp_path):
+    folder = tmp_path / "GeometryCrafter" / "point_map_vae"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(vars(LIGHT) | wrong))
+    with pytest.raises(InputError, match="point_map_vae"):
+        models.build_part("point_map_vae", tmp_path)
 
 
 @pytest.mark.slow

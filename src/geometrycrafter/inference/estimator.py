@@ -151,6 +151,8 @@ class Estimator:
         overwrite: bool,
         progress: Progress,
     ) -> Scene:
+        if options.decoder == "light" and self.networks.point_map_vae.config.decoder != "light":
+            raise InputError("--decoder light: no light decoder comes with this model; use --decoder full.")
         height, width = options.size or processing_size(source.height, source.width, self.pixels)
         window = options.window
         if noise is not None and tuple(noise.shape[2:]) != (4, height // 8, width // 8):

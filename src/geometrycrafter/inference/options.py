@@ -28,7 +28,7 @@ class Options:
         exact: the published order of operations: isolated decoder chunks, short last windows.
         seed: of the noise (generative variant).
         intrinsics: fx, fy, cx, cy in pixels of the video, where the camera is known.
-        decoder: ``full`` or ``light``.
+        decoder: ``full``, the model's own, or ``light``: a light one is wanted (the embedded model's own is).
     """
 
     size: tuple[int, int] | None = None
@@ -66,8 +66,8 @@ class Options:
             raise InputError(f"depth_resize {self.depth_resize}: choose bilinear or nearest.")
         if self.intrinsics is not None and (len(self.intrinsics) != 4 or min(self.intrinsics[:2]) <= 0):
             raise InputError("--intrinsics wants four numbers fx,fy,cx,cy in pixels, the first two positive.")
-        if self.decoder == "light":
-            raise InputError("--decoder light: no light decoder is installed with this model; use --decoder full.")
+        if self.decoder not in ("full", "light"):
+            raise InputError(f"--decoder {self.decoder}: choose full or light.")
 
     def stored(self) -> dict[str, Any]:
         """As JSON."""
