@@ -30,7 +30,7 @@ check: lint test
 slow: setup
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
 
-# Trains the embedded model anew, in about six hours on two cores; goes on where it was stopped.
+# Trains the embedded model anew, in an estimated seven hours on two cores; goes on where it was stopped.
 tiny: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	$(BIN)/geometrycrafter data synthesize runs/tiny/validation --clips 48 --size 192x256 --seed 10000000
@@ -42,11 +42,13 @@ tiny: setup
 	$(BIN)/geometrycrafter train vae tiny-vae-field -o runs/tiny/vae-field
 	$(BIN)/geometrycrafter train vae tiny-vae -o runs/tiny/vae
 	$(BIN)/geometrycrafter train unet tiny-unet-deterministic -o runs/tiny/unet-deterministic
-	mkdir -p runs/tiny/unet-diffusion && ln -sfn ../unet-deterministic/latents runs/tiny/unet-diffusion/latents
+	for run in unet-diffusion vae-light unet-deterministic-decoded unet-diffusion-decoded; do \
+		mkdir -p runs/tiny/$$run && ln -sfn ../unet-deterministic/latents runs/tiny/$$run/latents || exit 1; done
 	$(BIN)/geometrycrafter train unet tiny-unet-diffusion -o runs/tiny/unet-diffusion
-	mkdir -p runs/tiny/vae-light && ln -sfn ../unet-deterministic/latents runs/tiny/vae-light/latents
 	rm -rf runs/tiny/shipped && cp -r runs/tiny/hub runs/tiny/shipped
 	$(BIN)/geometrycrafter train vae tiny-vae-light -o runs/tiny/vae-light
+	$(BIN)/geometrycrafter train unet tiny-unet-deterministic-decoded -o runs/tiny/unet-deterministic-decoded
+	$(BIN)/geometrycrafter train unet tiny-unet-diffusion-decoded -o runs/tiny/unet-diffusion-decoded
 	$(BIN)/python -m geometrycrafter.training.tiny package runs/tiny/shipped
 
 clean:
