@@ -301,6 +301,9 @@ def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
         after = read_tensors(file)
         assert set(after) - set(before) == added
         assert all(torch.equal(before[k], after[k]) for k in before)
+    file.write_bytes(b"no latents")
+    with pytest.raises(InputError, match="00-0000000-00"):
+        Trainer(replace(unet, steps=2), tmp_path / "unet", quiet).run()
 
 
 def test_a_signal_to_the_whole_group_finishes_the_step(school, shards, tmp_path):

@@ -113,7 +113,7 @@ class Estimator:
             overwrite: replace what is in ``output``.
             progress: called with stage, frames done and frames in all.
             **options: fields of :class:`Options`: ``size``, ``window``, ``overlap``, ``steps``, ``guidance``,
-                ``decode_chunk``, ``focal``, ``depth_resize``, ``exact``, ``seed``, ``intrinsics``.
+                ``decode_chunk``, ``focal``, ``depth_resize``, ``exact``, ``seed``, ``intrinsics``, ``decoder``.
 
         Returns:
             the scene, on disk.

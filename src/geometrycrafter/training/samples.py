@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.data.transforms import cover, mirrored
+from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.cameras import half_field_of_intrinsics
 from geometrycrafter.inference.conditioning import ClipNormalisation, PriorMaps, encoder_inputs, statistics
 from geometrycrafter.training.config import Augmentation
@@ -146,8 +147,11 @@ class LatentSamples:
         file = self.path(source, clip, variant)
         if not file.exists():
             return False
-        with safe_open(file, framework="pt") as stored:
-            return set(self.names) <= set(stored.keys())
+        try:
+            with safe_open(file, framework="pt") as stored:
+                return set(self.names) <= set(stored.keys())
+        except SafetensorError as error:
+            raise InputError(f"{file}: the latents are damaged ({error}); delete the file to encode anew.") from error
 
     def store(self, source: int, clip: int, variant: int, tensors: dict[str, Tensor]) -> None:
         """Add those tensors ``[T, ...]`` to a clip's, in half precision, that are not there yet."""
