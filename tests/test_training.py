@@ -27,9 +27,9 @@ from geometrycrafter.networks.point_map_vae import PointMapVAEConfig
 from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig
 from geometrycrafter.training.checkpointing import Checkpoints
-from geometrycrafter.training.config import PUBLISHED, TrainConfig, read_train_config
+from geometrycrafter.training.config import PUBLISHED, Augmentation, TrainConfig, read_train_config
 from geometrycrafter.training.muon import Muon
-from geometrycrafter.training.samples import MAPS, LatentSamples
+from geometrycrafter.training.samples import MAPS, ClipSamples, LatentSamples
 from geometrycrafter.training.sampling import Draw, Mixture
 from geometrycrafter.training.stages import STAGES, is_temporal
 from geometrycrafter.training.trainer import Trainer
@@ -265,8 +265,9 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
     assert set(run._train_step(whole)) == {"latent", "decoded_depth", "decoded_theta", "decoded_mask"}
 
 
-def test_latent_noise_is_on_half_of_the_samples_and_by_their_seeds(school, shards, tmp_path):
-    settings = config(school, shards, layers="decoder", latent_variants=1, batch=1)
+@pytest.mark.parametrize("stored", [{"layers": "decoder", "latent_variants": 1}, {}])
+def test_latent_noise_is_on_half_of_the_samples_and_by_their_seeds(stored, school, shards, tmp_path):
+    settings = config(school, shards, batch=1, **stored)
     run = Trainer(settings, tmp_path / "run", quiet)
     batch = next(run._batches())
     clean = run.stage(batch)["depth"]
@@ -274,6 +275,27 @@ def test_latent_noise_is_on_half_of_the_samples_and_by_their_seeds(school, shard
     changed = [run.stage(batch | {"seeds": [seed]})["depth"] != clean for seed in range(40)]
     assert 10 <= sum(changed) <= 30
     assert changed == [run.stage(batch | {"seeds": [seed]})["depth"] != clean for seed in range(40)]
+    assert run.validate() == Trainer(settings, tmp_path / "other", quiet).validate()
+
+
+def test_frames_are_scaled_against_each_other(shards):
+    plain, scaled = (
+        ClipSamples((Shards(shards),), (32, 48), Augmentation(level=level))(Draw(0, 0, 3, 5)) for level in (0.0, 0.5)
+    )
+    ratio = (scaled["depth"] / plain["depth"])[plain["depth"] > 0]
+    each = [r[z > 0] for r, z in zip(scaled["depth"] / plain["depth"], plain["depth"], strict=True)]
+    assert all(r.max() - r.min() < 1e-5 * r.max() for r in each)
+    assert ratio.max() / ratio.min() > 1.01
+    assert torch.equal(scaled["frames"], plain["frames"])
+
+
+def test_noise_levels_are_drawn_as_the_configuration_says(school, shards, tmp_path):
+    settings = config(school, shards, stage="unet", variant="diffusion", latent_variants=1, log_sigma=[6.0, 0.1])
+    run = Trainer(settings, tmp_path / "run", quiet)
+    heard = []
+    run.stage.network.register_forward_pre_hook(lambda module, args: heard.append(args[1]))
+    run.stage(next(run._batches()))
+    assert torch.cat(heard).mean().item() == pytest.approx(6 / 4, abs=0.1)  # 0.25 log sigma
 
 
 def test_normals_have_a_gradient_in_half_precision(school, shards, tmp_path):
@@ -288,15 +310,13 @@ def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
     unet = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
     decoder = config(school, shards, stage="vae", layers="decoder", latent_variants=1, steps=1)
     folder, file = tmp_path / "latents", tmp_path / "latents" / "00-0000000-00.safetensors"
-    folder.mkdir()
+    unet, decoder = (replace(settings, latents=str(folder)) for settings in (unet, decoder))
     for name, settings, added in (
         ("decoder", decoder, {"truth", *MAPS}),
         ("unet", unet, {"video", "prior", "embedding"}),
         ("decoded", replace(unet, decoder_loss=1.0), set()),
     ):
         before = read_tensors(file) if file.exists() else {}
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "latents").symlink_to(folder)
         Trainer(settings, tmp_path / name, quiet).run()
         after = read_tensors(file)
         assert set(after) - set(before) == added
@@ -468,7 +488,9 @@ def test_unknown_settings_are_named(tmp_path):
         ("stage = 'vae'", "missing"),
         ("= 3", "TOML"),
         (f"{FULL}latent_variants = 1", "latent_variants"),
-        (f"{FULL}latent_noise = 0.1", "latent_noise"),
+        (f"{FULL.replace('vae', 'unet')}latent_noise = 0.1", "latent_noise"),
+        (f"{FULL}log_sigma = [1.0, 0.0]", "log_sigma"),
+        (f"{FULL}augmentation = {{level = -1.0}}", "level"),
         (f"{FULL}optimizer = 'muon'\nparallel = 'fsdp'", "muon"),
         (f"{FULL}decoder_frames = -1", "decoder_frames"),
     ):

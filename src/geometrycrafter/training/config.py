@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.training.losses import VAEWeights
+from geometrycrafter.training.losses import LOG_SIGMA, VAEWeights
 
 T = TypeVar("T")
 PUBLISHED = Path(__file__).parent / "configs"
@@ -35,6 +35,9 @@ class Augmentation:
     """Play half of the clips backwards."""
     photographic: bool = False
     """Random gain, gamma, colour cast, saturation, blur and noise of the pictures."""
+    level: float = 0.0
+    """Most that frames of a clip are scaled against each other: standard deviation of log depth, drawn up to this for
+    each clip. For the point-map VAE, which learns a frame's own shape long before its scale among the others."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class TrainConfig:
     losses: VAEWeights = field(default_factory=VAEWeights)
     measure_scale: bool = False
     """After the VAE has trained, make its latents' own scale the hub's ``scaling_factor``."""
+    log_sigma: tuple[float, float] = LOG_SIGMA
+    """Mean and standard deviation of the logarithm of the noise level that the generative UNet learns at."""
     decoder_loss: float = 0.0
     """Weight of a loss on what the UNet's latents decode to (log depth, theta, mask)."""
     decoder_frames: int = 0
@@ -79,9 +84,11 @@ class TrainConfig:
     latent_variants: int = 0
     """Encode every clip this many times, differently augmented, before a UNet or the VAE's decoder trains, and train
     on those; 0: encode anew at each step."""
+    latents: str = ""
+    """Folder of these, which runs with the same hub, sources and size may share; none: the run's own."""
     latent_noise: float = 0.0
-    """Noise on half of the samples that the VAE's decoder learns from stored latents, of a standard deviation drawn up
-    to this many times the latents' own: a UNet's latents are not clean either."""
+    """Noise on half of the latents that the VAE's decoder learns from, of a standard deviation drawn up to this many
+    times the sample's own: a UNet's latents are not clean either."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Muon steps matrices and convolutions orthogonally (not in the paper), AdamW the rest."""
     rate: float = 1e-4
@@ -125,18 +132,20 @@ class TrainConfig:
             raise InputError("optimizer = 'muon': it needs whole matrices, which parallel = 'fsdp' cuts; use ddp.")
         if self.latent_variants and not (self.stage == "unet" or (self.stage == "vae" and self.layers != "all")):
             raise InputError("latent_variants: only a UNet, or the VAE's decoder alone, trains on stored latents.")
-        if self.latent_noise and not (self.stage == "vae" and self.latent_variants):
-            raise InputError("latent_noise: it is for the VAE's decoder on stored latents; set latent_variants.")
+        if self.latent_noise and self.stage != "vae":
+            raise InputError(f"latent_noise: it is for the VAE's decoder; the {self.stage} stage has none.")
         if self.start == "light" and self.stage != "vae":
             raise InputError(f"start = 'light': the VAE has a decoder, the {self.stage} stage has none.")
+        if self.log_sigma[1] <= 0:
+            raise InputError(f"log_sigma = {list(self.log_sigma)}: the second is a standard deviation, above 0.")
         if self.decoder_frames < 0:
             raise InputError(f"decoder_frames = {self.decoder_frames}: give the frames to decode, or 0 for all.")
         if not 1 <= self.frames[0] <= self.frames[1]:
             raise InputError(f"frames = {list(self.frames)}: give the fewest and the most, at least 1.")
         if min(self.size) < 8 or any(s % 8 for s in self.size):
             raise InputError(f"size = {list(self.size)}: both sides are multiples of 8.")
-        if not 0 <= self.ema < 1 or self.rate <= 0 or self.augmentation.zoom < 1:
-            raise InputError("ema lies in [0, 1), rate is above 0 and zoom at least 1.")
+        if not 0 <= self.ema < 1 or self.rate <= 0 or self.augmentation.zoom < 1 or self.augmentation.level < 0:
+            raise InputError("ema lies in [0, 1), rate is above 0, zoom at least 1 and level at least 0.")
 
 
 def read_train_config(name: str | Path, overrides: dict[str, Any] | None = None) -> TrainConfig:

@@ -153,12 +153,16 @@ def vae_terms(
     return terms
 
 
-LOG_SIGMA_MEAN, LOG_SIGMA_STD = 0.7, 1.6
+LOG_SIGMA = (0.7, 1.6)
+"""Mean and standard deviation of a noise level's logarithm (section 3.2)."""
 
 
-def draw_sigmas(batch: int, generator: torch.Generator | None = None) -> Tensor:
-    """Noise levels of a batch, log sigma ~ N(0.7, 1.6^2): ``[B]``."""
-    return torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * torch.randn(batch, generator=generator))
+def draw_sigmas(
+    batch: int, generator: torch.Generator | None = None, log_sigma: tuple[float, float] = LOG_SIGMA
+) -> Tensor:
+    """Noise levels of a batch, log sigma ~ N(0.7, 1.6^2) unless told otherwise: ``[B]``."""
+    mean, std = log_sigma
+    return torch.exp(mean + std * torch.randn(batch, generator=generator))
 
 
 def edm_objective(

@@ -66,6 +66,10 @@ class ClipSamples:
         }
         if self.augmentation.reverse and rng.uniform() < 0.5:
             times = times[::-1].copy()
+        if self.augmentation.level:
+            spread = self.augmentation.level * rng.uniform()
+            scales = np.exp(spread * rng.standard_normal(len(clip.frames))).astype(np.float32)
+            maps["depth"] = maps["depth"] * torch.from_numpy(scales)[:, None, None]
         return {k: v[torch.from_numpy(times)] for k, v in maps.items()}
 
 

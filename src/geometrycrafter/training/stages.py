@@ -84,10 +84,12 @@ def _mean_terms(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {k: torch.stack([row[k] for row in rows]).mean() for k in rows[0]}
 
 
-def _noise(batch: Batch, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def _noise(
+    batch: Batch, shape: tuple[int, ...], device: torch.device, log_sigma: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
     """Noise ``[B, ...]`` and levels ``[B]`` that depend on each sample's own seed alone."""
     drawn = [torch.Generator().manual_seed(seed) for seed in batch["seeds"]]
-    sigma = torch.cat([losses.draw_sigmas(1, g) for g in drawn])
+    sigma = torch.cat([losses.draw_sigmas(1, g, log_sigma) for g in drawn])
     noise = torch.stack([torch.randn(shape, generator=g) for g in drawn])
     return noise.to(device), sigma.to(device)
 
@@ -196,28 +198,35 @@ class VAEStage(Stage):
         clip = NormalisedClip.of(sample["depth"], sample["half_field"])
         return {"truth": self._encode([clip]) * self.svd.config.scaling_factor}
 
-    def _noisy(self, latents: Tensor, seed: int) -> Tensor:
-        rng = torch.Generator().manual_seed(seed)
-        level = (2 * torch.rand((), generator=rng).item() - 1) * self.config.latent_noise
-        return latents + max(0.0, level) * torch.randn(latents.shape, generator=rng).to(latents)
+    def _noisy(self, latents: Tensor, seeds: list[int]) -> Tensor:
+        """Noise on half of the samples, whose frames ``[B*T, ...]`` holds one after the other."""
+        samples = latents.unflatten(0, (len(seeds), -1))
+        noise = torch.zeros(samples.shape)
+        for own, seed in zip(noise, seeds, strict=True):
+            rng = torch.Generator().manual_seed(seed)
+            level = (2 * torch.rand((), generator=rng).item() - 1) * self.config.latent_noise
+            if level > 0:
+                own.normal_(generator=rng).mul_(level)
+        spread = samples.detach().flatten(1).std(dim=1).view(-1, 1, 1, 1, 1)
+        return (samples + spread * noise.to(samples)).flatten(0, 1)
 
     def _encode(self, clips: list[NormalisedClip]) -> Tensor:
         names = ("disparity", "validity", "log_depth", "theta_diag")
         return self.network.encode(self.svd, *(torch.cat([getattr(c, k) for c in clips]) for k in names))
 
-    def _pass(self, batch: Batch) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
+    def _pass(self, batch: Batch, noisy: bool = False) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
         clips = NormalisedClip.all_of(batch)
         if "truth" in batch:
-            rows = [self._noisy(z, seed) for z, seed in zip(batch["truth"], batch["seeds"], strict=True)]
-            latents = torch.cat(rows) / self.svd.config.scaling_factor
+            latents = batch["truth"].flatten(0, 1) / self.svd.config.scaling_factor
         else:
             latents = self._encode(clips)
-        decoded = self.network.decode(latents, len(clips[0].mask))
+        heard = self._noisy(latents, batch["seeds"]) if noisy and self.config.latent_noise else latents
+        decoded = self.network.decode(heard, len(clips[0].mask))
         # Normals are differences of depths: in half precision they would be rounding alone.
         return clips, latents, losses.DecodedPointMap(*(m.float() for m in decoded))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        clips, latents, decoded = self._pass(batch)
+        clips, latents, decoded = self._pass(batch, noisy=True)
         frames = len(clips[0].mask)
         pictures = self.svd.decode(latents, frames) if self.config.losses.identity else None
         rows = []
@@ -322,7 +331,7 @@ class UNetStage(Stage):
         video, prior, truth, embedding = (batch[k].float() for k in ("video", "prior", "truth", "embedding"))
         ids = torch.tensor([TIME_IDS], device=truth.device).repeat(len(truth), 1)
         if self.config.variant == "diffusion":
-            noise, sigma = _noise(batch, tuple(truth.shape[1:]), truth.device)
+            noise, sigma = _noise(batch, tuple(truth.shape[1:]), truth.device, self.config.log_sigma)
             loss, latents = losses.edm_objective(
                 lambda x, t: self.network(torch.cat([x, video, prior], dim=2), t, embedding, ids), truth, noise, sigma
             )

@@ -34,6 +34,7 @@ from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig
 from geometrycrafter.training.losses import points_of as points_of_maps
 from geometrycrafter.training.samples import NormalisedClip
+from geometrycrafter.training.stages import LIGHT_WIDTHS
 from geometrycrafter.weights.models import EMBEDDED, PARTS, UNETS, build_part, load_part, load_prior, save_part
 
 UNET = UNetConfig(
@@ -54,8 +55,9 @@ SIZES: dict[str, Any] = {
     "point_map_vae": PointMapVAEConfig(
         enc_block_out_channels=(12, 16, 48, 96),
         enc_layers_per_block=1,
-        dec_block_out_channels=(12, 16, 48, 96),
-        dec_layers_per_block=1,
+        decoder="light",
+        dec_block_out_channels=LIGHT_WIDTHS,
+        dec_layers_per_block=2,
         # A group of one channel would take away how large its values are, and with them the depth's contrast.
         norm_num_groups=2,
         offset_scale_factor=1.0,  # a small autoencoder's latents have little room: the residual may use all of it

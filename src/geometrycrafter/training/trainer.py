@@ -184,10 +184,9 @@ class Trainer:
         """Encode all clips that are not encoded yet, each process its share."""
         config = self.config
         names = stage.latent_names + (MAPS if config.decoder_loss or config.stage == "vae" else ())
-        latents = LatentSamples(
-            self.folder / "latents", config.latent_variants, names, reverse=config.augmentation.reverse
-        )
-        latents.folder.mkdir(exist_ok=True)
+        folder = Path(config.latents) if config.latents else self.folder / "latents"
+        latents = LatentSamples(folder, config.latent_variants, names, reverse=config.augmentation.reverse)
+        folder.mkdir(parents=True, exist_ok=True)
         wanted = [
             (source, clip, variant)
             for source, shards in enumerate(make.sources)
