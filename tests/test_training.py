@@ -513,3 +513,45 @@ def test_a_run_goes_on_after_a_setting_was_added_to_the_program(school, shards, 
     file.write_text(json.dumps(stored))
     Trainer(config(school, shards, stage="autoencoder", steps=2), tmp_path / "run", quiet).run()
     assert json.loads(file.read_text())["steps"] == 2
+
+
+class RecordedRuns:
+    """In the place of the package ``wandb``: what is said to it, by the run's id."""
+
+    def __init__(self):
+        self.said, self.ended = {}, 0
+
+    def init(self, **settings):
+        assert settings["resume"] == "allow" and settings["config"]["steps"]
+        self.lines = self.said.setdefault(settings["id"], [])
+        return self
+
+    def define_metric(self, name, step_metric):
+        assert (name, step_metric) == ("*", "step")
+
+    @staticmethod
+    def Image(pixels):  # noqa: N802
+        assert pixels.dtype == np.uint8 and pixels.shape[-1] == 3
+        return "picture"
+
+    def log(self, values):
+        self.lines.append(values)
+
+    def finish(self):
+        self.ended += 1
+
+
+def test_curves_go_to_the_tracker_that_is_asked_for(school, shards, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    settings = config(school, shards, tracker="wandb", validate_every=2)
+    with pytest.raises(InputError, match=r"geometrycrafter\[wandb\]"):
+        Trainer(settings, tmp_path / "run", quiet).run()
+    runs = RecordedRuns()
+    monkeypatch.setitem(sys.modules, "wandb", runs)
+    Trainer(settings, tmp_path / "run", quiet).run()
+    Trainer(replace(settings, steps=6), tmp_path / "run", quiet).run()
+    (lines,) = runs.said.values()
+    assert runs.ended == 2
+    assert [line["step"] for line in lines if "validation/point_rel" in line] == [2, 4, 6]
+    assert sum(line.get("validation") == "picture" for line in lines) == 3
+    assert {line["step"] for line in lines if "loss/depth" in line} == {4, 6}

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.training.losses import LOG_SIGMA, VAEWeights
+from geometrycrafter.training.tracking import TrackerName
 
 T = TypeVar("T")
 PUBLISHED = Path(__file__).parent / "configs"
@@ -113,6 +114,8 @@ class TrainConfig:
     """Reading processes."""
     broken: Literal["stop", "skip"] = "stop"
     """What a clip that can't be read does."""
+    tracker: TrackerName = "tensorboard"
+    """Where curves and pictures go besides the run's folder; TensorBoard only where it is installed."""
     keep: int = 2
     """Checkpoints that are kept beside the best one."""
     checkpoint_every: int = 500

@@ -38,6 +38,7 @@ from geometrycrafter.training.muon import Muon
 from geometrycrafter.training.samples import MAPS, ClipSamples, LatentSamples, as_numbers
 from geometrycrafter.training.sampling import Draw, Mixture, batches
 from geometrycrafter.training.stages import STAGES, Batch, Stage, UNetStage, VAEStage
+from geometrycrafter.training.tracking import Nothing, Tracker, open_tracker
 from geometrycrafter.video.writing import write_png
 from geometrycrafter.weights.models import save_part
 
@@ -126,6 +127,7 @@ class Trainer:
         self.step, self.spent, self.best = 0, 0.0, math.inf
         self.counts = {"skipped clips": 0, "skipped steps": 0}
         self._stop = False
+        self.tracker: Tracker = Nothing()
 
     # Set-up -----------------------------------------------------------------------------------------------------
 
@@ -137,7 +139,16 @@ class Trainer:
             # A setting that came later was at its default then.
             before = as_plain(config_of(json.loads(file.read_text()), str(file)))
             before = json.loads(json.dumps(before))
-            free = {"steps", "workers", "keep", "checkpoint_every", "checkpoint_seconds", "validate_every", "broken"}
+            free = {
+                "steps",
+                "workers",
+                "tracker",
+                "keep",
+                "checkpoint_every",
+                "checkpoint_seconds",
+                "validate_every",
+                "broken",
+            }
             changed = [k for k in plain if plain[k] != before.get(k) and k not in free]
             if changed:
                 raise InputError(
@@ -219,7 +230,9 @@ class Trainer:
             trained = sum(p.numel() for p in self.parameters.values())
             self.say(f"{self.config.stage}: {trained:,} parameters train; {json.dumps(as_plain(self.config))}")
         scores: dict[str, float] = {}
-        with self._stopping_softly(), _writer(self.folder, self.workers.first) as board:
+        name = self.config.tracker if self.workers.first else "none"
+        self.tracker = open_tracker(name, self.folder, as_plain(self.config))
+        with self._stopping_softly(), contextlib.closing(self.tracker):
             running: dict[str, float] = {}
             started = saved = shown = time.monotonic()
             for batch in self._batches():
@@ -230,14 +243,14 @@ class Trainer:
                 now = time.monotonic()
                 last = self.step == self.config.steps
                 if self.step % self.config.validate_every == 0 or last:
-                    scores = self.validate(board)
+                    scores = self.validate()
                 due = self.step % self.config.checkpoint_every == 0 or now - saved > self.config.checkpoint_seconds
                 stop = self.workers.any(self._stop)
                 if due or last or stop or (scores and self.step % self.config.validate_every == 0):
                     self._save(scores, self.spent + now - started)
                     saved = now
                 if now - shown > 10 or last or stop:
-                    self._show(running, self.spent + now - started, board)
+                    self._show(running, self.spent + now - started)
                     shown = now
                 if stop:
                     self.say(f"stopped at step {self.step}; start again to go on")
@@ -318,7 +331,7 @@ class Trainer:
             for name, value in kept.items():
                 self.parameters[name].data.copy_(value)
 
-    def validate(self, board: Any = None) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Scores of the averaged weights on the validation sources, with a sheet of pictures."""
         if not self.config.validation:
             return {}
@@ -336,17 +349,14 @@ class Trainer:
                     write_png(
                         pictures / f"step-{self.step:09d}.png", (sheet.permute(1, 2, 0) * 255).byte().cpu().numpy()
                     )
-                    if board is not None:
-                        board.add_image("validation", sheet, self.step)
+                    self.tracker.picture("validation", sheet, self.step)
         self.stage.train()
         scores = self.workers.mean({k: sum(r[k] for r in rows) / len(rows) for k in rows[0]})
         self.say(f"validation at step {self.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()))
-        if board is not None:
-            for key, value in scores.items():
-                board.add_scalar(f"validation/{key}", value, self.step)
+        self.tracker.scalars({f"validation/{k}": v for k, v in scores.items()}, self.step)
         return scores
 
-    def _show(self, running: dict[str, float], spent: float, board: Any) -> None:
+    def _show(self, running: dict[str, float], spent: float) -> None:
         left = spent / self.step * (self.config.steps - self.step)
         terms = "  ".join(f"{k} {v:.4f}" for k, v in running.items())
         self.say(f"{self.config.stage} {self.step}/{self.config.steps}  {terms}  {_clock(spent)}, {_clock(left)} left")
@@ -356,9 +366,7 @@ class Trainer:
             file.write(
                 json.dumps({"step": self.step, "seconds": round(spent, 1), "rate": self._rate()} | running) + "\n"
             )
-        if board is not None:
-            for key, value in running.items():
-                board.add_scalar(f"loss/{key}", value, self.step)
+        self.tracker.scalars({f"loss/{k}": v for k, v in running.items()}, self.step)
 
     # State ------------------------------------------------------------------------------------------------------
 
@@ -473,22 +481,6 @@ def _recompute(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, SpatioTemporalResBlock | SpatioTemporalTransformer):
             module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore
-
-
-@contextlib.contextmanager
-def _writer(folder: Path, wanted: bool) -> Iterator[Any]:
-    """TensorBoard's writer where it is installed, else None."""
-    board = None
-    if wanted:
-        with contextlib.suppress(ImportError):
-            from torch.utils.tensorboard import SummaryWriter
-
-            board = SummaryWriter(str(folder / "tensorboard"))
-    try:
-        yield board
-    finally:
-        if board is not None:
-            board.close()
 
 
 def _nothing() -> Any:
