@@ -1,6 +1,9 @@
-"""The embedded model on a real recording, unseen in its training."""
+"""The embedded model: on a real recording, unseen in its training, and from nothing."""
 
 from __future__ import annotations
+
+import subprocess
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,7 +11,11 @@ import pytest
 from conftest import SHARED_DATA
 
 import geometrycrafter as gc
+from geometrycrafter.cli.main import main
+from geometrycrafter.data.shards import Shards
 from geometrycrafter.evaluation import score_points
+from geometrycrafter.training.config import PUBLISHED
+from geometrycrafter.training.tiny import begin, package
 from geometrycrafter.video.reading import open_frames
 
 RGBD = SHARED_DATA / "rgbd"
@@ -39,3 +46,32 @@ def test_a_real_kitchen_is_seen_better_than_as_a_wall():
     print("tiny", scores, "wall", wall)
     assert scores["point_rel"] < 0.18 and scores["point_inlier"] > 0.75
     assert scores["point_rel"] < wall["point_rel"] and scores["point_inlier"] > wall["point_inlier"]
+
+
+@pytest.mark.slow
+def test_make_tiny_leads_from_nothing_to_a_packaged_model(tmp_path, monkeypatch):
+    """Its commands, in its order, each on little: two clips, one step a stage."""
+    # Whatever is there already counts as old, so that all commands are said.
+    dry = ["make", "--dry-run", "--always-make", "runs/tiny/unet-diffusion.done"]
+    said = subprocess.run(dry, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    commands = [line.split() for line in said.splitlines()]
+    monkeypatch.chdir(tmp_path)
+    stages = 0
+    for words in commands:
+        if "synthesize" in words:
+            folder = words[words.index("synthesize") + 1]
+            assert main(["data", "synthesize", folder, "--clips", "2", "--frames", "2", "--size", "144x192"]) == 0
+        elif "begin" in words:
+            begin(Path("runs/tiny/hub"))
+        elif "train" in words:
+            stage, name = words[words.index("train") + 1 :][:2]
+            changes = ["steps=1", "workers=0", "validation_batches=1", "batch=1", "frames=[1,2]"]
+            sets = [word for change in changes for word in ("--set", change)]
+            assert main(["train", stage, name, "-o", f"runs/tiny/{name}", *sets]) == 0
+            stages += 1
+    assert stages == len(list(PUBLISHED.glob("tiny-*.toml")))
+    monkeypatch.setattr("geometrycrafter.training.tiny.EMBEDDED", tmp_path / "packaged")
+    package(Path("runs/tiny/hub"))
+    for variant in ("deterministic", "diffusion"):
+        scene = gc.load(tmp_path / "packaged", variant)(Shards("runs/tiny/videos").read(0).frames)
+        assert scene.points[:].shape == (2, 144, 192, 3)
