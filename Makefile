@@ -51,7 +51,8 @@ $(T)/data.done:
 $(T)/prior.done $(T)/autoencoder.done: $(T)/data.done
 $(T)/vae-field.done: $(T)/autoencoder.done
 $(T)/vae.done: $(T)/vae-field.done
-$(T)/unet-deterministic.done: $(T)/prior.done $(T)/vae.done
+$(T)/vae-sizes.done: $(T)/vae.done
+$(T)/unet-deterministic.done: $(T)/prior.done $(T)/vae-sizes.done
 $(T)/unet-diffusion.done: $(T)/unet-deterministic.done
 
 $(T)/%.done:

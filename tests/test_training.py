@@ -278,6 +278,17 @@ def test_latent_noise_is_on_half_of_the_samples_and_by_their_seeds(stored, schoo
     assert run.validate() == Trainer(settings, tmp_path / "other", quiet).validate()
 
 
+def test_steps_draw_among_sizes_and_validation_does_not(school, shards, tmp_path):
+    settings = config(school, shards, other_sizes=[[48, 32], [16, 64]], steps=24, workers=0)
+    run = Trainer(settings, tmp_path / "run", quiet)
+    sizes = [tuple(batch["depth"].shape[-2:]) for batch in run._batches()]
+    assert set(sizes) == {(32, 48), (48, 32), (16, 64)}
+    run.step = 10
+    assert [tuple(batch["depth"].shape[-2:]) for batch in run._batches()] == sizes[10:]
+    (judged,) = run._loader(settings.validation, 0, 1, validation=True)
+    assert judged["depth"].shape[-2:] == (32, 48)
+
+
 def test_frames_are_scaled_against_each_other(shards):
     plain, scaled = (
         ClipSamples((Shards(shards),), (32, 48), Augmentation(level=level))(Draw(0, 0, 3, 5)) for level in (0.0, 0.5)
@@ -489,6 +500,8 @@ def test_unknown_settings_are_named(tmp_path):
         ("= 3", "TOML"),
         (f"{FULL}latent_variants = 1", "latent_variants"),
         (f"{FULL.replace('vae', 'unet')}latent_noise = 0.1", "latent_noise"),
+        (f"{FULL}other_sizes = [[32, 33]]", "multiples"),
+        (f"{FULL}layers = 'decoder'\nlatent_variants = 1\nother_sizes = [[32, 64]]", "other_sizes"),
         (f"{FULL}log_sigma = [1.0, 0.0]", "log_sigma"),
         (f"{FULL}augmentation = {{level = -1.0}}", "level"),
         (f"{FULL}optimizer = 'muon'\nparallel = 'fsdp'", "muon"),

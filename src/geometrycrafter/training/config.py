@@ -55,6 +55,8 @@ class TrainConfig:
     steps: int
     batch: int
     """Clips a step, over all processes."""
+    other_sizes: tuple[tuple[int, int], ...] = ()
+    """Steps draw from these and ``size``, so that a network isn't bound to one; validation keeps to ``size``."""
     frames: tuple[int, int] = (1, 1)
     """Fewest and most frames of a sample."""
     variant: Literal["diffusion", "deterministic"] = "deterministic"
@@ -145,8 +147,11 @@ class TrainConfig:
             raise InputError(f"decoder_frames = {self.decoder_frames}: give the frames to decode, or 0 for all.")
         if not 1 <= self.frames[0] <= self.frames[1]:
             raise InputError(f"frames = {list(self.frames)}: give the fewest and the most, at least 1.")
-        if min(self.size) < 8 or any(s % 8 for s in self.size):
-            raise InputError(f"size = {list(self.size)}: both sides are multiples of 8.")
+        for height, width in (self.size, *self.other_sizes):
+            if min(height, width) < 8 or height % 8 or width % 8:
+                raise InputError(f"size = {[height, width]}: both sides are multiples of 8.")
+        if self.other_sizes and self.latent_variants:
+            raise InputError("other_sizes: stored latents have one size; leave latent_variants or other_sizes out.")
         if not 0 <= self.ema < 1 or self.rate <= 0 or self.augmentation.zoom < 1 or self.augmentation.level < 0:
             raise InputError("ema lies in [0, 1), rate is above 0, zoom at least 1 and level at least 0.")
 

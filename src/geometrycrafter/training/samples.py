@@ -30,6 +30,7 @@ class ClipSamples:
     sources: tuple[Shards, ...]
     size: tuple[int, int]
     augmentation: Augmentation
+    other_sizes: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
         """A sample's tensors.
@@ -40,6 +41,8 @@ class ClipSamples:
             it is known whether there is a surface; half_field ``[T, 2]``, tangents of half the field of view.
         """
         rng = np.random.default_rng(draw.seed)
+        sizes = (self.size, *self.other_sizes)
+        size = sizes[draw.size % len(sizes)]
         shards = self.sources[draw.source]
         length = len(shards.clips[draw.clip])
         # A clip that is too short goes to and fro, so that all samples of a batch are of one length.
@@ -50,7 +53,7 @@ class ClipSamples:
             there_and_back = np.r_[np.arange(length), np.arange(length - 2, 0, -1)]
             times = there_and_back[times % len(there_and_back)]
         zoom = float(1 + (self.augmentation.zoom - 1) * rng.uniform() ** 2)
-        clip = cover(clip, *self.size, zoom=zoom)
+        clip = cover(clip, *size, zoom=zoom)
         if self.augmentation.mirror and rng.uniform() < 0.5:
             clip = mirrored(clip)
         frames = torch.from_numpy(np.ascontiguousarray(clip.frames))
@@ -62,7 +65,7 @@ class ClipSamples:
             "frames": frames,
             "depth": torch.from_numpy(np.ascontiguousarray(clip.depth)),
             "known": torch.from_numpy(np.ascontiguousarray(known)),
-            "half_field": half_field_of_intrinsics(torch.from_numpy(clip.intrinsics), *self.size),
+            "half_field": half_field_of_intrinsics(torch.from_numpy(clip.intrinsics), *size),
         }
         if self.augmentation.reverse and rng.uniform() < 0.5:
             times = times[::-1].copy()

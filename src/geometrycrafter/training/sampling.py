@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Draw:
     frames: int
     seed: int
     """Of everything random about this sample."""
+    size: int = 0
+    """A number, the same in all of a step, that chooses among sizes (modulo how many there are)."""
 
 
 class Mixture:
@@ -79,7 +81,8 @@ class Mixture:
         low, high = self.frames
         frames = int(np.random.default_rng((self.seed, 3, step)).integers(low, high + 1))
         seed = int(np.random.default_rng((self.seed, 4, number)).integers(2**62))
-        return Draw(source, int(self._order[source, epoch][position]), frames, seed)
+        size = int(np.random.default_rng((self.seed, 6, step)).integers(2**31))
+        return Draw(source, int(self._order[source, epoch][position]), frames, seed, size)
 
 
 class _Samples(Dataset[dict[str, Any]]):
@@ -169,4 +172,4 @@ class _Following:
     lengths: list[int]
 
     def __call__(self, draw: Draw) -> Draw:
-        return Draw(draw.source, (draw.clip + 1) % self.lengths[draw.source], draw.frames, draw.seed)
+        return replace(draw, clip=(draw.clip + 1) % self.lengths[draw.source])

@@ -178,7 +178,11 @@ class Trainer:
     def _loader(self, sources: tuple[Source, ...], first: int, last: int, validation: bool = False) -> Any:
         config = self.config
         shards = tuple(Shards(s.path) for s in sources)
-        clips = ClipSamples(shards, config.size, Augmentation() if validation else config.augmentation)
+        clips = (
+            ClipSamples(shards, config.size, Augmentation())
+            if validation
+            else ClipSamples(shards, config.size, config.augmentation, config.other_sizes)
+        )
         make: ClipSamples | LatentSamples = clips
         if config.latent_variants and not validation:
             assert isinstance(self.stage, UNetStage | VAEStage)  # by the configuration
