@@ -30,8 +30,8 @@ check: lint test
 slow: setup
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
 
-# Trains the embedded model anew, in an estimated four and a half hours on two cores; goes on where it was stopped. Stages that do not
-# need each other run side by side, each on one core.
+# Trains the embedded model anew, in an estimated four and a half hours on two cores; goes on where it was stopped.
+# Stages that do not need each other run side by side, each on one core.
 T := runs/tiny
 TRAIN = OMP_NUM_THREADS=1 $(BIN)/geometrycrafter train
 DATA = $(BIN)/geometrycrafter data synthesize
