@@ -31,7 +31,7 @@ slow: setup
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
 
 # Trains the embedded model anew, in an estimated four and a half hours on two cores; goes on where it was stopped.
-# Stages that do not need each other run side by side, each on one core.
+# Stages that do not need each other run side by side, each on one core; the UNets' run on both.
 T := runs/tiny
 TRAIN = OMP_NUM_THREADS=1 $(BIN)/geometrycrafter train
 DATA = $(BIN)/geometrycrafter data synthesize
@@ -54,6 +54,8 @@ $(T)/vae.done: $(T)/vae-field.done
 $(T)/vae-sizes.done: $(T)/vae.done
 $(T)/unet-deterministic.done: $(T)/prior.done $(T)/vae-sizes.done
 $(T)/unet-diffusion.done: $(T)/unet-deterministic.done
+
+$(T)/unet-%: TRAIN = OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 -m geometrycrafter.cli.main train
 
 $(T)/%.done:
 	$(TRAIN) $(firstword $(subst -, ,$*)) tiny-$* -o $(T)/$*
