@@ -55,7 +55,7 @@ $(T)/vae-sizes.done: $(T)/vae.done
 $(T)/unet-deterministic.done: $(T)/prior.done $(T)/vae-sizes.done
 $(T)/unet-diffusion.done: $(T)/unet-deterministic.done
 
-$(T)/unet-%: TRAIN = OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 -m geometrycrafter.cli.main train
+$(T)/unet-%: private TRAIN = OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 -m geometrycrafter.cli.main train
 
 $(T)/%.done:
 	$(TRAIN) $(firstword $(subst -, ,$*)) tiny-$* -o $(T)/$*
