@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from torch import Tensor
+import numpy as np
 
 from geometrycrafter.errors import InputError
 
@@ -20,8 +20,8 @@ class Tracker(Protocol):
 
     def scalars(self, values: Mapping[str, float], step: int) -> None: ...
 
-    def picture(self, name: str, sheet: Tensor, step: int) -> None:
-        """A sheet ``[3, H, W]`` in [0, 1]."""
+    def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A sheet ``[H, W, 3]`` uint8."""
 
     def close(self) -> None: ...
 
@@ -32,7 +32,7 @@ class Nothing:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         pass
 
-    def picture(self, name: str, sheet: Tensor, step: int) -> None:
+    def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
         pass
 
     def close(self) -> None:
@@ -51,8 +51,8 @@ class TensorBoard:
         for key, value in values.items():
             self.writer.add_scalar(key, value, step)
 
-    def picture(self, name: str, sheet: Tensor, step: int) -> None:
-        self.writer.add_image(name, sheet, step)
+    def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self.writer.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         self.writer.close()
@@ -82,8 +82,7 @@ class WeightsAndBiases:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         self.run.log({**values, "step": step})
 
-    def picture(self, name: str, sheet: Tensor, step: int) -> None:
-        pixels = (sheet.permute(1, 2, 0) * 255).byte().cpu().numpy()
+    def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
         self.run.log({name: self.wandb.Image(pixels), "step": step})
 
     def close(self) -> None:

@@ -350,10 +350,9 @@ class Trainer:
                     sheet = self.stage.pictures(batch)
                     pictures = self.folder / "pictures"
                     pictures.mkdir(exist_ok=True)
-                    write_png(
-                        pictures / f"step-{self.step:09d}.png", (sheet.permute(1, 2, 0) * 255).byte().cpu().numpy()
-                    )
-                    self.tracker.picture("validation", sheet, self.step)
+                    pixels = (sheet.permute(1, 2, 0) * 255).byte().cpu().numpy()
+                    write_png(pictures / f"step-{self.step:09d}.png", pixels)
+                    self.tracker.picture("validation", pixels, self.step)
         self.stage.train()
         scores = self.workers.mean({k: sum(r[k] for r in rows) / len(rows) for k in rows[0]})
         self.say(f"validation at step {self.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in scores.items()))
