@@ -337,6 +337,30 @@ def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
         Trainer(replace(unet, steps=2), tmp_path / "unet", quiet).run()
 
 
+def test_latents_made_from_something_else_are_refused(school, shards, tmp_path):
+    settings = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
+    settings = replace(settings, latents=str(tmp_path / "latents"))
+
+    def train(folder, settings=settings):
+        return Trainer(settings, tmp_path / folder, quiet).run()
+
+    train("first")
+    train("same", replace(settings, variant="diffusion", rate=1e-3))
+    for changed in ({"seed": 4}, {"size": (40, 48)}, {"augmentation": Augmentation(zoom=1.5)}, {"frames": (1, 3)}):
+        (name,) = changed
+        with pytest.raises(InputError, match=f"latents: its latents are made with another {name} "):
+            train(name, replace(settings, **changed))
+    vae = config(school, shards, stage="vae", steps=1, layers="decoder")
+    Trainer(vae, tmp_path / "decoder", quiet).run()
+    train("another decoder")
+    Trainer(replace(vae, layers="all"), tmp_path / "encoder", quiet).run()
+    with pytest.raises(InputError, match="another point map encoder"):
+        train("another encoder")
+    (tmp_path / "latents" / "origin.json").unlink()
+    with pytest.raises(InputError, match="delete the folder"):
+        train("unknown")
+
+
 def test_a_signal_to_the_whole_group_finishes_the_step(school, shards, tmp_path):
     settings = config(school, shards, steps=10_000, workers=1, checkpoint_every=5)
     command = [*RUN[:-1], *command_line(settings, tmp_path / "run", tmp_path / "run.toml")]

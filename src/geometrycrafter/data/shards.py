@@ -12,6 +12,7 @@ clip whose depths span less than a factor of a million. Where things move is one
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -355,6 +356,10 @@ class Shards:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": {}}
+
+    def digest(self) -> str:
+        """SHA-256 of the index: the clips, their order, and where in the shards each picture lies."""
+        return hashlib.sha256(repr(self.clips).encode()).hexdigest()
 
     def __del__(self) -> None:
         for file in getattr(self, "_files", {}).values():

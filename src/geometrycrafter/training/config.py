@@ -88,7 +88,8 @@ class TrainConfig:
     """Encode every clip this many times, differently augmented, before a UNet or the VAE's decoder trains, and train
     on those; 0: encode anew at each step."""
     latents: str = ""
-    """Folder of these, which runs with the same hub, sources and size may share; none: the run's own."""
+    """Folder of these, which runs with the same hub, sources, size and augmentation may share (a note in it says what
+    they are made from, and another run is refused); none: the run's own."""
     latent_noise: float = 0.0
     """Noise on half of the latents that the VAE's decoder learns from, of a standard deviation drawn up to this many
     times the sample's own: a UNet's latents are not clean either."""

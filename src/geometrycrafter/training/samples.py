@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ class NormalisedClip:
         return [cls.of(d, h) for d, h in zip(batch["depth"], batch["half_field"], strict=True)]
 
 
+_ANEW = "delete the folder to encode anew, or give 'latents' another one"
 MAPS = ("depth", "known", "half_field")
 """What :class:`ClipSamples` gives of the truth, by which latents can be judged after decoding."""
 
@@ -159,6 +161,34 @@ class LatentSamples:
                 return set(self.names) <= set(stored.keys())
         except SafetensorError as error:
             raise InputError(f"{file}: the latents are damaged ({error}); delete the file to encode anew.") from error
+
+    def claim(self, origin: dict[str, Any]) -> None:
+        """Note in the folder what its latents are made from, or find them made from just that.
+
+        Args:
+            origin: plain values. Runs that share latents may each know a part of all.
+
+        Raises:
+            InputError: where the folder's latents are made from something else, or nobody knows from what.
+        """
+        file = self.folder / "origin.json"
+        noted: dict[str, Any] = {}
+        if file.exists():
+            try:
+                noted = dict(json.loads(file.read_text()))
+            except (OSError, ValueError, TypeError) as error:
+                raise InputError(f"{file}: the note is damaged ({error}); {_ANEW}.") from error
+        elif any(self.folder.glob("*.safetensors")):
+            raise InputError(f"{self.folder}: no note says what its latents are made from; {_ANEW}.")
+        changed = [k for k, v in origin.items() if noted.get(k, v) != v]
+        if changed:
+            raise InputError(
+                f"{self.folder}: its latents are made with another {changed[0].replace('_', ' ')} "
+                f"than this run has; {_ANEW}."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file.with_suffix(".tmp").write_text(json.dumps(noted | origin, indent=1) + "\n")
+        file.with_suffix(".tmp").replace(file)
 
     def store(self, source: int, clip: int, variant: int, tensors: dict[str, Tensor]) -> None:
         """Add those tensors ``[T, ...]`` to a clip's, in half precision, that are not there yet."""

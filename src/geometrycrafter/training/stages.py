@@ -7,6 +7,7 @@ several processes has the gradient of the whole.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -31,7 +32,7 @@ from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import TrainConfig
 from geometrycrafter.training.samples import NormalisedClip
-from geometrycrafter.weights.checkpoints import fill, read_tensors
+from geometrycrafter.weights.checkpoints import digest, fill, read_tensors
 from geometrycrafter.weights.models import UNETS, build_part, load_part, load_prior, prior_file, save_part
 
 Batch = dict[str, Any]
@@ -198,6 +199,10 @@ class VAEStage(Stage):
         clip = NormalisedClip.of(sample["depth"], sample["half_field"])
         return {"truth": self._encode([clip]) * self.svd.config.scaling_factor}
 
+    def encoders(self) -> dict[str, str]:
+        """Digests of the networks that make :meth:`latents`, by name."""
+        return _encoders(self.svd, self.network)
+
     def _noisy(self, latents: Tensor, seeds: list[int]) -> Tensor:
         """Noise on half of the samples, whose frames ``[B*T, ...]`` holds one after the other."""
         samples = latents.unflatten(0, (len(seeds), -1))
@@ -274,6 +279,16 @@ class VAEStage(Stage):
         return _sheet([batch["frames"][0][:frames], _shaded(truth), _shaded(decoded.log_depth[:frames, 0].exp())])
 
 
+def _encoders(svd: VideoAutoencoder, vae: PointMapVAE) -> dict[str, str]:
+    """Digests of the parts of the two that encode."""
+    base, factor = svd.encoder.state_dict(), torch.tensor(svd.config.scaling_factor)
+    offset, weight = vae.encoder.state_dict(), torch.tensor(vae.config.offset_scale_factor)
+    return {
+        "autoencoder": digest(base | svd.quant_conv.state_dict(prefix="quant_conv.") | {"factor": factor}),
+        "point_map_encoder": digest(offset | {"weight": weight}),
+    }
+
+
 def point_scores(points: Tensor, truth: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Rel^p and one minus the inliers of point maps ``[T, 3, H, W]``, with the scale that fits best."""
     a, b = (torch.where(mask, x, 0.0) for x in (points, truth))
@@ -302,7 +317,15 @@ class UNetStage(Stage):
         if file is None:
             raise InputError(f"{hub}: no prior is there; the UNet is conditioned on one.")
         self.prior: Prior = load_prior(file, torch.device("cpu"))
+        self.prior_file = file
         self.factor = self.svd.config.scaling_factor
+
+    def encoders(self) -> dict[str, str]:
+        """Digests of the networks that make :meth:`latents`, by name."""
+        with self.prior_file.open("rb") as file:
+            prior = hashlib.file_digest(file, "sha256").hexdigest()
+        images = digest(self.images.state_dict())
+        return _encoders(self.svd, self.point_map_vae) | {"image_encoder": images, "prior": prior}
 
     @torch.no_grad()
     def latents(self, sample: Batch) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,13 @@ class Trainer:
         names = stage.latent_names + (MAPS if config.decoder_loss or config.stage == "vae" else ())
         folder = Path(config.latents) if config.latents else self.folder / "latents"
         latents = LatentSamples(folder, config.latent_variants, names, reverse=config.augmentation.reverse)
-        folder.mkdir(parents=True, exist_ok=True)
+        if self.workers.first:
+            settings = {"seed": config.seed, "size": list(config.size), "frames": config.frames[1]}
+            drawn = {k: v for k, v in asdict(config.augmentation).items() if k != "reverse"}
+            sources = [shards.digest() for shards in make.sources]
+            latents.claim(settings | {"augmentation": drawn, "sources": sources} | stage.encoders())
+        if self.workers.world > 1:
+            dist.barrier()
         wanted = [
             (source, clip, variant)
             for source, shards in enumerate(make.sources)

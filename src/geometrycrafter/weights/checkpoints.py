@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import typing
@@ -86,6 +87,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InputError(f"{path}: the file holds a {type(state).__name__}, not named tensors; use the published one.")
     return state
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of tensors and their names, however they lie in memory."""
+    found = hashlib.sha256()
+    for key in sorted(tensors):
+        value = tensors[key].detach().cpu().contiguous()
+        found.update(f"{key} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def compare(module: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
