@@ -38,7 +38,7 @@ DATA = $(BIN)/geometrycrafter data synthesize
 
 tiny: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
-	$(MAKE) -j2 $(T)/unet-diffusion.done
+	$(MAKE) -j2 $(T)/unet-diffusion-points.done
 	$(BIN)/python -m geometrycrafter.training.tiny package $(T)/hub
 
 $(T)/data.done:
@@ -54,6 +54,8 @@ $(T)/vae.done: $(T)/vae-field.done
 $(T)/vae-sizes.done: $(T)/vae.done
 $(T)/unet-deterministic.done: $(T)/prior.done $(T)/vae-sizes.done
 $(T)/unet-diffusion.done: $(T)/unet-deterministic.done
+$(T)/unet-deterministic-points.done: $(T)/unet-diffusion.done
+$(T)/unet-diffusion-points.done: $(T)/unet-deterministic-points.done
 
 $(T)/unet-%: private TRAIN = OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 -m geometrycrafter.cli.main train
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geometrycrafter.evaluation import score_points
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
 from geometrycrafter.training import losses
 
@@ -95,6 +96,20 @@ def test_a_patchs_own_offset_costs_nothing(shape, offset):
     assert after.item() == pytest.approx(before.item(), abs=1e-9)
 
 
+@settings(max_examples=25, deadline=None)
+@given(SHAPES, st.floats(-3, 3))
+def test_relative_points_are_what_the_evaluation_says(shape, offset):
+    z, truth, theta_hat, theta, mask = maps(*shape)
+    mask[:, :, 0, 0] = True  # the evaluation leaves empty frames out
+    camera = theta_hat[mask].mean().expand_as(theta_hat)
+    points, gt_points = (losses.points_of(*x).permute(0, 2, 3, 1).numpy() for x in ((z, camera), (truth, theta)))
+    frames = range(len(mask))
+    scale = score_points(points, gt_points, mask[:, 0].numpy())["scale"]
+    errors = np.linalg.norm(scale * points - gt_points, axis=-1) / np.linalg.norm(gt_points, axis=-1)
+    expected = np.concatenate([errors[t][mask[t, 0].numpy()] for t in frames]).mean()
+    assert losses.relative_points(z + offset, theta_hat, truth, theta, mask).item() == pytest.approx(expected)
+
+
 def test_gradients_agree_with_finite_differences():
     z, truth, theta_hat, theta, mask = maps(2, 7, 9, 5)
     z.requires_grad_()
@@ -103,6 +118,7 @@ def test_gradients_agree_with_finite_differences():
         lambda a, b: losses.reconstruction(a, truth, mask),
         lambda a, b: losses.multi_scale_depth(a, truth, mask, alphas=(2, 4)),
         lambda a, b: losses.normals(a, b, truth, theta, mask),
+        lambda a, b: losses.relative_points(a, b, truth, theta, mask),
         lambda a, b: losses.validity(a, mask),
         lambda a, b: losses.identity(truth, a.repeat(1, 3, 1, 1)),
     ):
@@ -119,7 +135,8 @@ def test_masks_of_nothing_or_one_pixel_give_no_nan(valid):
     theta_hat.requires_grad_()
     decoded = DecodedPointMap(theta_hat, z, torch.zeros_like(z))
     terms = losses.vae_terms(decoded, truth, theta, mask, losses.VAEWeights())
-    total = torch.stack(list(terms.values())).sum()
+    points = losses.relative_points(z, theta_hat, truth, theta, mask)
+    total = torch.stack([points, *terms.values()]).sum()
     total.backward()
     assert torch.isfinite(total) and torch.isfinite(z.grad).all() and torch.isfinite(theta_hat.grad).all()
     if not valid:

@@ -129,6 +129,7 @@ def weights(school: Path, part: str) -> dict[str, torch.Tensor]:
             {"variant": "deterministic", "latent_variants": 1, "decoder_loss": 0.3, "decoder_frames": 2},
             "unet_determ",
         ),
+        ("unet", {"variant": "diffusion", "latent_variants": 1, "point_loss": 0.5, "frames": [2, 2]}, "unet_diff"),
         ("vae", {"start": "light", "layers": "decoder", "latent_variants": 1}, "point_map_vae"),
         ("vae", {"start": "light", "optimizer": "muon"}, "point_map_vae"),
     ],
@@ -254,6 +255,7 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
     settings = config(
         school, shards, stage="unet", variant="deterministic", decoder_loss=1.0, latent_variants=1, frames=[3, 3]
     )
+    settings = replace(settings, point_loss=0.5)
     run = Trainer(settings, tmp_path / "run", quiet)
     whole = next(run._batches())
     stored = LatentSamples(tmp_path / "run" / "latents", 1, ("truth", *MAPS))
@@ -262,7 +264,7 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
         assert any(torch.equal(part["log_depth"][0], frame) for frame in all_frames["log_depth"])
         known = all_frames["mask"]
         assert all_frames["log_depth"][known].exp().mean() == pytest.approx(1, abs=0.02)
-    assert set(run._train_step(whole)) == {"latent", "decoded_depth", "decoded_theta", "decoded_mask"}
+    assert set(run._train_step(whole)) == {"latent", "decoded_depth", "decoded_theta", "decoded_mask", "points"}
 
 
 @pytest.mark.parametrize("stored", [{"layers": "decoder", "latent_variants": 1}, {}])

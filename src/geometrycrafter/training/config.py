@@ -81,7 +81,9 @@ class TrainConfig:
     decoder_loss: float = 0.0
     """Weight of a loss on what the UNet's latents decode to (log depth, theta, mask)."""
     decoder_frames: int = 0
-    """Frames of each sample, consecutive ones at random, that this loss decodes; 0: all."""
+    """Frames of each sample, consecutive ones at random, that this loss and the next decode; 0: all."""
+    point_loss: float = 0.0
+    """Weight of Rel^p itself, with the best scale, on the point maps that these frames' latents decode to."""
     temporal_loss: float = 0.0
     """Weight of a loss on how the error of the UNet's latents changes from frame to frame: flicker."""
     latent_variants: int = 0

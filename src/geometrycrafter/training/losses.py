@@ -83,6 +83,27 @@ def multi_scale_depth(prediction: Tensor, truth: Tensor, mask: Tensor, alphas: t
     return torch.stack(terms).mean()
 
 
+def relative_points(
+    prediction: Tensor, theta_prediction: Tensor, truth: Tensor, theta: Tensor, mask: Tensor
+) -> Tensor:
+    """Rel^p as point maps are judged by it: with one camera for all frames, and the scale that fits them best.
+
+    No loss of the paper's; MoGe (Wang et al. 2025) trains on one of the kind, with a shift as well.
+
+    Args:
+        prediction: log depth of a clip's frames; ``theta_prediction`` its theta_diag.
+        truth: log depth; ``theta`` its theta_diag.
+        mask: valid pixels.
+    """
+    # Depth outside the mask is anything; a constant keeps its exponential and the gradient finite.
+    safe, true = (torch.where(mask, x, 0.0) for x in (prediction, truth))
+    camera = masked_mean(theta_prediction, mask).expand_as(theta_prediction)
+    a, b = (torch.where(mask, points_of(*x), 0.0) for x in ((safe, camera), (true, theta)))
+    scale = (a * b).sum() / (a * a).sum().clamp_min(1e-12)
+    error = (scale * a - b).square().sum(dim=1, keepdim=True).clamp_min(1e-12).sqrt()
+    return masked_mean(error / b.norm(dim=1, keepdim=True).clamp_min(1e-6), mask)
+
+
 def identity(disparity: Tensor, decoded_by_svd: Tensor) -> Tensor:
     """How far the frozen SVD decoder is from giving back the disparity that was encoded (eq. 4).
 

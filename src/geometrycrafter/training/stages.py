@@ -365,7 +365,7 @@ class UNetStage(Stage):
         terms = {"latent": loss}
         if self.config.temporal_loss and truth.shape[1] > 1:
             terms["temporal"] = self.config.temporal_loss * losses.temporal_difference(latents, truth)
-        if self.config.decoder_loss:
+        if self.config.decoder_loss or self.config.point_loss:
             terms |= self._decoder_terms(latents, batch)
         return terms
 
@@ -379,9 +379,16 @@ class UNetStage(Stage):
             own = own[cut]
             decoded = self.point_map_vae.decode(own / self.factor, len(own))
             decoded = losses.DecodedPointMap(*(m.float() for m in decoded))
-            weights = losses.VAEWeights(normals=0, multi_scale=0, identity=0)
-            terms = losses.vae_terms(decoded, clip.log_depth[cut], clip.theta_diag[cut], clip.mask[cut], weights)
-            rows.append({f"decoded_{k}": self.config.decoder_loss * v for k, v in terms.items()})
+            log_depth, theta, mask = (m[cut] for m in (clip.log_depth, clip.theta_diag, clip.mask))
+            row = {}
+            if self.config.decoder_loss:
+                weights = losses.VAEWeights(normals=0, multi_scale=0, identity=0)
+                terms = losses.vae_terms(decoded, log_depth, theta, mask, weights)
+                row = {f"decoded_{k}": self.config.decoder_loss * v for k, v in terms.items()}
+            if self.config.point_loss:
+                found = losses.relative_points(decoded.log_depth, decoded.theta_diag, log_depth, theta, mask)
+                row["points"] = self.config.point_loss * found
+            rows.append(row)
         return _mean_terms(rows)
 
 

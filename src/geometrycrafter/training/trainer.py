@@ -198,7 +198,7 @@ class Trainer:
     def _encoded(self, make: ClipSamples, stage: UNetStage | VAEStage) -> LatentSamples:
         """Encode all clips that are not encoded yet, each process its share."""
         config = self.config
-        names = stage.latent_names + (MAPS if config.decoder_loss or config.stage == "vae" else ())
+        names = stage.latent_names + (MAPS if config.decoder_loss or config.point_loss or config.stage == "vae" else ())
         folder = Path(config.latents) if config.latents else self.folder / "latents"
         latents = LatentSamples(folder, config.latent_variants, names, reverse=config.augmentation.reverse)
         if self.workers.first:
