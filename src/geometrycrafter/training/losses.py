@@ -83,9 +83,7 @@ def multi_scale_depth(prediction: Tensor, truth: Tensor, mask: Tensor, alphas: t
     return torch.stack(terms).mean()
 
 
-def relative_points(
-    prediction: Tensor, theta_prediction: Tensor, truth: Tensor, theta: Tensor, mask: Tensor
-) -> Tensor:
+def relative_points(prediction: Tensor, theta_prediction: Tensor, truth: Tensor, theta: Tensor, mask: Tensor) -> Tensor:
     """Rel^p as point maps are judged by it: with one camera for all frames, and the scale that fits them best.
 
     No loss of the paper's; MoGe (Wang et al. 2025) trains on one of the kind, with a shift as well.
