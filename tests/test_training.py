@@ -339,6 +339,24 @@ def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
         Trainer(replace(unet, steps=2), tmp_path / "unet", quiet).run()
 
 
+def test_a_runs_configuration_appears_whole_or_not_at_all(school, shards, tmp_path, monkeypatch):
+    """Other processes of the run look for it, and one that was killed half-way must be able to begin again."""
+    written = Path.write_text
+
+    def half(path, text, *args, **kwargs):
+        written(path, text[: len(text) // 2], *args, **kwargs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", half)
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(config(school, shards), tmp_path / "run", quiet)
+    Trainer(config(school, shards, steps=1), tmp_path / "run", quiet).run()
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="this is no configuration"):
+        Trainer(config(school, shards, steps=1), tmp_path / "run", quiet)
+
+
 def test_latents_made_from_something_else_are_refused(school, shards, tmp_path):
     settings = config(school, shards, stage="unet", variant="deterministic", latent_variants=1, steps=1)
     settings = replace(settings, latents=str(tmp_path / "latents"))

@@ -137,7 +137,11 @@ class Trainer:
         plain = json.loads(json.dumps(as_plain(self.config)))
         if file.exists():
             # A setting that came later was at its default then.
-            before = as_plain(config_of(json.loads(file.read_text()), str(file)))
+            try:
+                stored = json.loads(file.read_text())
+            except ValueError as error:
+                raise InputError(f"{file}: this is no configuration ({error}); train in a new folder.") from error
+            before = as_plain(config_of(stored, str(file)))
             before = json.loads(json.dumps(before))
             free = {
                 "steps",
@@ -157,7 +161,9 @@ class Trainer:
                 )
         if self.workers.first:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(plain, indent=1) + "\n")
+            # Whole or not at all: other processes look for it, and a run may be killed here.
+            file.with_suffix(".tmp").write_text(json.dumps(plain, indent=1) + "\n")
+            file.with_suffix(".tmp").replace(file)
 
     def _distributed(self) -> nn.Module:
         if self.workers.world == 1:
