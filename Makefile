@@ -30,8 +30,8 @@ check: lint test
 slow: setup
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
 
-# Trains the embedded model anew, in an estimated five and a half hours on two cores; goes on where it was stopped.
-# Stages that do not need each other run side by side, each on one core; the UNets' first ones run on both.
+# Trains the embedded model anew, in an estimated six hours on two cores; goes on where it was stopped.
+# Stages that do not need each other run side by side, each on one core; most of the UNets' run on both.
 T := runs/tiny
 ALONE = OMP_NUM_THREADS=1 $(BIN)/geometrycrafter train
 TRAIN = $(ALONE)
@@ -39,7 +39,7 @@ DATA = $(BIN)/geometrycrafter data synthesize
 
 tiny: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
-	$(MAKE) -j2 $(T)/unet-deterministic-points.done $(T)/unet-diffusion-points.done
+	$(MAKE) -j2 $(T)/unet-diffusion-own.done
 	$(BIN)/python -m geometrycrafter.training.tiny package $(T)/hub
 
 $(T)/data.done:
@@ -56,6 +56,7 @@ $(T)/vae-sizes.done: $(T)/vae.done
 $(T)/unet-deterministic.done: $(T)/prior.done $(T)/vae-sizes.done
 $(T)/unet-diffusion.done: $(T)/unet-deterministic.done
 $(T)/unet-deterministic-points.done $(T)/unet-diffusion-points.done: $(T)/unet-diffusion.done
+$(T)/unet-diffusion-own.done: $(T)/unet-deterministic-points.done $(T)/unet-diffusion-points.done
 
 $(T)/unet-%: private TRAIN = OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 -m geometrycrafter.cli.main train
 $(T)/unet-%-points.done: private TRAIN = $(ALONE)

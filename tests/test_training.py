@@ -311,6 +311,32 @@ def test_noise_levels_are_drawn_as_the_configuration_says(school, shards, tmp_pa
     assert torch.cat(heard).mean().item() == pytest.approx(6 / 4, abs=0.1)  # 0.25 log sigma
 
 
+def test_the_noise_lies_on_the_networks_own_guess_where_that_is_asked_for(school, shards, tmp_path):
+    """A network that answers nothing guesses zero at the highest noise, so that its next input is noise alone."""
+    settings = config(school, shards, stage="unet", variant="diffusion", latent_variants=1, batch=6)
+    settings = replace(settings, log_sigma=(0.0, 1.0))
+    run = Trainer(settings, tmp_path / "run", quiet)
+    torch.nn.init.zeros_(run.stage.network.conv_out.weight)
+    torch.nn.init.zeros_(run.stage.network.conv_out.bias)
+    heard = []
+    run.stage.network.register_forward_pre_hook(lambda module, args: heard.append((args[0][:, :, :4], args[1])))
+    batch = next(run._batches())
+    plain = run.stage(batch)["latent"]
+    run.stage.config = replace(settings, own_start=1.0)
+    own = run.stage(batch)["latent"]
+    (truth, times), (noise, first), (guessed, again) = heard
+    assert torch.equal(times, again) and (4 * first).exp() == pytest.approx(700, rel=1e-4)
+    sigma = (4 * times).exp()
+    assert 1 < (sigma > 1).sum() < 6
+    for s, before, after, unit in zip(sigma, truth, guessed, noise, strict=True):
+        if s <= 1:
+            assert torch.equal(before, after)
+        else:
+            assert torch.allclose(after, unit * s / (s**2 + 1) ** 0.5, atol=0.01)
+            assert not torch.allclose(before, after, atol=0.01)
+    assert own != plain
+
+
 def test_normals_have_a_gradient_in_half_precision(school, shards, tmp_path):
     """Of points in bfloat16 neighbours would fall together, and have no normal."""
     settings = config(school, shards, start="light", precision="bfloat16", size=[144, 192], steps=2)
@@ -550,6 +576,7 @@ def test_unknown_settings_are_named(tmp_path):
         (f"{FULL}augmentation = {{level = -1.0}}", "level"),
         (f"{FULL}optimizer = 'muon'\nparallel = 'fsdp'", "muon"),
         (f"{FULL}decoder_frames = -1", "decoder_frames"),
+        (f"{FULL}own_start = 0.5", "own_start"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=named):

@@ -78,6 +78,9 @@ class TrainConfig:
     """After the VAE has trained, make its latents' own scale the hub's ``scaling_factor``."""
     log_sigma: tuple[float, float] = LOG_SIGMA
     """Mean and standard deviation of the logarithm of the noise level that the generative UNet learns at."""
+    own_start: float = 0.0
+    """Share of samples at noise levels above 1 where noise is put on the generative UNet's own first guess, not on the
+    truth: in sampling it never sees the truth, and must not take what it guessed for it."""
     decoder_loss: float = 0.0
     """Weight of a loss on what the UNet's latents decode to (log depth, theta, mask)."""
     decoder_frames: int = 0
@@ -146,6 +149,8 @@ class TrainConfig:
             raise InputError(f"start = 'light': the VAE has a decoder, the {self.stage} stage has none.")
         if self.log_sigma[1] <= 0:
             raise InputError(f"log_sigma = {list(self.log_sigma)}: the second is a standard deviation, above 0.")
+        if not 0 <= self.own_start <= 1 or (self.own_start and (self.stage, self.variant) != ("unet", "diffusion")):
+            raise InputError(f"own_start = {self.own_start}: a share from 0 to 1, for the generative UNet alone.")
         if self.decoder_frames < 0:
             raise InputError(f"decoder_frames = {self.decoder_frames}: give the frames to decode, or 0 for all.")
         if not 1 <= self.frames[0] <= self.frames[1]:

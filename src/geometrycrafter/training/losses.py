@@ -185,7 +185,11 @@ def draw_sigmas(
 
 
 def edm_objective(
-    network: Callable[[Tensor, Tensor], Tensor], clean: Tensor, noise: Tensor, sigma: Tensor
+    network: Callable[[Tensor, Tensor], Tensor],
+    clean: Tensor,
+    noise: Tensor,
+    sigma: Tensor,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Denoising loss of the generative variant, weighted by (1 + s^2) / s^2 (eq. 8).
 
@@ -195,13 +199,14 @@ def edm_objective(
         clean: scaled latents of the truth, ``[B, T, 4, h, w]``.
         noise: unit normal, like ``clean``.
         sigma: ``[B]``.
+        start: latents that noise is put on, like ``clean``; None: ``clean``.
 
     Returns:
         the loss, and the denoised latents, for a loss on what they decode to.
     """
     s = sigma.view(-1, 1, 1, 1, 1)
     denoise = Denoiser(lambda x, timestep: network(x, timestep.flatten()))
-    denoised = denoise(clean + s * noise, s)
+    denoised = denoise((clean if start is None else start) + s * noise, s)
     return ((1 + s**2) / s**2 * (denoised - clean) ** 2).mean(), denoised
 
 

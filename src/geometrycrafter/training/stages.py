@@ -8,7 +8,7 @@ several processes has the gradient of the whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.conditioning import ClipNormalisation, ask_prior, encoder_inputs, statistics
 from geometrycrafter.inference.estimator import TIME_IDS
@@ -355,9 +356,12 @@ class UNetStage(Stage):
         ids = torch.tensor([TIME_IDS], device=truth.device).repeat(len(truth), 1)
         if self.config.variant == "diffusion":
             noise, sigma = _noise(batch, tuple(truth.shape[1:]), truth.device, self.config.log_sigma)
-            loss, latents = losses.edm_objective(
-                lambda x, t: self.network(torch.cat([x, video, prior], dim=2), t, embedding, ids), truth, noise, sigma
-            )
+
+            def network(x: Tensor, timestep: Tensor) -> Tensor:
+                return self.network(torch.cat([x, video, prior], dim=2), timestep, embedding, ids)
+
+            start = self._start(network, truth, noise, sigma, batch["seeds"]) if self.config.own_start else None
+            loss, latents = losses.edm_objective(network, truth, noise, sigma, start)
         else:
             loss, latents = losses.deterministic_objective(
                 lambda t: self.network(torch.cat([prior, video], dim=2), t, embedding, ids), truth
@@ -368,6 +372,19 @@ class UNetStage(Stage):
         if self.config.decoder_loss or self.config.point_loss:
             terms |= self._decoder_terms(latents, batch)
         return terms
+
+    @torch.no_grad()
+    def _start(
+        self, network: Callable[[Tensor, Tensor], Tensor], truth: Tensor, noise: Tensor, sigma: Tensor, seeds: list[int]
+    ) -> Tensor:
+        """Latents that noise is put on: the truth, or what a sampler's first step makes of noise alone."""
+        drawn = torch.tensor([np.random.default_rng((seed, 8)).uniform() for seed in seeds])
+        own = (drawn < self.config.own_start).to(sigma.device) & (sigma > 1)
+        if not own.any():
+            return truth
+        first = torch.full_like(sigma, SIGMA_MAX).view(-1, 1, 1, 1, 1)
+        guess = Denoiser(lambda x, timestep: network(x, timestep.flatten()))(first * noise, first)
+        return torch.where(own.view(-1, 1, 1, 1, 1), guess.to(truth.dtype), truth)
 
     def _decoder_terms(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Losses on what the latents decode to; the VAE is frozen but passes the gradient."""
