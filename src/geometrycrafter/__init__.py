@@ -6,9 +6,43 @@
 >>> scene.points[0]  # [H, W, 3]
 """
 
-from geometrycrafter.errors import InputError
-from geometrycrafter.inference.loading import load
-from geometrycrafter.scene.store import Scene
-from geometrycrafter.scene.store import open_scene as open
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["InputError", "Scene", "load", "open"]
+from geometrycrafter.errors import InputError
+
+if TYPE_CHECKING:
+    from geometrycrafter import evaluation as evaluation
+    from geometrycrafter.inference.loading import load as load
+    from geometrycrafter.scene import Scene as Scene
+    from geometrycrafter.scene import open_scene as open
+
+__all__ = ["InputError", "Scene", "__version__", "evaluation", "load", "open"]
+
+_PLACES = {
+    "Scene": ("geometrycrafter.scene", "Scene"),
+    "open": ("geometrycrafter.scene", "open_scene"),
+    "load": ("geometrycrafter.inference.loading", "load"),
+}
+_MODULES = {"evaluation"}
+
+
+def __getattr__(name: str) -> Any:
+    """What is public, loaded when it is first asked for: torch and Zarr take seconds."""
+    if name in _PLACES:
+        module, attribute = _PLACES[name]
+        value = getattr(import_module(module), attribute)
+    elif name in _MODULES:
+        value = import_module(f"geometrycrafter.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("geometrycrafter")
+    else:
+        raise AttributeError(f"module 'geometrycrafter' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,3 +7,9 @@ class InputError(ValueError):
 
 class WriteError(InputError):
     """Output could not be written; what was written before is kept for ``--resume``."""
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, as a few words that fit into a sentence: its first line, without a full stop."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).strip().splitlines()[0].rstrip(". ")[:200]

@@ -111,7 +111,7 @@ def _prior(place: str, kind: str, device: str) -> Any:
 def _prior_points(prior: Any, frame: np.ndarray, device: str) -> np.ndarray:
     """Points ``[H, W, 3]``; not a number where the prior says that there are none."""
     image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float() / 255
-    points, _ = prior(image)
+    points, _ = prior.begin()(image, None)
     return points[0].float().cpu().numpy()
 
 

@@ -51,6 +51,42 @@ def half_field_of_rays(rays: Tensor) -> Tensor:
     return ratio.sum(dim=(-3, -2)) / away.sum(dim=(0, 1)).clamp_min(1)
 
 
+def half_field_of_valid_rays(rays: Tensor, valid: Tensor) -> Tensor:
+    """The same from some of the pixels, by least squares: which ones they are does not pull it.
+
+    Args:
+        rays: ``[..., H, W, 2]``, x/z and y/z.
+        valid: ``[..., H, W]`` bool, the pixels that take part.
+
+    Returns:
+        ``[..., 2]``; NaN where fewer than two columns or rows take part.
+    """
+    grid = half_field_grid(rays.shape[-3], rays.shape[-2], rays).double()
+    weight = valid[..., None].double()
+    rays = torch.where(valid[..., None], rays, 0.0).double()
+    count = weight.sum((-3, -2)).clamp_min(1)
+    middle = (weight * grid).sum((-3, -2)) / count
+    away = weight * (grid - middle[..., None, None, :])
+    square = (away * grid).sum((-3, -2))
+    slope = (away * rays).sum((-3, -2)) / square
+    return torch.where(square > 1e-9 * count, slope, torch.nan).to(valid.device, torch.float32)
+
+
+def half_field_at_size(half_field: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
+    """Tangents at the outermost pixel centres of a picture, for the same picture at another size.
+
+    The picture's edges stay where they are; the outermost centres lie half a pixel inside, which is less of a
+    larger picture.
+
+    Args:
+        half_field: ``[..., 2]`` (nf_x, nf_y) at ``before``.
+        before: height and width that it was measured at.
+        after: height and width that it is wanted for.
+    """
+    inside = [[(side - 1) / side if side > 1 else 1.0 for side in size[::-1]] for size in (before, after)]
+    return half_field * (half_field.new_tensor(inside[1]) / half_field.new_tensor(inside[0]))
+
+
 def half_field_of_theta(theta_diag: Tensor, height: int, width: int) -> Tensor:
     """``[...]`` diagonal tangent -> ``[..., 2]`` (nf_x, nf_y), pixels being square (paper's supplementary)."""
     diagonal = (width**2 + height**2) ** 0.5

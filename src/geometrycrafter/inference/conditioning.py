@@ -6,17 +6,19 @@ four numbers (:class:`FrameStatistics`), which add up without the frames being k
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.geometry.cameras import half_field_of_rays
-from geometrycrafter.priors.protocol import Prior
+from geometrycrafter.geometry.cameras import half_field_at_size, half_field_of_rays, half_field_of_valid_rays
+from geometrycrafter.priors.protocol import ClipPrior, KnownCamera
 
 WIDEST = 2.0
 """Frames of a more extreme aspect ratio are padded before the prior sees them."""
@@ -71,13 +73,17 @@ class PriorMaps:
     """``[N, 2]`` tangents of half the field of view."""
 
 
-def ask_prior(prior: Prior, frames: Tensor, warn: bool = True) -> PriorMaps:
+def ask_prior(
+    prior: ClipPrior, frames: Tensor, camera: KnownCamera | None = None, warn: bool = True, exact: bool = False
+) -> PriorMaps:
     """Call a prior and hold it to its protocol.
 
     Args:
-        prior: the callable.
+        prior: on the clip that the frames are of, from :meth:`Prior.begin`.
         frames: ``[N, 3, H, W]`` in [0, 1].
+        camera: what is known of it.
         warn: say so when frames are padded.
+        exact: the field of view is the published mean over all pixels; else the best over the valid ones alone.
 
     Raises:
         InputError: where it returns anything but points ``[N, H, W, 3]`` and a mask ``[N, H, W]``.
@@ -94,22 +100,67 @@ def ask_prior(prior: Prior, frames: Tensor, warn: bool = True) -> PriorMaps:
                 stacklevel=2,
             )
         frames = F.pad(frames, (left, pad_x - left, top, pad_y - top), mode="replicate")
-    points, mask = prior(frames)
-    if points.ndim != 4 or points.shape[0] != n or points.shape[-1] != 3 or mask.shape != points.shape[:-1]:
-        raise InputError(
-            f"the prior returned points {list(points.shape)} and mask {list(mask.shape)} for frames "
-            f"{list(frames.shape)}; it should return [N, H, W, 3] and [N, H, W]."
-        )
+        if camera is not None:
+            tangent = math.tan(camera.fov_x / 2) * frames.shape[-1] / width
+            camera = KnownCamera(2 * math.atan(tangent))
+    points, mask = _held_to_protocol(prior(frames, camera), frames)
     if (pad_x or pad_y) and points.shape[1:3] == frames.shape[-2:]:
         points = points[:, top : top + height, left : left + width]
         mask = mask[:, top : top + height, left : left + width]
-    points = points.float()
+    points = points.to(frames.device, torch.float32)
     z = points[..., 2]
     sound = torch.isfinite(points).all(-1)
+    valid = mask.to(frames.device).bool() & sound
     rays = torch.where(sound[..., None], points[..., :2] / (z[..., None] + 1e-7), 0.0)
-    return PriorMaps(
-        depth=torch.where(sound, z, 0.0), valid=(mask.bool() & sound).float(), half_field=half_field_of_rays(rays)
-    )
+    half_field = half_field_of_rays(rays)
+    if not exact:
+        measured = half_field_of_valid_rays(rays, valid & (z > 0))
+        half_field = torch.where(torch.isfinite(measured) & (measured > 0), measured, half_field)
+    return PriorMaps(depth=torch.where(sound, z, 0.0), valid=valid.float(), half_field=half_field)
+
+
+def _held_to_protocol(answer: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
+    wanted = "it should return points [N, H, W, 3] and a mask [N, H, W]"
+    if not (isinstance(answer, tuple | list) and len(answer) == 2 and all(isinstance(x, Tensor) for x in answer)):
+        raise InputError(f"the prior returned a {type(answer).__name__}; {wanted}, both tensors.")
+    points, mask = answer
+    if points.ndim != 4 or len(points) != len(frames) or points.shape[-1] != 3 or mask.shape != points.shape[:-1]:
+        raise InputError(
+            f"the prior returned points {list(points.shape)} and mask {list(mask.shape)} for frames "
+            f"{list(frames.shape)}; {wanted}."
+        )
+    return points, mask
+
+
+def prior_view(
+    prior: ClipPrior,
+    frames: Tensor,
+    video: tuple[int, int],
+    size: tuple[int, int],
+    camera: KnownCamera | None = None,
+    exact: bool = False,
+    warn: bool = True,
+) -> tuple[PriorMaps, list[FrameStatistics]]:
+    """What inference and training alike take from a prior: maps at the processing size, statistics at its own.
+
+    Args:
+        prior: on the clip that the frames are of.
+        frames: ``[N, 3, h, w]`` in [0, 1], at the size that the prior wants.
+        video: height and width of the video's frames; the half field is that of their outermost pixel centres.
+        size: of processing; with ``exact`` maps keep the prior's own size, as published.
+        camera: what is known of it.
+        exact: the published order of operations.
+        warn: say so when frames are padded.
+
+    Raises:
+        InputError: where the prior breaks its protocol.
+    """
+    maps = ask_prior(prior, frames, camera, warn, exact)
+    stats = statistics(maps)
+    if exact:
+        return maps, stats
+    half_field = half_field_at_size(maps.half_field, (maps.depth.shape[-2], maps.depth.shape[-1]), video)
+    return replace(reduce_maps(maps, *size), half_field=half_field), stats
 
 
 def statistics(maps: PriorMaps) -> list[FrameStatistics]:

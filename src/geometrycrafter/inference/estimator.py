@@ -33,16 +33,14 @@ from geometrycrafter.inference.conditioning import (
     ClipNormalisation,
     FrameStatistics,
     PriorMaps,
-    ask_prior,
     encoder_inputs,
-    reduce_maps,
-    statistics,
+    prior_view,
 )
 from geometrycrafter.inference.decoding import at_video_size, decode_joined, plan_chunks
 from geometrycrafter.inference.options import Options, processing_size
 from geometrycrafter.inference.windows import denoise_deterministic, denoise_generative, join, plan, window_noise
 from geometrycrafter.inference.workspace import Workspace
-from geometrycrafter.priors.protocol import Prior
+from geometrycrafter.priors.protocol import ClipPrior, FrameFunction, KnownCamera, Prior, as_prior
 from geometrycrafter.scene.store import FORMAT_VERSION, Journal, Scene, create_array, open_scene
 from geometrycrafter.video.reading import FrameSource, open_frames
 from geometrycrafter.weights.models import Networks
@@ -83,9 +81,9 @@ class Estimator:
         defaults: settings that calls start from.
     """
 
-    def __init__(self, networks: Networks, prior: Prior, pixels: int, defaults: Options | None = None):
+    def __init__(self, networks: Networks, prior: Prior | FrameFunction, pixels: int, defaults: Options | None = None):
         self.networks = networks
-        self.prior = prior
+        self.prior = as_prior(prior)
         self.pixels = pixels
         self.defaults = defaults or Options()
         parameter = next(networks.unet.parameters())
@@ -172,7 +170,6 @@ class Estimator:
         try:
             run = _Run(options, source, height, width, folder, Workspace(folder / "work"), progress)
             run.work.save_json("identity", identity)
-            self._tell_camera(run)
             stats = self._observe(run)
             self._condition(run, stats)
             self._denoise(run, len(stats), noise)
@@ -226,12 +223,6 @@ class Estimator:
             raise InputError(f"{folder}: the output can't be made ({error.strerror}); choose another place.") from error
         return False
 
-    def _tell_camera(self, run: _Run) -> None:
-        tell = getattr(self.prior, "known_camera", None)
-        if tell is not None:
-            k = run.options.intrinsics
-            tell(None if k is None else 2 * float(np.arctan(run.source.width / 2 / k[0])))
-
     # Pass 1 -----------------------------------------------------------------------------------------------------
 
     def _observe(self, run: _Run) -> list[FrameStatistics]:
@@ -241,14 +232,18 @@ class Estimator:
         if stored is not None:
             return [FrameStatistics(*s) for s in stored]
         all_stats: list[FrameStatistics] = []
-        skip = getattr(self.prior, "skip", None)
+        k = run.options.intrinsics
+        camera = None if k is None else KnownCamera(2 * float(np.arctan(source.width / 2 / k[0])))
+        asked: ClipPrior | None = None
         for index, frames in enumerate(_batches(iter(source), run.batch)):
             name = f"observed_{index:06d}"
             if not (work.has(name) and (done := work.load_json(name)) is not None):
-                done = [[*asdict(s).values()] for s in self._observe_batch(run, name, frames, warn=index == 0)]
+                asked = asked or self.prior.begin(len(all_stats))
+                found = self._observe_batch(run, name, frames, asked, camera, warn=index == 0)
+                done = [[*asdict(s).values()] for s in found]
                 work.save_json(name, done)
-            elif skip is not None:
-                skip(len(frames))
+            else:
+                asked = None
             all_stats += [FrameStatistics(*s) for s in done]
             run.progress("observe", len(all_stats), source.count)
         if not all_stats:
@@ -256,11 +251,19 @@ class Estimator:
         work.save_json("observed", [[*asdict(s).values()] for s in all_stats])
         return all_stats
 
-    def _observe_batch(self, run: _Run, name: str, frames: list[np.ndarray], warn: bool) -> list[FrameStatistics]:
+    def _observe_batch(
+        self,
+        run: _Run,
+        name: str,
+        frames: list[np.ndarray],
+        asked: ClipPrior,
+        camera: KnownCamera | None,
+        warn: bool,
+    ) -> list[FrameStatistics]:
         source, size = run.source, (run.height, run.width)
         resized, wanted = [], []
-        ask_size = (source.height, source.width)
-        if not run.options.exact and hasattr(self.prior, "frame_size"):
+        exact, ask_size = run.options.exact, (source.height, source.width)
+        if not exact:
             ask_size = self.prior.frame_size(*ask_size)
         for frame in frames:
             image = torch.from_numpy(frame).to(self.device)
@@ -268,10 +271,8 @@ class Estimator:
             resized.append(_resize(image, size, "bicubic"))
             wanted.append(_resize(image, ask_size, "bilinear"))
         images = torch.cat(resized)
-        maps = ask_prior(self.prior, torch.cat(wanted), warn)
-        stats = statistics(maps)
-        if not run.options.exact:
-            maps = reduce_maps(maps, *size)
+        video = (source.height, source.width)
+        maps, stats = prior_view(asked, torch.cat(wanted), video, size, camera, exact, warn)
         pixels = images.to(self.dtype)
         run.work.save(
             name,
@@ -436,7 +437,7 @@ class Estimator:
             return np.broadcast_to(k, (len(theta), 3, 3)).copy()
         total, valid, plain = theta.unbind(-1)
         pixels = height * width
-        if getattr(self.prior, "trusted_field", False) and not run.options.exact:
+        if self.prior.trusted_field and not run.options.exact:
             batches = range(-(-len(theta) // run.batch))
             seen = torch.cat([run.work.load(f"observed_{i:06d}", ("half_field",))["half_field"] for i in batches])
             plain = seen.double().norm(dim=-1)

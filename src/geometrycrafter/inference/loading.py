@@ -10,7 +10,7 @@ import torch
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.estimator import Estimator
 from geometrycrafter.inference.options import Options
-from geometrycrafter.priors.protocol import Prior
+from geometrycrafter.priors.protocol import FrameFunction, Prior
 from geometrycrafter.weights.models import load_networks, load_prior, prior_file, resolve
 
 PUBLISHED_PIXELS, TINY_PIXELS = 320 * 640, 192 * 320
@@ -20,7 +20,7 @@ PUBLISHED_PIXELS, TINY_PIXELS = 320 * 640, 192 * 320
 def load(
     model: str | os.PathLike[str] = "tiny",
     variant: str | None = None,
-    prior: Prior | None = None,
+    prior: Prior | FrameFunction | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Estimator:

@@ -11,26 +11,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.networks.moge import MoGe, MoGe2, view_plane
+from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 
 
-class MoGePrior:
+class MoGePrior(Prior):
     """MoGe version 1 or 2.
 
     Args:
         network: with its weights loaded.
         num_tokens: patches a frame; None: as many as the checkpoint was trained for (MoGe's level 9).
+        identity: says which weights these are.
     """
 
-    def __init__(self, network: MoGe | MoGe2, num_tokens: int | None = None):
+    def __init__(self, network: MoGe | MoGe2, num_tokens: int | None = None, identity: str = ""):
         self.network = network
         self.num_tokens = num_tokens or int(network.config.num_tokens_range[1])
-        self.fov_x: float | None = None
+        self._identity = identity
 
-    def known_camera(self, fov_x: float | None) -> None:
-        self.fov_x = fov_x
+    @property
+    def identity(self) -> str:
+        return f"{type(self.network).__name__} {self._identity}, {self.num_tokens} tokens"
 
-    def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.infer(frames, self.fov_x)
+    def begin(self, first: int = 0) -> ClipPrior:
+        return self._estimate
+
+    def _estimate(self, frames: Tensor, camera: KnownCamera | None) -> tuple[Tensor, Tensor]:
+        out = self.infer(frames, None if camera is None else camera.fov_x)
         return out["points"], out["mask"]
 
     @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from os import PathLike
 from pathlib import Path
 from zipfile import BadZipFile
@@ -11,14 +13,18 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 
 
-class ReplayPrior:
+class ReplayPrior(Prior):
     """Point maps from arrays, handed out in order.
 
     Args:
         points: ``[T, H, W, 3]``, any scale; non-finite points count as invalid.
         mask: ``[T, H, W]`` bool; None: valid where depth is finite and positive.
+
+    Raises:
+        InputError: where shapes disagree.
     """
 
     def __init__(self, points: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None):
@@ -31,11 +37,26 @@ class ReplayPrior:
             raise InputError(
                 f"the prior's mask has shape {list(self.mask.shape)}; its points want {list(self.points.shape[:-1])}."
             )
-        self.position = 0
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        found = hashlib.sha256(f"{list(self.points.shape)} {self.points.dtype}".encode())
+        for array in (self.points, self.mask):
+            for frame in array:
+                found.update(frame.contiguous().numpy().data)
+        return found.hexdigest()
+
+    @property
+    def identity(self) -> str:
+        return f"point maps {self._digest}"
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ReplayPrior:
-        """Read an ``npz`` with ``point_map`` (or ``points``) and, optionally, ``mask``."""
+        """Read an ``npz`` with ``point_map`` (or ``points``) and, optionally, ``mask``.
+
+        Raises:
+            InputError: where the file is no such archive.
+        """
         try:
             with np.load(Path(path), allow_pickle=False) as archive:
                 key = next((k for k in ("point_map", "points") if k in archive), None)
@@ -47,16 +68,17 @@ class ReplayPrior:
                 raise
             raise InputError(f"{path}: this is no npz archive of point maps ({error}).") from error
 
-    def skip(self, count: int) -> None:
-        """Pass over frames that were seen before a run was cut short."""
-        self.position = (self.position + count) % (len(self.points) + 1)
+    def begin(self, first: int = 0) -> ClipPrior:
+        position = first
 
-    def __call__(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        if self.position == len(self.points):
-            self.position = 0  # a second run over the same video
-        end = self.position + len(frames)
-        if end > len(self.points):
-            raise InputError(f"the prior holds {len(self.points)} frames and the video has more; give one for each.")
-        points, mask = (x[self.position : end].to(frames.device) for x in (self.points, self.mask))
-        self.position = end
-        return torch.nan_to_num(points.float(), 0.0, 0.0, 0.0), mask
+        def play(frames: Tensor, camera: KnownCamera | None) -> tuple[Tensor, Tensor]:
+            nonlocal position
+            start, position = position, position + len(frames)
+            if position > len(self.points):
+                raise InputError(
+                    f"the prior holds {len(self.points)} frames and the video has more; give one for each."
+                )
+            points, mask = (x[start:position].to(frames.device) for x in (self.points, self.mask))
+            return points.float(), mask
+
+        return play

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
 from geometrycrafter.errors import InputError
-from geometrycrafter.inference.conditioning import ClipNormalisation, ask_prior, encoder_inputs, statistics
+from geometrycrafter.inference.conditioning import ClipNormalisation, encoder_inputs, prior_view
 from geometrycrafter.inference.estimator import TIME_IDS
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.efficientnet import folded
@@ -333,12 +333,10 @@ class UNetStage(Stage):
         """Of one sample: video, prior and truth latents ``[T, 4, h, w]`` (the first not scaled), embeddings."""
         frames, depth = sample["frames"], sample["depth"]
         truth = NormalisedClip.of(depth, sample["half_field"])
-        size = depth.shape[-2:]
-        wanted = frames
-        if hasattr(self.prior, "frame_size"):
-            wanted = F.interpolate(frames, self.prior.frame_size(*size), mode="bilinear", antialias=True)
-        maps = ask_prior(self.prior, wanted, warn=False)
-        guess = encoder_inputs(maps, ClipNormalisation.of(statistics(maps)), *size)
+        size = (depth.shape[-2], depth.shape[-1])
+        wanted = F.interpolate(frames, self.prior.frame_size(*size), mode="bilinear", antialias=True)
+        maps, stats = prior_view(self.prior.begin(), wanted, size, size, warn=False)
+        guess = encoder_inputs(maps, ClipNormalisation.of(stats), *size)
         encode = self.point_map_vae.encode
         return {
             "video": self.svd.encode(frames * 2 - 1),

@@ -124,7 +124,7 @@ def score(hub: Path, shards: Path, size: tuple[int, int], clips: int | None = No
             rows.setdefault(name, []).append(_reconstruction(vae, svd, torch.from_numpy(clip.depth[own]), half_field))
         truth = points_of(clip)
         with torch.no_grad():
-            points, _ = prior(torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255)
+            points, _ = prior.begin()(torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255, None)
         found = {"prior": points.numpy()}
         for name, estimator in estimators.items():
             found[name] = estimator(clip.frames, size=size).points[:]

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.files import fingerprint
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderConfig
 from geometrycrafter.networks.moge import MoGe, MoGe2, MoGe2Config, MoGeConfig
@@ -229,9 +230,13 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
 
 
 def load_prior(file: Path, device: torch.device) -> Prior:
-    """A prior from its file: MoGe's ``model.pt`` (version 1 or 2), or the embedded kind's ``model.safetensors``."""
+    """A prior from its file: MoGe's ``model.pt`` (version 1 or 2), or the embedded kind's ``model.safetensors``.
+
+    Raises:
+        InputError: where the file holds neither.
+    """
     if file.suffix == ".safetensors":
-        return TinyPrior(_filled("prior", file.parents[1], torch.float32, device))
+        return TinyPrior(_filled("prior", file.parents[1], torch.float32, device), fingerprint(file))
     state = read_checkpoint(file)
     if not isinstance(state.get("model_config"), dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"{file}: a MoGe checkpoint has model_config and model; this one doesn't.")
@@ -249,7 +254,7 @@ def load_prior(file: Path, device: torch.device) -> Prior:
             raise
         raise InputError(f"{file}: model_config describes no MoGe that is known here ({error}).") from error
     fill(network, state["model"], str(file), torch.float32, device)
-    return MoGePrior(network)
+    return MoGePrior(network, identity=fingerprint(file))
 
 
 def check_folder(root: Path) -> list[tuple[str, str]]:

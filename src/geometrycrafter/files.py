@@ -1,0 +1,240 @@
+"""Files and folders that several processes may want at once: whole or not at all, and one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from geometrycrafter.errors import InputError, WriteError, reason
+
+MEBIBYTE = 2**20
+WHOLE = 64 * MEBIBYTE
+"""Files up to this size are read whole for their fingerprint; of larger ones so many blocks of a MiB, evenly spread."""
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
+
+
+def natural(path: str | os.PathLike[str]) -> list[tuple[int, int | str]]:
+    """Sort key that counts: frame2 before frame10."""
+    parts = re.split(r"(\d+)", os.fspath(path))
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+
+
+def fingerprint(path: Path) -> str:
+    """A digest of a file's size and content: all of it where it is small, else 64 blocks spread over it.
+
+    Raises:
+        InputError: where the file can't be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            count = WHOLE // MEBIBYTE
+            starts = (
+                range(0, size, MEBIBYTE)
+                if size <= WHOLE
+                else [(size - MEBIBYTE) * i // (count - 1) for i in range(count)]
+            )
+            for start in starts:
+                file.seek(start)
+                digest.update(file.read(MEBIBYTE))
+    except OSError as error:
+        raise InputError(f"{path}: the file can't be read ({reason(error)}).") from error
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def explained(place: str | os.PathLike[str], remedy: str = "choose another place") -> Iterator[None]:
+    """Turn what the system says of a write into a sentence about the place.
+
+    Raises:
+        WriteError: for every ``OSError`` of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{os.fspath(place)}: writing failed ({reason(error)}); {remedy}.") from error
+
+
+@contextlib.contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """A temporary path beside a file or folder, which takes its place when the block ends and goes when it fails.
+
+    The name is this process's own, so that two processes never write into one file; what a killed process left
+    there is removed by the next one that writes the same target.
+    """
+    sweep(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def sweep(target: Path) -> None:
+    """Remove the temporary files of a target whose processes are gone; those of others stay."""
+    with contextlib.suppress(OSError):
+        for path in target.parent.glob(f".{_escaped(target.name)}.*.tmp"):
+            found = TEMPORARY.fullmatch(path.name)
+            if found and found["name"] == target.name and not alive(int(found["pid"])):
+                with contextlib.suppress(OSError):
+                    remove(path)
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([\[*?])", r"[\1]", name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write a file that appears whole, and stays after a power cut."""
+    with appearing(target) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(target: Path, value: Any, indent: int | None = None) -> None:
+    """Write a value as JSON; the file appears whole."""
+    write_bytes(target, (json.dumps(value, indent=indent) + "\n").encode())
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    if sys.platform == "win32":  # there, signal 0 would end it; its lock is released with it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+_HELD: set[str] = set()
+_GUARD = threading.Lock()
+
+
+@contextlib.contextmanager
+def locked(place: Path, what: str) -> Iterator[None]:
+    """Hold a folder or file for writing, against other processes and threads.
+
+    The lock is the system's own, on ``.NAME.lock`` beside the place: it goes with the process that holds it, however
+    that ends, and a copy of the process made by ``fork`` has no part in it.
+
+    Args:
+        place: what is written.
+        what: what is done there, for the message to who comes second: "a run".
+
+    Raises:
+        InputError: where another process or thread holds the place; says which.
+        WriteError: where no lock file can be made there.
+    """
+    path = Path(os.path.abspath(place))  # noqa: PTH100 (a link stays one)
+    path = path.parent / f".{path.name}.lock"
+    key = os.path.realpath(path)
+    with _GUARD:
+        if key in _HELD:
+            raise InputError(f"{place}: another thread of this process is writing there ({what}); wait for it.")
+        _HELD.add(key)
+    try:
+        with explained(place):
+            file = _acquire(path)
+        if file is None:
+            raise InputError(f"{place}: {_holder(path)} is writing there; wait for it, or choose another place.")
+        try:
+            yield
+        finally:
+            # Removed while it is held: whoever waits for this file finds that it is no longer the one of that name.
+            if sys.platform != "win32":
+                path.unlink(missing_ok=True)
+            os.close(file)
+            if sys.platform == "win32":
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+    finally:
+        with _GUARD:
+            _HELD.discard(key)
+
+
+def _acquire(path: Path) -> int | None:
+    """A descriptor of the lock file, locked; None where somebody else has it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(file, path):
+                os.close(file)
+                return None
+            if sys.platform == "win32" or (path.exists() and os.path.samestat(os.fstat(file), path.stat())):
+                about = {"pid": os.getpid(), "host": socket.gethostname(), "program": " ".join(sys.argv[:2])}
+                os.ftruncate(file, 0)
+                os.write(file, json.dumps(about | {"since": time.time()}).encode())
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # its holder removed it between our opening and locking it
+
+
+def _lock(file: int, path: Path) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(file, 2**30, os.SEEK_SET)  # beyond what is written, which others may read
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            os.lseek(file, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            # A file system without locks: what the file says of its holder must do.
+            about = _about(path)
+            mine = about.get("host") == socket.gethostname()
+            return not about or (mine and not alive(int(about.get("pid", -1))))
+        raise
+    return True
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _holder(path: Path) -> str:
+    about = _about(path)
+    if "pid" not in about:
+        return "another process"
+    program = f" ({about['program']})" if about.get("program") else ""
+    since = time.strftime("%H:%M:%S", time.localtime(float(about.get("since", time.time()))))
+    return f"process {about['pid']} on {about.get('host', 'this machine')}{program}, since {since},"

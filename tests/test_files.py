@@ -1,0 +1,149 @@
+"""Files appear whole, and one process at a time writes a place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from geometrycrafter.errors import InputError, WriteError
+from geometrycrafter.files import appearing, fingerprint, locked, natural, write_json
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from geometrycrafter.files import locked
+with locked(Path(sys.argv[1]), "a test"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds ``tmp_path / "place"``."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "place")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline().strip() == "held"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_place(holder, tmp_path):
+    with pytest.raises(InputError, match=f"process {holder.pid} on ") as caught, locked(tmp_path / "place", "a test"):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with locked(tmp_path / "place", "a test"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_thread_is_refused(tmp_path):
+    refused = []
+
+    def second() -> None:
+        try:
+            with locked(tmp_path / "place", "a test"):
+                pass
+        except InputError as error:
+            refused.append(error)
+
+    with locked(tmp_path / "place", "a test"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
+    with locked(tmp_path / "place", "a test"):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_by_fork_does_not_keep_the_lock_of_a_dead_parent(tmp_path):
+    code = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom geometrycrafter.files import locked\n"
+        "with locked(Path(sys.argv[1]), 'a test'):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n        time.sleep(20)\n        os._exit(0)\n"
+        "    print(child, flush=True)\n    os.kill(os.getpid(), 9)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "place")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.wait()
+    try:
+        with locked(tmp_path / "place", "a test"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_many_processes_never_hold_a_place_together(tmp_path):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom geometrycrafter.files import locked\n"
+        "from geometrycrafter.errors import InputError\n"
+        "place, log = Path(sys.argv[1]), Path(sys.argv[2])\nend = time.time() + 2\n"
+        "while time.time() < end:\n"
+        "    try:\n"
+        "        with locked(place, 'a test'):\n"
+        "            with open(log, 'a') as f: f.write('+\\n')\n"
+        "            with open(log, 'a') as f: f.write('-\\n')\n"
+        "    except InputError:\n        pass\n"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "place"), str(tmp_path / "log")]
+    processes = [subprocess.Popen(arguments) for _ in range(3)]
+    assert [p.wait() for p in processes] == [0, 0, 0]
+    lines = (tmp_path / "log").read_text().split()
+    assert len(lines) > 50 and lines == ["+", "-"] * (len(lines) // 2)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(WriteError, match="/proc/nowhere"), locked(tmp_path.__class__("/proc/nowhere"), "a test"):
+        pass
+
+
+def test_a_file_that_fails_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a[1].json"
+    write_json(target, 1)
+    with pytest.raises(RuntimeError), appearing(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "1\n" and list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    target = tmp_path / "x.json"
+    left, living = (tmp_path / f".x.json.{pid}-00000000.tmp" for pid in (dead.pid, os.getppid()))
+    left.touch()
+    living.touch()
+    write_json(target, {})
+    assert sorted(tmp_path.iterdir()) == sorted([living, target])
+
+
+def test_a_fingerprint_sees_a_change_anywhere_in_a_large_file(tmp_path):
+    path = tmp_path / "large"
+    with open(path, "wb") as file:
+        file.truncate(200 * 2**20)
+    before = fingerprint(path)
+    with open(path, "r+b") as file:
+        file.seek(100 * 2**20)
+        file.write(b"\1" * 4 * 2**20)
+    assert fingerprint(path) != before
+    started = time.perf_counter()
+    fingerprint(path)
+    assert time.perf_counter() - started < 2
+
+
+def test_names_with_numbers_are_sorted_by_number():
+    assert sorted(["f10.png", "f2.png", "f²1.png", "1", "a"], key=natural) == ["1", "a", "f2.png", "f10.png", "f²1.png"]
