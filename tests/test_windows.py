@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import geometrycrafter as gc
 from geometrycrafter.inference.decoding import decode_joined, plan_chunks
-from geometrycrafter.inference.windows import join, plan, window_noise
+from geometrycrafter.inference.windows import denoise_windows, join, join_windows, plan, window_noise
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
 
 many = settings(deadline=None, max_examples=200)
@@ -32,6 +32,41 @@ def test_windows_cover_the_clip_once_joined(frames, window, overlap, exact):
     assert [n.shape[1] for n in window_noise(noise, windows, min(overlap, noise.shape[1]))] == [
         w.frames for w in windows
     ]
+
+
+@given(st.integers(1, 80), st.integers(1, 20), st.integers(0, 19), st.booleans(), st.integers(0, 80))
+@many
+def test_windows_that_are_taken_from_a_store_change_nothing(frames, window, overlap, exact, cut):
+    """However many windows were done before, the clip comes out as if it had been denoised at once."""
+    assume(overlap < window)
+    windows = plan(frames, window, overlap, exact)
+    noise = torch.arange(min(window, frames), dtype=torch.float64).view(1, -1, 1, 1, 1)
+    made = []
+
+    def denoise(place, unit, shared):  # depends on the place, the noise and what came before
+        made.append(place)
+        assert (shared is None) == (place.overlap == 0) and (shared is None or shared.shape[1] == place.overlap)
+        return unit + place.start + (0 if shared is None else shared.mean())
+
+    class Store(dict):
+        load, save = dict.get, dict.__setitem__
+
+    whole = join_windows(denoise_windows(denoise, windows, noise, overlap))
+    assert whole.shape[1] == frames
+    one_by_one = None  # by the published procedure: everything so far, then one more window
+    for place, unit in zip(windows, window_noise(noise, windows, overlap), strict=True):
+        shared = None if one_by_one is None or not place.overlap else one_by_one[:, -place.overlap :]
+        latents = denoise(place, unit, shared)
+        one_by_one = latents if one_by_one is None else join(one_by_one, latents, place.overlap)
+    assert torch.equal(whole, one_by_one)
+
+    store = Store()
+    for index, _ in zip(range(cut), denoise_windows(denoise, windows, noise, overlap, store), strict=False):
+        assert index in store
+    done = len(store)
+    made.clear()
+    assert torch.equal(join_windows(denoise_windows(denoise, windows, noise, overlap, store)), whole)
+    assert made == windows[done:]
 
 
 @given(st.integers(1, 200), st.integers(1, 30), st.booleans())

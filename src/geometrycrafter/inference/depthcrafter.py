@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.inference.estimator import TIME_IDS
-from geometrycrafter.inference.windows import denoise_generative, join, plan, window_noise
+from geometrycrafter.inference.windows import Window, denoise_generative, denoise_windows, join_windows, plan
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
 from geometrycrafter.networks.unet import VideoUNet
@@ -63,27 +63,21 @@ class DepthCrafter:
         ids = torch.tensor([TIME_IDS], device=frames.device)
         count = len(frames)
         windows = plan(count, window, overlap, exact=True)
-        shared_frames = windows[1].overlap if len(windows) > 2 else overlap
-        longest = min(window, count)
-        joined: Tensor | None = None
-        for own, unit in zip(
-            windows, window_noise(noise[:, :longest], windows, min(shared_frames, longest)), strict=True
-        ):
-            part = slice(own.start, own.end)
-            before = None if joined is None or not own.overlap else joined[:, -own.overlap :]
-            found = denoise_generative(
+
+        def one(place: Window, unit: Tensor, shared: Tensor | None) -> Tensor:
+            part = slice(place.start, place.end)
+            return denoise_generative(
                 lambda x, t, e: self.unet(x, t, e, ids),
                 unit,
                 video[:, part],
                 video[:, part, :0],  # no prior
                 embeddings[:, part],
-                before,
+                shared,
                 steps,
                 guidance,
             )
-            joined = found if joined is None else join(joined, found, own.overlap)
-        assert joined is not None
-        return joined
+
+        return join_windows(denoise_windows(one, windows, noise[:, : min(window, count)], overlap))
 
     @torch.no_grad()
     def decode(self, latents: Tensor, chunk: int = 8) -> Tensor:

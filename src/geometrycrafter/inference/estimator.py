@@ -38,7 +38,13 @@ from geometrycrafter.inference.conditioning import (
 )
 from geometrycrafter.inference.decoding import at_video_size, decode_joined, plan_chunks
 from geometrycrafter.inference.options import Options, processing_size
-from geometrycrafter.inference.windows import denoise_deterministic, denoise_generative, join, plan, window_noise
+from geometrycrafter.inference.windows import (
+    Window,
+    denoise_deterministic,
+    denoise_generative,
+    denoise_windows,
+    plan,
+)
 from geometrycrafter.inference.workspace import Workspace
 from geometrycrafter.priors.protocol import ClipPrior, FrameFunction, KnownCamera, Prior, as_prior
 from geometrycrafter.scene.store import FORMAT_VERSION, Journal, Scene, create_array, open_scene
@@ -69,6 +75,21 @@ class _Run:
     def batch(self) -> int:
         """Frames that are decoded together: fewer where they are very large."""
         return max(1, min(self.options.decode_chunk, 8 * LARGE_FRAME // (self.source.height * self.source.width)))
+
+
+@dataclass(frozen=True)
+class _StoredWindows:
+    """Windows' latents in a run's folder."""
+
+    work: Workspace
+    device: torch.device
+
+    def load(self, index: int) -> Tensor | None:
+        name = f"window_{index:06d}"
+        return self.work.load(name, ("latents",))["latents"][None].to(self.device) if self.work.has(name) else None
+
+    def save(self, index: int, latents: Tensor) -> None:
+        self.work.save(f"window_{index:06d}", {"latents": latents[0]})
 
 
 class Estimator:
@@ -329,30 +350,23 @@ class Estimator:
         """Latents of all windows, each joined to the one before."""
         options, work = run.options, run.work
         windows = plan(num_frames, options.window, options.overlap, options.exact)
-        overlap = windows[1].overlap if len(windows) > 2 else options.overlap
         longest = min(options.window, num_frames)
         if noise is None:
             generator = torch.Generator().manual_seed(options.seed)
             noise = torch.randn(1, longest, 4, run.height // 8, run.width // 8, generator=generator)
         if noise.shape[1] < longest:
             raise InputError(f"noise covers {noise.shape[1]} frames and the windows have {longest}; give as many.")
-        noises = window_noise(noise[:, :longest].to(self.device, torch.float32), windows, min(overlap, longest))
-        before: Tensor | None = None  # joined latents of the last window, for what the next one shares with it
-        for index, (window, unit) in enumerate(zip(windows, noises, strict=True)):
-            name = f"window_{index:06d}"
-            if not work.has(name):
-                video, prior, embedding = self._latents(run, window.start, window.end)
-                shared = None if before is None or not window.overlap else before[:, -window.overlap :]
-                if self.networks.variant == "diffusion":
-                    latents = denoise_generative(
-                        self._unet, unit, video, prior, embedding, shared, options.steps, options.guidance
-                    )
-                else:
-                    latents = denoise_deterministic(self._unet, video, prior, embedding, DETERMINISTIC_TIMESTEP)
-                # A window's file holds its frames joined to those before; the next one's overrules what they share.
-                joined = latents if shared is None else join(shared, latents, window.overlap)
-                work.save(name, {"latents": joined[0]})
-            before = work.load(name, ("latents",))["latents"][None].to(self.device)
+        noise = noise[:, :longest].to(self.device, torch.float32)
+
+        def one(window: Window, unit: Tensor, shared: Tensor | None) -> Tensor:
+            video, prior, embedding = self._latents(run, window.start, window.end)
+            if self.networks.variant == "diffusion":
+                return denoise_generative(
+                    self._unet, unit, video, prior, embedding, shared, options.steps, options.guidance
+                )
+            return denoise_deterministic(self._unet, video, prior, embedding, DETERMINISTIC_TIMESTEP)
+
+        for window, _ in denoise_windows(one, windows, noise, options.overlap, _StoredWindows(work, self.device)):
             run.progress("denoise", window.end, num_frames)
 
     def _unet(self, latents: Tensor, timestep: Tensor | float, embeddings: Tensor) -> Tensor:

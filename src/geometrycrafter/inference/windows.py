@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,8 +49,9 @@ def window_noise(noise: Tensor, windows: list[Window], overlap: int) -> Iterator
     Args:
         noise: ``[1, window, 4, h, w]``.
         windows: from :func:`plan`.
-        overlap: of the plan.
+        overlap: of the plan; a clip shorter than that has one window, whose noise never turns.
     """
+    overlap = min(overlap, noise.shape[1])
     stride = noise.shape[1] - overlap
     for window in windows:
         yield noise[:, : window.frames]
@@ -57,12 +59,71 @@ def window_noise(noise: Tensor, windows: list[Window], overlap: int) -> Iterator
 
 
 def join(before: Tensor, window: Tensor, overlap: int) -> Tensor:
-    """Latents so far ``[1, S, ...]`` and a window's, cross-faded over the frames that they share."""
+    """Latents so far ``[1, S, 4, h, w]`` and a window's, cross-faded over the frames that they share."""
     if overlap == 0:
         return torch.cat([before, window], dim=1)
     weights = torch.linspace(0, 1, overlap, dtype=window.dtype, device=window.device).view(1, -1, 1, 1, 1)
     shared = window[:, :overlap] * weights + before[:, -overlap:] * (1 - weights)
     return torch.cat([before[:, :-overlap], shared, window[:, overlap:]], dim=1)
+
+
+WindowDenoiser = Callable[[Window, Tensor, Tensor | None], Tensor]
+"""What makes one window's latents: its place in the clip, its unit noise ``[1, T, 4, h, w]``, and the joined latents
+``[1, overlap, 4, h, w]`` of the frames that it shares with the window before, None for the first -> latents
+``[1, T, 4, h, w]``."""
+
+
+class WindowStore(Protocol):
+    """Where windows' latents are kept, so that a run that was cut short goes on after the last one."""
+
+    def load(self, index: int) -> Tensor | None:
+        """Latents ``[1, T, 4, h, w]`` of a window, or None where it has not been denoised."""
+
+    def save(self, index: int, latents: Tensor) -> None:
+        """Keep a window's latents ``[1, T, 4, h, w]``."""
+
+
+def denoise_windows(
+    denoise: WindowDenoiser,
+    windows: list[Window],
+    noise: Tensor,
+    overlap: int,
+    store: WindowStore | None = None,
+) -> Iterator[tuple[Window, Tensor]]:
+    """Latents of a clip, window by window, each joined to the one before.
+
+    Yields each window and its latents ``[1, T, 4, h, w]``. Frames that two windows share are cross-faded in the later
+    one's, which overrules the earlier one's there: see :func:`join_windows`.
+
+    Args:
+        denoise: makes one window's latents.
+        windows: from :func:`plan`.
+        noise: ``[1, window, 4, h, w]`` unit normal, as long as the longest window.
+        overlap: of the plan; the noise of later windows turns by the rest.
+        store: where finished windows are looked up and kept.
+    """
+    before: Tensor | None = None
+    for index, (window, unit) in enumerate(zip(windows, window_noise(noise, windows, overlap), strict=True)):
+        latents = None if store is None else store.load(index)
+        if latents is None:
+            shared = before[:, before.shape[1] - window.overlap :] if before is not None and window.overlap else None
+            latents = denoise(window, unit, shared)
+            if shared is not None:
+                latents = join(shared, latents, window.overlap)
+            if store is not None:
+                store.save(index, latents)
+        before = latents
+        yield window, latents
+
+
+def join_windows(parts: Iterator[tuple[Window, Tensor]]) -> Tensor:
+    """Latents ``[1, T, 4, h, w]`` of a whole clip, from what :func:`denoise_windows` yields."""
+    joined: Tensor | None = None
+    for window, latents in parts:
+        joined = latents if joined is None else torch.cat([joined[:, : window.start], latents], dim=1)
+    if joined is None:
+        raise ValueError("a clip has at least one window")
+    return joined
 
 
 UNetCall = Callable[[Tensor, Tensor | float, Tensor], Tensor]
