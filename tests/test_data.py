@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometrycrafter.cli.main import main
-from geometrycrafter.data.recordings import read_camera, read_depth
+from geometrycrafter.data.recordings import Recording, read_camera, read_depth
 from geometrycrafter.data.shards import Shards, ShardWriter, decode_depth, encode_depth
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.data.transforms import cover, mirrored
@@ -152,14 +152,14 @@ def test_cameras_in_every_usual_file(name, text, tmp_path):
     assert read_camera(tmp_path / name).tolist() == [[100, 0, 32], [0, 101, 24], [0, 0, 1]]
 
 
-def recording(folder, frames=4):
+def recording(folder, frames=4, width=64):
     """An RGB-D recording of a rendered room, as a sensor's tools would write it."""
-    clip = rendered(4, frames, 48, 64)
+    clip = rendered(4, frames, 48, width)
     folder.mkdir()
     for t in range(frames):
         with av.open(str(folder / f"{t:03d}.color.png"), "w", format="image2") as container:
             stream = container.add_stream("png", rate=1)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+            stream.width, stream.height, stream.pix_fmt = width, 48, "rgb24"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(clip.frames[t], format="rgb24")))
             container.mux(stream.encode(None))
         gray16(folder / f"{t:03d}.depth.png", np.rint(np.minimum(clip.depth[t], 60) * 1000).astype(np.uint16))
@@ -187,6 +187,47 @@ def test_a_recording_becomes_shards_that_say_the_same(tmp_path, capsys):
         with av.open(str(tmp_path / "look" / name)) as container:
             assert next(container.decode(video=0)).to_ndarray(format="rgb24").std() > 5
     assert (tmp_path / "look" / "points.ply").read_bytes().startswith(b"ply\n")
+
+
+def test_depth_of_another_size_is_taken_at_the_pixels_centre(tmp_path):
+    recording(tmp_path / "r", frames=1, width=66)
+    # A map of a third of the pictures' size, and one of three times it: each pixel's centre lies in one of its pixels.
+    for side, centre in ((3, lambda x: x // 3), (1 / 3, lambda x: 3 * x + 1)):
+        h, w = round(48 / side), round(66 / side)
+        values = 1 + np.arange(h * w, dtype=np.float32).reshape(h, w)
+        np.save(tmp_path / "r" / "000.depth.npy", values)
+        (tmp_path / "r" / "000.depth.png").unlink(missing_ok=True)
+        _, clip = next(Recording(tmp_path / "r", farthest=1e6).clips())
+        rows, columns = centre(np.arange(48)), centre(np.arange(66))
+        assert np.array_equal(clip.depth[0], values[rows[:, None], columns])
+
+
+def test_only_the_frames_that_are_asked_for_are_read(tmp_path):
+    clip = recording(tmp_path / "r", frames=6)
+    for t in (1, 3, 4, 5):
+        (tmp_path / "r" / f"{t:03d}.color.png").write_bytes(b"damaged")
+    ((_, found),) = Recording(tmp_path / "r").clips(frames=2, stride=2)
+    np.testing.assert_allclose(found.poses, clip.poses[[0, 2]], atol=1e-5)
+    with pytest.raises(InputError, match=r"001\.color\.png"):
+        list(Recording(tmp_path / "r").clips(frames=2))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"unit": float("nan")},
+        {"unit": -1},
+        {"farthest": 0},
+        {"farthest": float("inf")},
+        {"fps": 0},
+        {"intrinsics": (100, 100, float("nan"), 4)},
+        {"intrinsics": (0, 100, 4, 4)},
+    ],
+)
+def test_a_recording_refuses_values_that_no_camera_has(wrong, tmp_path):
+    (name,) = wrong
+    with pytest.raises(InputError, match=name):
+        Recording(tmp_path, **wrong)
 
 
 def test_what_is_wrong_with_a_recording_is_named(tmp_path, capsys):
@@ -228,8 +269,6 @@ def test_the_real_recording_has_poses_that_fit_its_depth():
     folder = SHARED_DATA / "rgbd"
     if not folder.exists():
         pytest.skip("the recording is not on this machine")
-    from geometrycrafter.data.recordings import Recording
-
     _, clip = next(Recording(folder, farthest=5.0).clips(longest=8))
     object.__setattr__(clip, "dynamic", np.zeros_like(clip.mask))
     assert reprojection_error(clip, 0, 7) < 0.02

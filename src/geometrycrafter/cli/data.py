@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from geometrycrafter.cli.run import parse_intrinsics, parse_size
+from geometrycrafter.cli.progress import counting
+from geometrycrafter.data.options import PreparationOptions, RecordingOptions, SynthesisOptions
 from geometrycrafter.errors import InputError
+from geometrycrafter.settings import argument
 
 
 def add_parser(commands: Any) -> None:
@@ -22,7 +21,14 @@ def add_parser(commands: Any) -> None:
         description="Make shards of training clips, and look into them.",
     )
     actions = parser.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    _add_prepare(actions)
+    listing = actions.add_parser("list", help="the data sets", description="Name the data sets that can be prepared.")
+    listing.set_defaults(call=call_list)
+    _add_synthesize(actions)
+    _add_inspect(actions)
 
+
+def _add_prepare(actions: Any) -> None:
     parser = actions.add_parser(
         "prepare",
         help="turn recordings or a data set into shards",
@@ -32,55 +38,75 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.set_defaults(call=call_prepare)
-    prepare = parser
-    prepare.add_argument("name", metavar="NAME", help="a data set, or 'folder'")
-    prepare.add_argument("source", type=Path, metavar="SRC", help="where it was unpacked")
-    prepare.add_argument("target", type=Path, metavar="DST", nargs="?", help="folder of shards; what it holds is kept")
-    sets = prepare.add_argument_group("data sets")
+    parser.add_argument("name", metavar="NAME", help="a data set, or 'folder'")
+    parser.add_argument("source", type=Path, metavar="SRC", help="where it was unpacked")
+    parser.add_argument("target", type=Path, metavar="DST", nargs="?", help="folder of shards; what it holds is kept")
+    sets = parser.add_argument_group("data sets")
     sets.add_argument("--check", action="store_true", help="look whether the download is whole, and convert nothing")
     sets.add_argument(
-        "--size", type=parse_size, default=(320, 640), metavar="HxW", help="of training clips (320x640: the paper's)"
+        "--size",
+        type=argument(PreparationOptions, "size"),
+        default=PreparationOptions.size,
+        metavar="HxW",
+        help="of training clips (320x640: the paper's)",
     )
-    sets.add_argument("--quality", type=int, default=95, help="of JPEGs, 1 to 100; evaluation sets are lossless")
-    sets.add_argument("--processes", type=int, default=os.cpu_count(), help="that read")
-    prepare = prepare.add_argument_group("recordings")
-    prepare.add_argument("--colour", default="", metavar="GLOB", help="pictures below SRC (default: usual names)")
-    prepare.add_argument("--depth", default="", metavar="GLOB", help="depth maps: PNG of 16 bits, EXR, NPY, NPZ, PFM")
-    prepare.add_argument("--poses", default="", metavar="GLOB", help="4x4 camera-to-world text files")
-    prepare.add_argument(
-        "--unit", type=float, default=0.0, help="metres in one unit of depth; 0: mm for integers, m else"
+    sets.add_argument(
+        "--quality",
+        type=argument(PreparationOptions, "quality"),
+        default=PreparationOptions.quality,
+        help="of JPEGs, 1 to 100, 101 for lossless PNG; evaluation sets are lossless",
     )
-    prepare.add_argument("--farthest", type=float, default=60.0, help="depths beyond are unknown, metres")
-    prepare.add_argument("--intrinsics", type=parse_intrinsics, metavar="fx,fy,cx,cy", help="default: a file in SRC")
-    prepare.add_argument("--fps", type=float, default=30.0, help="frames a second")
+    _add_processes(sets, PreparationOptions, "that read")
+    own = parser.add_argument_group("recordings")
+    own.add_argument("--colour", default="", metavar="GLOB", help="pictures below SRC (default: usual names)")
+    own.add_argument("--depth", default="", metavar="GLOB", help="depth maps: PNG of 16 bits, EXR, NPY, NPZ, PFM")
+    own.add_argument("--poses", default="", metavar="GLOB", help="4x4 camera-to-world text files")
+    for name, metavar, what in (
+        ("unit", "METRES", "metres in one unit of depth; 0: mm for integers, m else"),
+        ("farthest", "METRES", "depths beyond are unknown"),
+        ("intrinsics", "fx,fy,cx,cy", "pixels of the pictures (default: a file in SRC)"),
+        ("fps", "FPS", "frames a second"),
+    ):
+        kind, default = argument(RecordingOptions, name), getattr(RecordingOptions, name)
+        own.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=what)
 
-    listing = actions.add_parser("list", help="the data sets", description="Name the data sets that can be prepared.")
-    listing.set_defaults(call=call_list)
 
-    synthesize = actions.add_parser(
+def _add_synthesize(actions: Any) -> None:
+    parser = actions.add_parser(
         "synthesize",
         help="render clips of the procedural world",
         description="Render clips with exact depth, cameras and masks into shards; goes on where it was stopped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    synthesize.add_argument("target", type=Path, metavar="DST", help="folder of shards")
-    synthesize.add_argument("--clips", type=int, default=1000, help="how many")
-    synthesize.add_argument("--frames", type=int, default=8, help="of each")
-    synthesize.add_argument("--size", type=parse_size, default=(96, 128), metavar="HxW", help="height and width")
-    synthesize.add_argument("--seed", type=int, default=0, help="of the first clip")
-    synthesize.add_argument("--processes", type=int, default=os.cpu_count(), help="that render")
-    synthesize.set_defaults(call=call_synthesize)
+    parser.set_defaults(call=call_synthesize)
+    parser.add_argument("target", type=Path, metavar="DST", help="folder of shards")
+    for name, metavar, what in (
+        ("clips", "N", "how many"),
+        ("frames", "N", "of each"),
+        ("size", "HxW", "height and width"),
+        ("seed", "N", "of the first clip"),
+    ):
+        kind, default = argument(SynthesisOptions, name), getattr(SynthesisOptions, name)
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=what)
+    _add_processes(parser, SynthesisOptions, "that render")
 
-    inspect = actions.add_parser(
+
+def _add_processes(parser: Any, options: type, what: str) -> None:
+    kind = argument(options, "processes")
+    parser.add_argument("--processes", type=kind, default=os.cpu_count() or 1, metavar="N", help=what)
+
+
+def _add_inspect(actions: Any) -> None:
+    parser = actions.add_parser(
         "inspect",
         help="look into shards",
         description="Count what a folder of shards holds, and write a sheet of pictures, a histogram of depth and a "
         "point cloud.",
     )
-    inspect.add_argument("target", type=Path, metavar="DST", help="folder of shards")
-    inspect.add_argument("-o", "--output", type=Path, help="folder for sheet.png, depth.png and points.ply")
-    inspect.add_argument("--all", action="store_true", help="read every frame, and name what is damaged")
-    inspect.set_defaults(call=call_inspect)
+    parser.set_defaults(call=call_inspect)
+    parser.add_argument("target", type=Path, metavar="DST", help="folder of shards")
+    parser.add_argument("-o", "--output", type=Path, help="folder for sheet.png, depth.png and points.ply")
+    parser.add_argument("--all", action="store_true", help="read every frame, and name what is damaged")
 
 
 def call_list(args: argparse.Namespace) -> None:
@@ -106,8 +132,6 @@ def call_prepare(args: argparse.Namespace) -> int:
         return _check(args)
     if args.target is None:
         raise InputError(f"data prepare {args.name} SRC DST: the folder of shards is missing (or give --check).")
-    if args.processes < 1 or not 1 <= args.quality <= 100:
-        raise InputError("--processes is at least 1 and --quality between 1 and 100.")
     from geometrycrafter.data.preparation import prepare
     from geometrycrafter.export.shards import describe
 
@@ -153,30 +177,6 @@ def _check(args: argparse.Namespace) -> int:
     return 0 if found.complete else 1
 
 
-@contextlib.contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, a line now and then elsewhere; called with how many are done, and of how many."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    started = shown = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-
-        def show(done: int, total: int) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            rate = f"{what}, {done / max(now - started, 1e-6):.0f}/s"
-            bar.update(task, completed=done, total=total, description=rate)
-            if not console.is_terminal and (now - shown > 10 or done == total):
-                shown = now
-                print(f"{done}/{total} {rate}", file=sys.stderr, flush=True)
-
-        yield show
-
-
 def _prepare_recording(args: argparse.Namespace) -> None:
     from geometrycrafter.data.recordings import Recording
     from geometrycrafter.data.shards import ShardWriter
@@ -186,10 +186,12 @@ def _prepare_recording(args: argparse.Namespace) -> None:
     )
     clips = frames = kept = 0
     with ShardWriter(args.target, "recording") as writer:
-        for key, clip in recording.clips():
+        for stretch in recording.stretches():
+            key = stretch.key
             if key in writer.keys:
                 kept += 1
                 continue
+            clip = recording.read(stretch)
             writer.add(key, clip)
             clips, frames = clips + 1, frames + len(clip)
             share = clip.mask.mean()
@@ -200,9 +202,6 @@ def _prepare_recording(args: argparse.Namespace) -> None:
 
 def call_synthesize(args: argparse.Namespace) -> None:
     from geometrycrafter.data.synthesis import synthesize
-
-    if min(args.clips, args.frames, args.processes) < 1:
-        raise InputError("--clips, --frames and --processes are at least 1.")
 
     with counting("clips") as show:
         synthesize(args.target, args.clips, args.frames, args.size, args.seed, args.processes, show)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from geometrycrafter.cli.progress import counting
 from geometrycrafter.errors import InputError
 
 BASELINES = ("prior[=MODEL]", "constant", "ramp", "moge=FILE", "depthcrafter=FOLDER")
@@ -54,7 +55,6 @@ def add_parser(commands: Any) -> None:
 
 
 def call(args: argparse.Namespace) -> None:
-    from geometrycrafter.cli.data import counting
     from geometrycrafter.evaluation.clips import clips_of
     from geometrycrafter.evaluation.protocols import protocol_of
     from geometrycrafter.evaluation.report import Report, combined, read_report

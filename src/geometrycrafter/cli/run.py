@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.errors import InputError
 
 
@@ -121,56 +119,3 @@ def _outputs(videos: list[str], output: Path) -> list[Path]:
     if twice:
         raise InputError(f"two videos would both write {output / twice}; rename one or run them one at a time.")
     return [output / n for n in names]
-
-
-class ProgressBar:
-    """Stage, frames, frames a second and time left, on stderr; a line a stage where that is no terminal."""
-
-    def __init__(self, title: str):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.title = title
-        self.stage = ""
-        self.began = time.monotonic()
-        self.first = 0
-        console = Console(stderr=True)
-        self.bar = (
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
-            if console.is_terminal
-            else None
-        )
-        self.task: Any = None
-
-    def __enter__(self) -> ProgressBar:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if stage != self.stage:
-            self.stage, self.began, self.first = stage, time.monotonic(), 0
-            if self.bar:
-                if self.task is not None:
-                    self.bar.remove_task(self.task)
-                self.task = self.bar.add_task(stage, total=total, rate="")
-        spent = max(time.monotonic() - self.began, 1e-6)
-        rate = f"{(done - self.first) / spent:.1f} frames/s" if done > self.first and spent > 0.05 else ""
-        if self.first == 0:
-            self.first = done
-        if self.bar:
-            self.bar.update(self.task, completed=done, total=total, rate=rate)
-        elif done == total:
-            print(f"{self.title}: {stage} {done} frames  {rate}", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.files import natural
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Multiplied on the right of a camera-to-world matrix whose camera looks along -z with y up: OpenCV's axes."""
@@ -103,11 +104,6 @@ class DataSet:
                 f"{root}: nothing here looks like {self.title}; unpack it as its authors distribute it ({self.home})."
             )
         return found
-
-
-def natural(path: Path | str) -> list[int | str]:
-    """Sorts names with numbers in them by the numbers."""
-    return [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", str(path))]
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.formats import LARGEST, naming, read_exr, read_npy, read_pfm, read_png16
-from geometrycrafter.errors import InputError
+from geometrycrafter.data.options import RecordingOptions
+from geometrycrafter.data.transforms import resize_map
+from geometrycrafter.errors import InputError, reason
+from geometrycrafter.files import natural
+from geometrycrafter.settings import Count, value_of
 from geometrycrafter.video.reading import open_frames
+
+LONGEST = 150
+"""Frames of a segment."""
 
 COLOUR = ("*.color.*", "*color*/*", "rgb/*", "image*/*", "*_rgb.*", "*colour*")
 DEPTH = ("*.depth.*", "*depth*/*", "*_depth.*")
@@ -21,47 +29,60 @@ POSES = ("*.pose.txt", "pose*/*.txt", "*_pose.txt")
 DEPTH_SUFFIXES = (".png", ".exr", ".npy", ".npz", ".pfm")
 
 
+class Shot(NamedTuple):
+    """The files of one frame."""
+
+    colour: Path
+    depth: Path
+    pose: Path | None
+
+
+class Stretch(NamedTuple):
+    """Neighbouring frames of a recording, which become one clip."""
+
+    key: str
+    shots: list[Shot]
+
+
 @dataclass(frozen=True)
-class Recording:
-    """A folder with a colour picture and a depth map for each frame.
+class Recording(RecordingOptions):
+    """A folder with a colour picture and a depth map for each frame."""
 
-    Attributes:
-        folder: of the recording.
-        colour: glob below it, or empty: the usual names are tried.
-        depth: the same for depth maps: PNG of 16 bits, EXR, NPY, NPZ (first array) or PFM.
-        poses: the same for 4x4 camera-to-world text files; none where nothing matches.
-        unit: metres in one unit of the depth maps; 0: a thousandth for integers, one for floating point.
-        farthest: depths beyond are unknown, metres.
-        intrinsics: fx, fy, cx, cy in pixels of the colour pictures; None: read from a file in the folder.
-        fps: frames a second.
-    """
+    @property
+    def name(self) -> str:
+        """The folder's own."""
+        return self.folder.resolve().name
 
-    folder: Path
-    colour: str = ""
-    depth: str = ""
-    poses: str = ""
-    unit: float = 0.0
-    farthest: float = 60.0
-    intrinsics: tuple[float, float, float, float] | None = None
-    fps: float = 30.0
-
-    def _find(self, pattern: str, usual: tuple[str, ...], what: str, suffixes: tuple[str, ...]) -> list[Path]:
-        for candidate in (pattern,) if pattern else usual:
-            found = [p for p in self.folder.glob(candidate) if p.suffix.lower() in suffixes]
-            if what == "colour":
-                found = [p for p in found if "depth" not in p.name.lower()]
-            if found:
-                return sorted(found, key=lambda p: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", str(p))])
-        if what == "poses":
-            return []
-        tried = pattern or ", ".join(usual)
-        raise InputError(f"{self.folder}: no {what} files match {tried}; say where they are with --{what} GLOB.")
-
-    def clips(self, longest: int = 150) -> Iterator[tuple[str, Clip]]:
-        """Key and clip of each segment of at most ``longest`` frames, in order, not overlapping.
+    def clips(self, longest: int = LONGEST, frames: int | None = None, stride: int = 1) -> Iterator[tuple[str, Clip]]:
+        """Key and clip of each stretch, as :meth:`stretches` cuts them and :meth:`read` reads them.
 
         Raises:
             InputError: names the file that is missing, damaged or does not fit the others.
+        """
+        for stretch in self.stretches(longest, frames, stride):
+            yield stretch.key, self.read(stretch)
+
+    def stretches(self, longest: int = LONGEST, frames: int | None = None, stride: int = 1) -> list[Stretch]:
+        """The recording cut into stretches that don't overlap, in order.
+
+        Args:
+            longest: frames of a stretch.
+            frames: of the recording, at most so many, after the stride; None: all.
+            stride: take every n-th frame.
+
+        Raises:
+            InputError: names the file that is missing or does not fit the others.
+        """
+        step, longest = value_of(Count, stride, "stride"), value_of(Count, longest, "longest")
+        shots = self.shots()[::step][: value_of(Count | None, frames, "frames")]
+        starts = range(0, len(shots), longest)
+        return [Stretch(f"{self.name}-{start:06d}", shots[start : start + longest]) for start in starts]
+
+    def shots(self) -> list[Shot]:
+        """The files of each frame, in order of their numbers.
+
+        Raises:
+            InputError: where there are none, or not as many of each kind.
         """
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: there is no such folder.")
@@ -73,32 +94,44 @@ class Recording:
                 f"{self.folder}: {len(colour)} pictures, {len(depth)} depth maps and {len(poses)} poses; "
                 "there should be as many of each (poses may be none)."
             )
-        for start in range(0, len(colour), longest):
-            own = slice(start, start + longest)
-            yield f"{self.folder.name}-{start:06d}", self._segment(colour[own], depth[own], poses[own])
+        known: list[Path | None] = [*poses] or [None] * len(colour)
+        return list(map(Shot, colour, depth, known))
 
-    def _segment(self, colour: list[Path], depth: list[Path], poses: list[Path]) -> Clip:
-        frames = np.stack([next(iter(open_frames(p))) for p in colour])
-        if frames.dtype != np.uint8:
-            frames = (frames * 255).round().astype(np.uint8)
-        maps = [read_depth(p, self.unit) for p in depth]
-        for path, depth_map in zip(depth, maps, strict=True):
-            if depth_map.shape != maps[0].shape:
-                raise InputError(f"{path}: this depth map is of another size than {depth[0]}.")
-        z = np.stack(maps)
-        z[(z > self.farthest) | ~np.isfinite(z) | (z < 0)] = 0
-        height, width = frames.shape[1:3]
-        if z.shape[1:] != (height, width):
-            # The sensor's map at another resolution, already registered to the picture: take the nearest value.
-            rows = np.arange(height) * z.shape[1] // height
-            z = z[:, rows[:, None], np.arange(width) * z.shape[2] // width]
+    def _find(self, pattern: str, usual: tuple[str, ...], what: str, suffixes: tuple[str, ...]) -> list[Path]:
+        for candidate in (pattern,) if pattern else usual:
+            try:
+                found = [p for p in self.folder.glob(candidate) if p.suffix.lower() in suffixes]
+            except (ValueError, NotImplementedError) as error:
+                raise InputError(f"--{what} {candidate}: this is no glob below {self.folder} ({error}).") from error
+            if what == "colour":
+                found = [p for p in found if "depth" not in p.name.lower()]
+            if found:
+                return sorted(found, key=natural)
+        if what == "poses" and not pattern:
+            return []
+        tried = pattern or ", ".join(usual)
+        raise InputError(f"{self.folder}: no {what} files match {tried}; say where they are with --{what} GLOB.")
+
+    def read(self, stretch: Stretch) -> Clip:
+        """The clip of a stretch; its depth at the pictures' size, zero where it is unknown or too far.
+
+        Raises:
+            InputError: names the file that is damaged or does not fit the others.
+        """
+        shots = stretch.shots
+        frames = _alike([s.colour for s in shots], _picture)
+        depth = _alike([s.depth for s in shots], partial(read_depth, unit=self.unit))
+        with np.errstate(invalid="ignore"):
+            depth[(depth > self.farthest) | ~np.isfinite(depth) | (depth < 0)] = 0
+        poses = [_pose(s.pose) for s in shots if s.pose is not None]
         clip = Clip(
             frames=frames,
-            depth=z.astype(np.float32),
-            intrinsics=np.broadcast_to(self._camera(), (len(frames), 3, 3)).copy(),
-            poses=np.stack([_read_matrix(p, (4, 4)) for p in poses]) if poses else None,
+            # A map of another resolution is registered to the picture already.
+            depth=resize_map(depth, *frames.shape[1:3]),
+            intrinsics=np.broadcast_to(self._camera(), (len(shots), 3, 3)).copy(),
+            poses=np.stack(poses) if poses else None,
             fps=self.fps,
-            source=f"recording {self.folder.name}",
+            source=f"recording {self.name}",
         )
         return clip.checked()
 
@@ -115,7 +148,7 @@ class Recording:
 
 
 def read_camera(path: Path) -> np.ndarray:
-    """3x3 intrinsics from a text file (3x3, or fx fy cx cy) or JSON (fx, fy, cx, cy, or a matrix).
+    """Intrinsics ``[3, 3]``, in pixels, from a text file (3x3, or fx fy cx cy) or JSON (fx, fy, cx, cy, or a matrix).
 
     Raises:
         InputError: where it holds neither.
@@ -133,7 +166,7 @@ def read_camera(path: Path) -> np.ndarray:
         else:
             values = np.loadtxt(path, delimiter="," if "," in path.read_text() else None)
     except (ValueError, OSError, TypeError) as error:
-        raise InputError(f"{path}: this is no file of intrinsics ({error}).") from error
+        raise InputError(f"{path}: this is no file of intrinsics ({reason(error)}).") from error
     if values.size == 4:
         fx, fy, cx, cy = values.ravel()
         values = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
@@ -145,11 +178,26 @@ def read_camera(path: Path) -> np.ndarray:
     raise InputError(f"{path}: the file should hold a 3x3 matrix of intrinsics or fx, fy, cx, cy.")
 
 
-def _read_matrix(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def _alike(paths: list[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """Pictures or maps of one size, one after another."""
+    arrays: list[np.ndarray] = []
+    for path in paths:
+        arrays.append(read(path))
+        if arrays[-1].shape != arrays[0].shape:
+            raise InputError(f"{path}: this is of another size than {paths[0]}; a recording has one.")
+    return np.stack(arrays)
+
+
+def _picture(path: Path) -> np.ndarray:
+    picture = next(iter(open_frames(path)))
+    return picture if picture.dtype == np.uint8 else (picture * 255).round().astype(np.uint8)
+
+
+def _pose(path: Path) -> np.ndarray:
     try:
-        values = np.loadtxt(path).reshape(shape).astype(np.float32)
+        values = np.loadtxt(path).reshape(4, 4).astype(np.float32)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path}: this is no {shape[0]}x{shape[1]} matrix ({error}).") from error
+        raise InputError(f"{path}: this is no 4x4 matrix ({reason(error)}).") from error
     if not np.isfinite(values).all():
         raise InputError(f"{path}: the pose is not finite; leave such frames out.")
     return values

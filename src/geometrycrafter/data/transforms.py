@@ -35,16 +35,27 @@ def resize_picture(picture: np.ndarray, height: int, width: int, mode: str = "bi
     return resized[0].permute(1, 2, 0).contiguous().numpy()
 
 
+def nearest(source: int, target: int) -> np.ndarray:
+    """For each of ``target`` pixels along a side the nearest of ``source``, by their centres, ``[target]`` int."""
+    return np.minimum(((np.arange(target) + 0.5) * source / target).astype(int), source - 1)
+
+
+def resize_map(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Maps ``[T, H, W]`` at another size, ``[T, height, width]``: each pixel has its nearest one's value."""
+    if values.shape[1:] == (height, width):
+        return values
+    rows, columns = nearest(values.shape[1], height), nearest(values.shape[2], width)
+    return values[:, rows].take(columns, axis=2)  # rows first: those are copied whole
+
+
 def resize(clip: Clip, height: int, width: int) -> Clip:
     """Frames by antialiased bilinear interpolation, maps by their nearest pixel, so that no depth is invented."""
     h, w = clip.depth.shape[1:]
     if (h, w) == (height, width):
         return clip
-    rows = np.minimum(((np.arange(height) + 0.5) * h / height).astype(int), h - 1)
-    columns = np.minimum(((np.arange(width) + 0.5) * w / width).astype(int), w - 1)
     return _with(
         clip,
-        lambda x: x[:, rows].take(columns, axis=2),  # rows first: those are copied whole
+        lambda x: resize_map(x, height, width),
         frames=np.stack([resize_picture(f, height, width) for f in clip.frames]),
         intrinsics=resized_intrinsics(clip.intrinsics, width / w, height / h),
     )

@@ -19,7 +19,8 @@ from geometrycrafter.evaluation.protocols import PROTOCOLS, Protocol
 FIRST_SEED = 20_000_000
 """Of rendered clips; training and its validation have others."""
 RENDERED_CLIPS, RENDERED_FRAMES, RENDERED_SIZE = 8, 12, (192, 256)
-FOLDER_FRAMES = 120
+FOLDER_FRAMES = 1200
+"""At most, of a recording; after the stride."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class ClipReference:
         if protocol.data == "rendered":
             return rendered(self.seed, min(RENDERED_FRAMES, self.frames or RENDERED_FRAMES), *RENDERED_SIZE)
         if protocol.data == "folder":
-            for _, clip in Recording(Path(self.root), farthest=protocol.max_depth).clips(longest=FOLDER_FRAMES * 10):
-                return clip[:: self.stride][: self.frames]
+            recording = Recording(Path(self.root), farthest=protocol.max_depth)
+            frames = min(FOLDER_FRAMES, self.frames or FOLDER_FRAMES)
+            return next(recording.clips(FOLDER_FRAMES, frames, self.stride))[1]
         assert self.segment is not None
         data = data_set(protocol.data)
         if protocol.selection is not None:
