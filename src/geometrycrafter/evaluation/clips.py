@@ -13,7 +13,7 @@ from geometrycrafter.data.preparation import Segment, read_segment, segments
 from geometrycrafter.data.recordings import Recording
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
-from geometrycrafter.evaluation.metrics import FrameSequence
+from geometrycrafter.evaluation.frames import FrameSequence
 from geometrycrafter.evaluation.protocols import PROTOCOLS, Protocol
 
 FIRST_SEED = 20_000_000
@@ -91,7 +91,7 @@ def clips_of(
     return found[:limit]
 
 
-def points_of(clip: Clip) -> FrameSequence:
+def true_points(clip: Clip) -> FrameSequence:
     """True points of a clip, ``[T, H, W, 3]``, a frame at a time."""
     t, h, w = clip.depth.shape
     y, x = np.mgrid[:h, :w]

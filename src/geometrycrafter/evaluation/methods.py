@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.formats import naming, read_exr, read_png16
 from geometrycrafter.errors import InputError
-from geometrycrafter.evaluation.metrics import FrameSequence
+from geometrycrafter.evaluation.frames import FrameSequence
 from geometrycrafter.evaluation.protocols import Protocol
 from geometrycrafter.files import natural
 from geometrycrafter.inference.depthcrafter import load_depthcrafter

@@ -18,9 +18,9 @@ import numpy as np
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation import metrics
-from geometrycrafter.evaluation.clips import ClipReference, points_of
+from geometrycrafter.evaluation.clips import ClipReference, true_points
+from geometrycrafter.evaluation.frames import FrameSequence
 from geometrycrafter.evaluation.methods import Method, Prediction, predict
-from geometrycrafter.evaluation.metrics import FrameSequence
 from geometrycrafter.evaluation.protocols import PROTOCOLS, Protocol
 
 
@@ -175,7 +175,7 @@ def judge(job: Job) -> dict[str, Any]:
 
 def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str, float]:
     """All figures of a prediction; not a number where a kind of prediction has none."""
-    truth, mask = points_of(clip), clip.mask
+    truth, mask = true_points(clip), clip.mask
     deep = mask & (clip.depth > 1e-3) & (clip.depth < protocol.max_depth)
     figures: dict[str, float] = {}
     depth, disparity, points = prediction.depth, prediction.disparity, prediction.points

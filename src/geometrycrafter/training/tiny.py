@@ -24,7 +24,7 @@ from torch import Tensor
 
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.evaluation import flicker, score_points
-from geometrycrafter.evaluation.clips import points_of
+from geometrycrafter.evaluation.clips import true_points
 from geometrycrafter.geometry.cameras import half_field_of_intrinsics
 from geometrycrafter.inference.loading import load
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
@@ -122,7 +122,7 @@ def score(hub: Path, shards: Path, size: tuple[int, int], clips: int | None = No
         for name, own in (("picture", slice(len(clip) // 2, len(clip) // 2 + 1)), ("clip", slice(None))):
             half_field = half_field_of_intrinsics(torch.from_numpy(clip.intrinsics[own]), clip.height, clip.width)
             rows.setdefault(name, []).append(_reconstruction(vae, svd, torch.from_numpy(clip.depth[own]), half_field))
-        truth = points_of(clip)
+        truth = true_points(clip)
         with torch.no_grad():
             points, _ = prior.begin()(torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255, None)
         found = {"prior": points.numpy()}
