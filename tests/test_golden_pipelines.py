@@ -11,7 +11,7 @@ from conftest import fill_by_recipe, golden
 from safetensors.torch import save_file
 
 import geometrycrafter as gc
-from geometrycrafter.diffusion.edm import karras_sigmas, timestep_of
+from geometrycrafter.diffusion.edm import c_noise, karras_sigmas
 from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.clips import clips_of
 from geometrycrafter.evaluation.methods import Method, predict
@@ -69,7 +69,7 @@ def test_published_procedure(name, hub):
 def test_sampler_noise_levels():
     g = golden("pipeline/modules.safetensors")
     torch.testing.assert_close(karras_sigmas(5), g["scheduler_sigmas"])
-    torch.testing.assert_close(timestep_of(karras_sigmas(5)[:-1]), g["scheduler_timesteps"])
+    torch.testing.assert_close(c_noise(karras_sigmas(5)[:-1]), g["scheduler_timesteps"])
 
 
 def test_every_denoising_step_of_every_window(hub):

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geometrycrafter.diffusion import objectives
 from geometrycrafter.evaluation import score_points
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
 from geometrycrafter.training import losses
@@ -186,7 +187,7 @@ def test_weights_scale_their_terms_and_zero_leaves_them_out():
 
 
 def test_noise_levels_are_drawn_as_published():
-    sigmas = losses.draw_sigmas(200_000, torch.Generator().manual_seed(0)).log()
+    sigmas = objectives.draw_sigmas(200_000, torch.Generator().manual_seed(0)).log()
     assert sigmas.mean().item() == pytest.approx(0.7, abs=0.02) and sigmas.std().item() == pytest.approx(1.6, abs=0.02)
 
 
@@ -200,7 +201,7 @@ def test_the_denoising_objective_is_eq_8():
         seen.update(x=x, t=timestep)
         return answer
 
-    loss, denoised = losses.edm_objective(network, clean, noise, sigma)
+    loss, denoised = objectives.edm_objective(network, clean, noise, sigma)
     total = []
     for b, s in enumerate(sigma.tolist()):
         noisy = clean[b] + s * noise[b]
@@ -213,13 +214,13 @@ def test_the_denoising_objective_is_eq_8():
     # A network that answers what c_skip leaves to it costs nothing.
     view = sigma.view(-1, 1, 1, 1, 1)
     target = -((clean - (clean + view * noise) / (view**2 + 1)) * (view**2 + 1).sqrt() / view)
-    assert losses.edm_objective(lambda x, t: target, clean, noise, sigma)[0].item() == pytest.approx(0, abs=1e-18)
+    assert objectives.edm_objective(lambda x, t: target, clean, noise, sigma)[0].item() == pytest.approx(0, abs=1e-18)
 
 
 def test_the_deterministic_objective_has_one_timestep_and_a_minus():
     clean = torch.randn(2, 3, 4, 5, 6)
     seen = []
-    loss, latents = losses.deterministic_objective(lambda t: seen.append(t) or -clean, clean)
+    loss, latents = objectives.deterministic_objective(lambda t: seen.append(t) or -clean, clean)
     assert seen == [1.6378] and loss.item() == 0 and torch.equal(latents, clean)
 
 

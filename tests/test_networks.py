@@ -10,6 +10,7 @@ from conftest import HERE, fill_by_recipe, golden
 from torch.nn import functional as F
 
 from geometrycrafter.diffusion.edm import Denoiser
+from geometrycrafter.diffusion.objectives import deterministic_objective
 from geometrycrafter.errors import InputError
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.blocks import Attention, TemporalConv
@@ -19,7 +20,6 @@ from geometrycrafter.networks.moge import MoGe, MoGeConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.unet import UNetConfig, VideoUNet
 from geometrycrafter.priors import MoGePrior
-from geometrycrafter.training.losses import deterministic_objective
 from geometrycrafter.weights import models
 
 PUBLISHED = {
@@ -263,14 +263,14 @@ def test_a_residual_unet_begins_as_its_prior(channels):
     if channels == 8:
         with torch.no_grad():
             loss, latents = deterministic_objective(
-                lambda t: network(torch.cat([prior, video], 2), t, context, ids), clean
+                lambda t: network(torch.cat([prior, video], 2), t, context, ids), clean, prior
             )
         torch.testing.assert_close(latents, prior, atol=1e-5, rtol=1e-5)
         return
     for sigma in (0.01, 1.0, 500.0):
         level = torch.tensor([sigma]).view(1, 1, 1, 1, 1)
         noisy = clean + sigma * torch.randn_like(clean)
-        denoise = Denoiser(lambda x, t: network(torch.cat([x, video, prior], 2), t.flatten(), context, ids))
+        denoise = Denoiser(lambda x, t: network(torch.cat([x, video, prior], 2), t.flatten(), context, ids), prior)
         with torch.no_grad():
             found = denoise(noisy, level)
         skip = 1 / (sigma**2 + 1)

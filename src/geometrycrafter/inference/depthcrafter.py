@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from geometrycrafter.inference.estimator import TIME_IDS
 from geometrycrafter.inference.windows import Window, denoise_generative, denoise_windows, join_windows, plan
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
-from geometrycrafter.networks.unet import VideoUNet
+from geometrycrafter.networks.unet import VideoUNet, published_time_ids
 from geometrycrafter.weights.models import load_part
 
 NOISE = 0.02
@@ -60,7 +59,7 @@ class DepthCrafter:
         embeddings = torch.cat([self.image_encoder(f[None]) for f in frames])[None]
         encode = self.autoencoder.encode
         video = torch.cat([encode((p + NOISE * n)[None]) for p, n in zip(pixels, video_noise, strict=True)])[None]
-        ids = torch.tensor([TIME_IDS], device=frames.device)
+        ids = published_time_ids(1, frames.device)
         count = len(frames)
         windows = plan(count, window, overlap, exact=True)
 

@@ -26,7 +26,6 @@ import torch.nn.functional as F
 import zarr
 from torch import Tensor
 
-from geometrycrafter.diffusion.edm import DETERMINISTIC_TIMESTEP
 from geometrycrafter.errors import InputError, WriteError
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta, intrinsics_from_half_field
 from geometrycrafter.inference.conditioning import (
@@ -46,6 +45,7 @@ from geometrycrafter.inference.windows import (
     plan,
 )
 from geometrycrafter.inference.workspace import Workspace
+from geometrycrafter.networks.unet import published_time_ids
 from geometrycrafter.priors.protocol import ClipPrior, FrameFunction, KnownCamera, Prior, as_prior
 from geometrycrafter.scene.store import FORMAT_VERSION, Journal, Scene, create_array, open_scene
 from geometrycrafter.video.reading import FrameSource, open_frames
@@ -54,8 +54,6 @@ from geometrycrafter.weights.models import Networks
 Progress = Callable[[str, int, int | None], None]
 """(stage, frames done, frames in all where known)."""
 STAGES = ("observe", "condition", "denoise", "decode")
-TIME_IDS = (7.0, 127.0, 0.02)
-"""Frames a second, motion bucket and noise augmentation, as published."""
 LARGE_FRAME = 2**21
 
 
@@ -358,19 +356,29 @@ class Estimator:
             raise InputError(f"noise covers {noise.shape[1]} frames and the windows have {longest}; give as many.")
         noise = noise[:, :longest].to(self.device, torch.float32)
 
+        residual = self.networks.unet.config.prior_residual
+
         def one(window: Window, unit: Tensor, shared: Tensor | None) -> Tensor:
             video, prior, embedding = self._latents(run, window.start, window.end)
             if self.networks.variant == "diffusion":
                 return denoise_generative(
-                    self._unet, unit, video, prior, embedding, shared, options.steps, options.guidance
+                    self._unet,
+                    unit,
+                    video,
+                    prior,
+                    embedding,
+                    shared,
+                    options.steps,
+                    options.guidance,
+                    prior_residual=residual,
                 )
-            return denoise_deterministic(self._unet, video, prior, embedding, DETERMINISTIC_TIMESTEP)
+            return denoise_deterministic(self._unet, video, prior, embedding, residual)
 
         for window, _ in denoise_windows(one, windows, noise, options.overlap, _StoredWindows(work, self.device)):
             run.progress("denoise", window.end, num_frames)
 
     def _unet(self, latents: Tensor, timestep: Tensor | float, embeddings: Tensor) -> Tensor:
-        ids = torch.tensor([TIME_IDS], device=self.device)
+        ids = published_time_ids(len(latents), self.device)
         return self.networks.unet(latents.to(self.dtype), timestep, embeddings.to(self.dtype), ids).float()
 
     # Pass 4 -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from geometrycrafter.diffusion.edm import Denoiser, initial_noise_scale, karras_sigmas, sample
+from geometrycrafter.diffusion.edm import Denoiser, denoise_once, initial_noise_scale, karras_sigmas, sample
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def denoise_generative(
     steps: int,
     guidance: float,
     callback: Callable[[int, Tensor], None] | None = None,
+    prior_residual: bool = False,
 ) -> Tensor:
     """Latents of one window by the EDM sampler, scaled: ``[1, T, 4, h, w]``.
 
@@ -154,6 +155,7 @@ def denoise_generative(
         steps: of the sampler.
         guidance: classifier-free, against a call whose conditions are zero.
         callback: sees step and latents.
+        prior_residual: the network's output is a correction of ``prior``.
     """
     sigmas = karras_sigmas(steps).to(noise.device)
     latents = noise * initial_noise_scale(sigmas)
@@ -161,17 +163,35 @@ def denoise_generative(
         shared = before.shape[1]
         latents = torch.cat([before + noise[:, :shared] * sigmas[0], latents[:, shared:]], dim=1)
 
-    def network(x: Tensor, timestep: Tensor) -> Tensor:
-        out = unet(torch.cat([x, video, prior], dim=2), timestep, embeddings)
-        if guidance > 1:
-            blank = torch.cat([x, torch.zeros_like(video), torch.zeros_like(prior)], dim=2)
-            alone = unet(blank, timestep, torch.zeros_like(embeddings))
-            out = alone + guidance * (out - alone)
-        return out.to(x.dtype)
+    def denoiser(video: Tensor, prior: Tensor, embeddings: Tensor) -> Denoiser:
+        def network(x: Tensor, timestep: Tensor) -> Tensor:
+            return unet(torch.cat([x, video, prior], dim=2), timestep, embeddings).to(x.dtype)
 
-    return sample(Denoiser(network), latents, sigmas, callback)
+        return Denoiser(network, prior if prior_residual else None)
+
+    seen = denoiser(video, prior, embeddings)
+    if guidance <= 1:
+        return sample(seen, latents, sigmas, callback)
+    blank = denoiser(*map(torch.zeros_like, (video, prior, embeddings)))
+
+    def guided(x: Tensor, sigma: Tensor) -> Tensor:
+        alone = blank(x, sigma)
+        return alone + guidance * (seen(x, sigma) - alone)
+
+    return sample(guided, latents, sigmas, callback)
 
 
-def denoise_deterministic(unet: UNetCall, video: Tensor, prior: Tensor, embeddings: Tensor, timestep: float) -> Tensor:
-    """Latents of one window in a single pass, scaled: the network's output, negated."""
-    return -unet(torch.cat([prior, video], dim=2), timestep, embeddings).to(prior.dtype)
+def denoise_deterministic(
+    unet: UNetCall, video: Tensor, prior: Tensor, embeddings: Tensor, prior_residual: bool = False
+) -> Tensor:
+    """Latents of one window in a single pass, scaled: ``[1, T, 4, h, w]``.
+
+    Args:
+        unet: the network.
+        video: frame latents, not scaled, ``[1, T, 4, h, w]``.
+        prior: point-map latents of the prior, scaled.
+        embeddings: image embeddings, ``[1, T, D]``.
+        prior_residual: the network's output is a correction of ``prior``.
+    """
+    inputs = torch.cat([prior, video], dim=2)
+    return denoise_once(lambda t: unet(inputs, t, embeddings).to(prior.dtype), prior if prior_residual else None)

@@ -31,8 +31,17 @@ class UNetConfig:
     norm_num_groups: int = 32
     num_frames: int = 25
     prior_residual: bool = False
-    """Not in the published network: its output is a correction of the prior's latents, zero before training. What is
-    denoised is then ``c_skip x + (1 - c_skip) prior + c_out F``, which is the prior where the noise hides all else."""
+    """Not in the published network: its output, zero before training, is a correction of the prior's latents; what
+    that means for the latents is the preconditioning's affair, in ``diffusion/edm.py``."""
+
+
+TIME_IDS = (7.0, 127.0, 0.02)
+"""Frames a second, motion bucket and noise augmentation, the same for every video, as published."""
+
+
+def published_time_ids(batch: int, device: torch.device) -> Tensor:
+    """:data:`TIME_IDS` of a batch, ``[B, 3]``."""
+    return torch.tensor([TIME_IDS], device=device).expand(batch, -1)
 
 
 def sinusoid(values: Tensor, channels: int) -> Tensor:
@@ -276,11 +285,4 @@ class VideoUNet(nn.Module):
         for up in self.up_blocks:
             taken = [skips.pop() for _ in range(self.config.layers_per_block + 1)]
             x = up(x, taken, tuple(skips[-1].shape[-2:]) if skips else x.shape[-2:], num_frames, emb, context)
-        x = self.conv_out(F.silu(self.conv_norm_out(x))).view(batch, num_frames, -1, height, width)
-        if self.config.prior_residual:
-            # The prior is last in the generative variant (noisy, video, prior), first in the other (prior, video).
-            channels = self.config.out_channels
-            prior = latents[:, :, -channels:] if latents.shape[2] > 2 * channels else latents[:, :, :channels]
-            sigma = torch.exp(4 * time.float())
-            x = x - (sigma / (sigma**2 + 1) ** 0.5).to(dtype).view(-1, 1, 1, 1, 1) * prior
-        return x
+        return self.conv_out(F.silu(self.conv_norm_out(x))).view(batch, num_frames, -1, height, width)

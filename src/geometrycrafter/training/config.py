@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from geometrycrafter.diffusion.objectives import LOG_SIGMA
 from geometrycrafter.errors import InputError
-from geometrycrafter.training.losses import LOG_SIGMA, VAEWeights
+from geometrycrafter.training.losses import VAEWeights
 from geometrycrafter.training.tracking import TrackerName
 
 T = TypeVar("T")

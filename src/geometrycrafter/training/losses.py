@@ -1,4 +1,6 @@
-"""The losses of the paper: point-map VAE (eqs. 1 to 7) and video UNet (eq. 8).
+"""The losses on point maps: those of the paper's VAE (eqs. 1 to 7), and on what a UNet's latents decode to.
+
+The UNet's own (eq. 8) stands beside its preconditioning, in ``diffusion/objectives.py``.
 
 Maps are ``[B*T, 1, H, W]``: log depth (natural logarithm, the clip's mean depth being 1), theta_diag (tangent of half
 the diagonal field of view), a mask that is True where a pixel has a point. Every term is a mean, so that its size does
@@ -7,14 +9,12 @@ not depend on the picture's; a term without a valid pixel is zero and has no gra
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geometrycrafter.diffusion.edm import DETERMINISTIC_TIMESTEP, Denoiser
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
 from geometrycrafter.geometry.normals import eroded, normals_of
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
@@ -172,44 +172,6 @@ def vae_terms(
     return terms
 
 
-LOG_SIGMA = (0.7, 1.6)
-"""Mean and standard deviation of a noise level's logarithm (section 3.2)."""
-
-
-def draw_sigmas(
-    batch: int, generator: torch.Generator | None = None, log_sigma: tuple[float, float] = LOG_SIGMA
-) -> Tensor:
-    """Noise levels of a batch, log sigma ~ N(0.7, 1.6^2) unless told otherwise: ``[B]``."""
-    mean, std = log_sigma
-    return torch.exp(mean + std * torch.randn(batch, generator=generator))
-
-
-def edm_objective(
-    network: Callable[[Tensor, Tensor], Tensor],
-    clean: Tensor,
-    noise: Tensor,
-    sigma: Tensor,
-    start: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Denoising loss of the generative variant, weighted by (1 + s^2) / s^2 (eq. 8).
-
-    Args:
-        network: F: scaled noisy latents ``[B, T, 4, h, w]`` and timesteps ``[B]`` to the raw output; holds its own
-            conditions.
-        clean: scaled latents of the truth, ``[B, T, 4, h, w]``.
-        noise: unit normal, like ``clean``.
-        sigma: ``[B]``.
-        start: latents that noise is put on, like ``clean``; None: ``clean``.
-
-    Returns:
-        the loss, and the denoised latents, for a loss on what they decode to.
-    """
-    s = sigma.view(-1, 1, 1, 1, 1)
-    denoise = Denoiser(lambda x, timestep: network(x, timestep.flatten()))
-    denoised = denoise((clean if start is None else start) + s * noise, s)
-    return ((1 + s**2) / s**2 * (denoised - clean) ** 2).mean(), denoised
-
-
 def temporal_difference(latents: Tensor, clean: Tensor) -> Tensor:
     """Mean square of how the error changes from one frame to the next; an error that stays costs nothing.
 
@@ -221,19 +183,3 @@ def temporal_difference(latents: Tensor, clean: Tensor) -> Tensor:
     """
     error = latents - clean
     return (error[:, 1:] - error[:, :-1]).square().mean()
-
-
-def deterministic_objective(network: Callable[[float], Tensor], clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared error of the deterministic variant: one pass at its timestep, latents being minus the output.
-
-    That is eq. 8 in the limit of pure noise, where c_skip is 0 and c_out is -1, with the noisy input left away.
-
-    Args:
-        network: timestep to raw output ``[B, T, 4, h, w]``; holds its conditions.
-        clean: scaled latents of the truth.
-
-    Returns:
-        the loss, and the latents.
-    """
-    latents = -network(DETERMINISTIC_TIMESTEP)
-    return F.mse_loss(latents, clean), latents

@@ -20,15 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
+from geometrycrafter.diffusion.objectives import deterministic_objective, draw_sigmas, edm_objective
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.conditioning import ClipNormalisation, encoder_inputs, prior_view
-from geometrycrafter.inference.estimator import TIME_IDS
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.efficientnet import folded
 from geometrycrafter.networks.image_encoder import ImageEncoder
 from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.networks.prior_network import PriorNetwork
-from geometrycrafter.networks.unet import VideoUNet
+from geometrycrafter.networks.unet import VideoUNet, published_time_ids
 from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import TrainConfig
@@ -91,7 +91,7 @@ def _noise(
 ) -> tuple[Tensor, Tensor]:
     """Noise ``[B, ...]`` and levels ``[B]`` that depend on each sample's own seed alone."""
     drawn = [torch.Generator().manual_seed(seed) for seed in batch["seeds"]]
-    sigma = torch.cat([losses.draw_sigmas(1, g, log_sigma) for g in drawn])
+    sigma = torch.cat([draw_sigmas(1, g, log_sigma) for g in drawn])
     noise = torch.stack([torch.randn(shape, generator=g) for g in drawn])
     return noise.to(device), sigma.to(device)
 
@@ -351,18 +351,21 @@ class UNetStage(Stage):
             rows = [self.latents({k: batch[k][i] for k in keys}) for i in range(len(batch["depth"]))]
             batch = batch | {k: torch.stack([r[k] for r in rows]) for k in rows[0]}
         video, prior, truth, embedding = (batch[k].float() for k in ("video", "prior", "truth", "embedding"))
-        ids = torch.tensor([TIME_IDS], device=truth.device).repeat(len(truth), 1)
+        ids = published_time_ids(len(truth), truth.device)
+        residual = prior if self.network.config.prior_residual else None
         if self.config.variant == "diffusion":
             noise, sigma = _noise(batch, tuple(truth.shape[1:]), truth.device, self.config.log_sigma)
 
             def network(x: Tensor, timestep: Tensor) -> Tensor:
                 return self.network(torch.cat([x, video, prior], dim=2), timestep, embedding, ids)
 
-            start = self._start(network, truth, noise, sigma, batch["seeds"]) if self.config.own_start else None
-            loss, latents = losses.edm_objective(network, truth, noise, sigma, start)
+            start = None
+            if self.config.own_start:
+                start = self._start(network, residual, truth, noise, sigma, batch["seeds"])
+            loss, latents = edm_objective(network, truth, noise, sigma, start, residual)
         else:
-            loss, latents = losses.deterministic_objective(
-                lambda t: self.network(torch.cat([prior, video], dim=2), t, embedding, ids), truth
+            loss, latents = deterministic_objective(
+                lambda t: self.network(torch.cat([prior, video], dim=2), t, embedding, ids), truth, residual
             )
         terms = {"latent": loss}
         if self.config.temporal_loss and truth.shape[1] > 1:
@@ -373,7 +376,13 @@ class UNetStage(Stage):
 
     @torch.no_grad()
     def _start(
-        self, network: Callable[[Tensor, Tensor], Tensor], truth: Tensor, noise: Tensor, sigma: Tensor, seeds: list[int]
+        self,
+        network: Callable[[Tensor, Tensor], Tensor],
+        residual: Tensor | None,
+        truth: Tensor,
+        noise: Tensor,
+        sigma: Tensor,
+        seeds: list[int],
     ) -> Tensor:
         """Latents that noise is put on: the truth, or what a sampler's first step makes of noise alone."""
         drawn = torch.tensor([np.random.default_rng((seed, 8)).uniform() for seed in seeds])
@@ -381,7 +390,7 @@ class UNetStage(Stage):
         if not own.any():
             return truth
         first = torch.full_like(sigma, SIGMA_MAX).view(-1, 1, 1, 1, 1)
-        guess = Denoiser(lambda x, timestep: network(x, timestep.flatten()))(first * noise, first)
+        guess = Denoiser(lambda x, timestep: network(x, timestep.flatten()), residual)(first * noise, first)
         return torch.where(own.view(-1, 1, 1, 1, 1), guess.to(truth.dtype), truth)
 
     def _decoder_terms(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
