@@ -36,7 +36,7 @@ from geometrycrafter.inference.conditioning import (
     prior_view,
 )
 from geometrycrafter.inference.decoding import at_video_size, decode_joined, plan_chunks
-from geometrycrafter.inference.options import Options, processing_size
+from geometrycrafter.inference.options import Options
 from geometrycrafter.inference.windows import (
     Window,
     denoise_deterministic,
@@ -170,7 +170,9 @@ class Estimator:
     ) -> Scene:
         if options.decoder == "light" and self.networks.point_map_vae.config.decoder != "light":
             raise InputError("--decoder light: no light decoder comes with this model; use --decoder full.")
-        height, width = options.size or processing_size(source.height, source.width, self.pixels)
+        options = options.for_video(source.height, source.width, self.pixels)
+        assert options.size is not None
+        height, width = options.size
         window = options.window
         if noise is not None and tuple(noise.shape[2:]) != (4, height // 8, width // 8):
             raise InputError(
@@ -180,7 +182,7 @@ class Estimator:
         identity = {
             "source": str(Path(source.name).absolute()) if source.kind in ("video", "images") else source.name,
             "frame": [source.height, source.width, source.start, source.end, source.stride],
-            "options": options.stored() | {"size": [height, width]},
+            "options": options.stored(),
             "model": f"{self.networks.name}/{self.networks.variant}",
         }
         if self._prepare(folder, identity, resume, overwrite):

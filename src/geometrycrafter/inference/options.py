@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.settings import Intrinsics, Range, Seed, Settings, Written
 
-Focal = Literal["shared", "per-frame", "free"]
 ALIGNMENT = 64
 """Sides of the processing size are multiples of this: three halvings of the latents, which are an eighth."""
+LONGEST_SIDE = 4096
+
+Focal = Literal["shared", "per-frame", "free"]
+Resize = Literal["bilinear", "nearest"]
+Side = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE, multiple=ALIGNMENT)]
+ProcessingSize = Annotated[tuple[Side, Side], Written("HxW", "x")]
+LongestSide = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE)]
+WindowFrames = Annotated[int, Range(1, 10_000)]
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Settings):
     """Settings of one run; they are stored with the scene.
 
     Attributes:
         size: processing height and width, multiples of 64; None: the model's choice for the video's shape.
+        max_size: longest side of the processing size, where that is the model's choice.
         window: frames that the UNet sees at a time.
         overlap: frames that neighbouring windows share.
         steps: sampler steps (generative variant).
@@ -29,53 +38,66 @@ class Options:
         seed: of the noise (generative variant).
         intrinsics: fx, fy, cx, cy in pixels of the video, where the camera is known.
         decoder: ``full``, the model's own, or ``light``: a light one is wanted (the embedded model's own is).
+
+    Raises:
+        InputError: names the option that is out of its range, or two that exclude each other.
     """
 
-    size: tuple[int, int] | None = None
-    window: int = 110
-    overlap: int = 25
-    steps: int = 5
-    guidance: float = 1.0
-    decode_chunk: int = 8
+    size: ProcessingSize | None = None
+    max_size: LongestSide | None = None
+    window: WindowFrames = 110
+    overlap: Annotated[int, Range(0, 9_999)] = 25
+    steps: Annotated[int, Range(1, 1_000)] = 5
+    guidance: Annotated[float, Range(1, 100)] = 1.0
+    decode_chunk: Annotated[int, Range(1, 1_000)] = 8
     focal: Focal = "shared"
-    depth_resize: Literal["bilinear", "nearest"] = "bilinear"
+    depth_resize: Resize = "bilinear"
     exact: bool = False
-    seed: int = 0
-    intrinsics: tuple[float, float, float, float] | None = None
+    seed: Seed = 0
+    intrinsics: Intrinsics | None = None
     decoder: Literal["full", "light"] = "full"
 
     def __post_init__(self) -> None:
-        if self.window < 1:
-            raise InputError(f"--window {self.window}: a window has at least 1 frame.")
-        if not 0 <= self.overlap < self.window:
+        super().__post_init__()
+        if self.overlap >= self.window:
             raise InputError(
                 f"--window {self.window} --overlap {self.overlap}: the overlap must be smaller than the window; "
                 f"try --overlap {self.window // 4}."
             )
-        if self.steps < 1 or self.decode_chunk < 1:
-            raise InputError(f"--steps {self.steps}, decode_chunk {self.decode_chunk}: both must be at least 1.")
-        if self.size is not None and (min(self.size) < ALIGNMENT or any(s % ALIGNMENT for s in self.size)):
-            down = [max(ALIGNMENT, round(s / ALIGNMENT) * ALIGNMENT) for s in self.size]
-            raise InputError(
-                f"--size {self.size[0]}x{self.size[1]}: both sides must be multiples of {ALIGNMENT}; "
-                f"the nearest is {down[0]}x{down[1]}."
-            )
-        if self.focal not in ("shared", "per-frame", "free"):
-            raise InputError(f"--focal {self.focal}: choose shared, per-frame or free.")
-        if self.depth_resize not in ("bilinear", "nearest"):
-            raise InputError(f"depth_resize {self.depth_resize}: choose bilinear or nearest.")
-        if self.intrinsics is not None and (len(self.intrinsics) != 4 or min(self.intrinsics[:2]) <= 0):
-            raise InputError("--intrinsics wants four numbers fx,fy,cx,cy in pixels, the first two positive.")
-        if self.decoder not in ("full", "light"):
-            raise InputError(f"--decoder {self.decoder}: choose full or light.")
+        if self.size is not None and self.max_size is not None:
+            raise InputError("--size and --max-size exclude each other; give one.")
+
+    def for_video(self, height: int, width: int, pixels: int) -> Options:
+        """The same options with the processing size that they mean for a video.
+
+        Args:
+            height: of the video's frames, pixels.
+            width: likewise.
+            pixels: of the processing size where the options give none.
+        """
+        size = self.size or processing_size(height, width, pixels, self.max_size)
+        return replace(self, size=size, max_size=None)
 
     def stored(self) -> dict[str, Any]:
         """As JSON."""
-        return asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-def processing_size(height: int, width: int, pixels: int) -> tuple[int, int]:
-    """The multiples of 64 nearest to a video's shape with about ``pixels`` pixels."""
+def processing_size(height: int, width: int, pixels: int, longest: int | None = None) -> tuple[int, int]:
+    """Height and width, multiples of 64, near to a video's shape.
+
+    Args:
+        height: of the video's frames, pixels.
+        width: likewise.
+        pixels: of the processing size, about.
+        longest: what neither side may exceed; the shape is kept, as far as multiples of 64 can.
+    """
     scale = (pixels / (height * width)) ** 0.5
-    sides = [max(ALIGNMENT, round(s * scale / ALIGNMENT) * ALIGNMENT) for s in (height, width)]
-    return sides[0], sides[1]
+    limit = min(longest or LONGEST_SIDE, LONGEST_SIDE) // ALIGNMENT * ALIGNMENT
+    if _aligned(max(height, width) * scale) > limit:
+        scale = limit / max(height, width)
+    return _aligned(height * scale), _aligned(width * scale)
+
+
+def _aligned(side: float) -> int:
+    return max(ALIGNMENT, round(side / ALIGNMENT) * ALIGNMENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -73,6 +74,18 @@ class Networks:
     autoencoder: VideoAutoencoder
     image_encoder: ImageEncoder
     name: str
+    identity: str
+    """A digest of the files that the weights came from."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the UNet, the frame autoencoder and the image encoder."""
+        return next(self.unet.parameters()).dtype
 
 
 def cache_folder() -> Path:
@@ -219,6 +232,7 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
         autoencoder=_filled("autoencoder", root, dtype, device),
         image_encoder=_filled("image_encoder", root, dtype, device),
         name=root.name,
+        identity=_identity(root, (UNETS[variant], "point_map_vae", "autoencoder", "image_encoder")),
     )
     wanted = 12 if variant == "diffusion" else 8
     if networks.unet.config.in_channels != wanted:
@@ -227,6 +241,16 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
             f"the {variant} variant wants {wanted}."
         )
     return networks
+
+
+def _identity(root: Path, parts: tuple[str, ...]) -> str:
+    """A digest of the configurations and weights of some parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        place, _, _, stem = PARTS[part]
+        for file in (root / place / "config.json", _weights_file(root / place, stem)):
+            digest.update(fingerprint(file).encode())
+    return digest.hexdigest()
 
 
 def load_prior(file: Path, device: torch.device) -> Prior:
