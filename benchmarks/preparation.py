@@ -25,7 +25,7 @@ from geometrycrafter.data.formats import read_exr, read_picture, read_png16
 from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.shards import encode_picture
 from geometrycrafter.data.synthesis import rendered
-from geometrycrafter.video.writing import encode_png
+from geometrycrafter.video.pictures import encode_png
 
 LAYOUTS = {"mvs-synth": (720, 1280), "virtual-kitti": (375, 1242)}
 

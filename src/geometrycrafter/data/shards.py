@@ -31,7 +31,7 @@ from numcodecs import Blosc, blosc
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.formats import decode_picture
 from geometrycrafter.errors import InputError
-from geometrycrafter.video.writing import encode_png
+from geometrycrafter.video.pictures import encode_png
 
 VERSION = 1
 SKY, LAST = 65535, 65534

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.mp4 import disparity_picture, disparity_range
+from geometrycrafter.export.mp4 import disparity_range
 from geometrycrafter.export.ply import colours
 from geometrycrafter.scene.store import Scene
+from geometrycrafter.video.pictures import disparity_picture
 
 TILE = 480
 """Width of a picture, pixels, at most."""

@@ -10,30 +10,7 @@ import numpy as np
 
 from geometrycrafter.export.ply import colours
 from geometrycrafter.scene.store import Scene
-
-# Control points of a perceptual ramp from far (dark violet) over red to near (pale yellow).
-RAMP = np.array(
-    [
-        [8, 5, 29],
-        [61, 15, 92],
-        [120, 28, 109],
-        [177, 47, 93],
-        [225, 83, 55],
-        [248, 142, 9],
-        [247, 209, 61],
-        [252, 255, 164],
-    ],
-    np.float32,
-)
-
-
-def disparity_picture(depth: np.ndarray, mask: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Inverse depth ``[H, W]`` as colours ``[H, W, 3]`` uint8; black where invalid."""
-    inverse = np.where(mask, 1 / np.maximum(depth, 1e-6), 0)
-    position = np.clip((inverse - low) / max(high - low, 1e-9), 0, 1) * (len(RAMP) - 1)
-    left = np.minimum(position.astype(int), len(RAMP) - 2)
-    picture = RAMP[left] + (RAMP[left + 1] - RAMP[left]) * (position - left)[..., None]
-    return np.where(mask[..., None], picture, 0).round().astype(np.uint8)
+from geometrycrafter.video.pictures import disparity_bounds, disparity_picture
 
 
 def disparity_range(scene: Scene) -> tuple[float, float]:
@@ -43,12 +20,8 @@ def disparity_range(scene: Scene) -> tuple[float, float]:
     samples = []
     for t in times:
         depth, mask = scene.depth[t][::step, ::step], scene.mask[t][::step, ::step]
-        samples.append(1 / np.maximum(depth[mask], 1e-6))
-    values = np.concatenate(samples)
-    if not len(values):
-        return 0.0, 1.0
-    low, high = np.quantile(values, [0.02, 0.98])
-    return float(low), float(high)
+        samples.append(depth[mask])
+    return disparity_bounds(np.concatenate(samples))
 
 
 def write_mp4(scene: Scene, path: Path, max_width: int = 1920) -> Path:

@@ -13,11 +13,10 @@ import torch
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.mp4 import disparity_picture
 from geometrycrafter.export.ply import write_points
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.geometry.reprojection import disagreement
-from geometrycrafter.video.writing import write_png
+from geometrycrafter.video.pictures import at_size, disparity_picture, sheet, write_png
 
 COLUMNS, ROWS = 4, 6
 TILE = 192
@@ -111,20 +110,13 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
 
 def _sheet(clips: list[Clip]) -> np.ndarray:
     """Frames beside inverse depth, each clip's on its own scale; a dark frame keeps them apart."""
-    tiles = []
     height = max(8, round(TILE * clips[0].depth.shape[1] / clips[0].depth.shape[2]))
+    tiles = []
     for clip in clips:
-        inverse = 1 / clip.depth[clip.mask]
-        low, high = np.quantile(inverse, [0.02, 0.98])
-        pair = [clip.frames[0], disparity_picture(clip.depth[0], clip.mask[0], float(low), float(high))]
-        h, w = clip.depth.shape[1:]
-        rows, columns = np.arange(height) * h // height, np.arange(TILE) * w // TILE
-        tiles.append(
-            np.pad(np.concatenate([p[rows[:, None], columns] for p in pair], axis=1), ((2, 2), (2, 2), (0, 0)))
-        )
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % min(COLUMNS, len(tiles)))
+        pair = (clip.frames[0], disparity_picture(clip.depth[0], clip.mask[0]))
+        tiles.append(np.concatenate([at_size(p, height, TILE) for p in pair], axis=1))
     across = min(COLUMNS, len(tiles))
-    return np.concatenate([np.concatenate(tiles[i : i + across], axis=1) for i in range(0, len(tiles), across)])
+    return np.pad(sheet([tiles[i : i + across] for i in range(0, len(tiles), across)], gap=4), ((2, 2), (2, 2), (0, 0)))
 
 
 def _histogram(counts: np.ndarray) -> np.ndarray:

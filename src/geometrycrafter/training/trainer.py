@@ -39,7 +39,7 @@ from geometrycrafter.training.samples import MAPS, ClipSamples, LatentSamples, a
 from geometrycrafter.training.sampling import Draw, Mixture, batches
 from geometrycrafter.training.stages import STAGES, Batch, Stage, UNetStage, VAEStage
 from geometrycrafter.training.tracking import Nothing, Tracker, open_tracker
-from geometrycrafter.video.writing import write_png
+from geometrycrafter.video.pictures import write_png
 from geometrycrafter.weights.models import save_part
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
