@@ -93,7 +93,8 @@ def focal_and_shift(
         ftol: stop when the sum of squares falls by a smaller share.
 
     Returns:
-        focal relative to half the diagonal, and the shift; (1, 0) with fewer than two valid points.
+        focal relative to half the diagonal, and the shift; (1, 0) with fewer than two valid points. Points that are
+        not finite or at depth zero, which can't be projected to begin with, don't count.
     """
     height, width = mask.shape
     plane = view_plane(height, width, width / height, points)
@@ -101,20 +102,27 @@ def focal_and_shift(
     def pick(x: Tensor) -> Tensor:
         return F.interpolate(x.permute(2, 0, 1)[None], (samples, samples), mode="nearest")[0].permute(1, 2, 0)
 
-    keep = pick(mask[..., None].float())[..., 0] > 0
+    found = pick(points)
+    keep = (pick(mask[..., None].float())[..., 0] > 0) & torch.isfinite(found).all(-1) & (found[..., 2] != 0)
     if int(keep.sum()) < 2:
         return (1.0 if focal is None else focal), 0.0
     uv = pick(plane)[keep].cpu().double().numpy()
-    xyz = pick(points)[keep].cpu().double().numpy()
+    xyz = found[keep].cpu().double().numpy()
     xy, z = xyz[:, :2], xyz[:, 2]
 
+    def project(shift: float, f: float = 1.0) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):  # a shift on trial may bring a point to depth zero
+            projected: np.ndarray = f * xy / (z + shift)[:, None]
+        return projected
+
     def best_focal(shift: float) -> float:
-        projected = xy / (z + shift)[:, None]
-        return float((projected * uv).sum() / np.square(projected).sum())
+        projected = project(shift)
+        square = float(np.square(projected).sum())
+        return float((projected * uv).sum()) / square if square else 1.0
 
     def residual(shift: float) -> np.ndarray:
         f = best_focal(shift) if focal is None else focal
-        return (f * xy / (z + shift)[:, None] - uv).ravel()
+        return (project(shift, f) - uv).ravel()
 
     shift = _levenberg_marquardt(residual, ftol)
     return (best_focal(shift) if focal is None else focal), shift
@@ -131,8 +139,8 @@ def _levenberg_marquardt(residual: Callable[[float], np.ndarray], ftol: float, x
         width = 1.5e-8 * (abs(x) or 1.0)
         jacobian = (residual(x + width) - r) / width
         square, slope = float(jacobian @ jacobian), float(jacobian @ r)
-        if norm == 0 or square == 0 or abs(slope) <= 1e-8 * norm * square**0.5:
-            return x
+        if norm == 0 or not square > 0 or abs(slope) <= 1e-8 * norm * square**0.5:
+            return x  # also where the slope is no number
         scale = max(scale, square**0.5)  # lengths of steps are measured in this unit
         while True:
             # lmpar: any damping will do whose step lies within a tenth of the radius; the last one is tried first.
