@@ -13,12 +13,13 @@ import trees
 
 from geometrycrafter.cli.main import main
 from geometrycrafter.data.synthesis import rendered
-from geometrycrafter.evaluation import runner
 from geometrycrafter.evaluation.clips import clips_of, true_points
-from geometrycrafter.evaluation.methods import Method, predict
+from geometrycrafter.evaluation.engines import LocalEngine
+from geometrycrafter.evaluation.measure import measure
+from geometrycrafter.evaluation.methods import Predictions, Ramp
 from geometrycrafter.evaluation.protocols import protocol_of
 from geometrycrafter.evaluation.published import published
-from geometrycrafter.evaluation.runner import LocalEngine, evaluate, measure
+from geometrycrafter.evaluation.runner import evaluate
 from geometrycrafter.scene.store import Scene
 
 
@@ -71,7 +72,7 @@ def test_predictions_come_in_many_files(truths, tmp_path):
     clip = reference.load()
     z = np.where(clip.depth > 0, clip.depth, 1).astype(np.float32)
     np.savez(tmp_path / f"{reference.name}.npz", disparity=0.3 / z + 0.05)
-    by_npz = predict(Method("a", "predictions", str(tmp_path)), clip, reference.name, protocol_of("rendered"))
+    by_npz = Predictions("a", str(tmp_path)).prepare("cpu")(clip, reference.name, protocol_of("rendered"))
     assert measure(clip, by_npz, protocol_of("rendered"))["affine_rel"] == pytest.approx(0, abs=2e-4)
     folder = tmp_path / "frames"
     places = {"exr": folder / "e" / reference.name, "png": folder / "p" / reference.name}
@@ -81,7 +82,8 @@ def test_predictions_come_in_many_files(truths, tmp_path):
         trees.exr(places["exr"] / f"{t}.exr", Z=z[t])
         trees.picture(places["png"] / f"{t}.png", np.rint(np.minimum(z[t], 250) * 250).astype(np.uint16))
     for place in places.values():
-        made = predict(Method("b", "predictions", str(place.parent)), clip, reference.name, protocol_of("rendered"))
+        predict = Predictions("b", str(place.parent)).prepare("cpu")
+        made = predict(clip, reference.name, protocol_of("rendered"))
         figures = measure(clip, made, protocol_of("rendered"))
         assert figures["depth_rel"] < 0.005 and "point_rel" not in figures
 
@@ -113,30 +115,29 @@ def test_predictions_that_do_not_fit_stop_with_the_clips_name(truths, tmp_path, 
         assert wanted in said and "Traceback" not in said, said
 
 
-def test_an_evaluation_goes_on_where_it_was_and_spreads_over_processes(truths, tmp_path, monkeypatch):
+def test_an_evaluation_goes_on_where_it_was_and_spreads_over_processes(truths, tmp_path):
     (tmp_path / "p").mkdir()
     write_predictions(tmp_path / "p", truths, lambda p: p + 0.1 * np.sin(40 * p))
-    methods = [Method("wavy", "predictions", str(tmp_path / "p")), Method("ramp", "ramp")]
-    whole = evaluate(methods, truths, tmp_path / "a")
-    spread = evaluate(methods, truths, tmp_path / "b", LocalEngine(2))
-    assert [r["figures"] for r in whole] == [r["figures"] for r in spread]
+    methods = [Predictions("wavy", str(tmp_path / "p")), Ramp()]
+    whole = evaluate(methods, truths, tmp_path / "a").rows
+    spread = evaluate(methods, truths, tmp_path / "b", LocalEngine(2)).rows
+    assert len(whole) == 4 and [r["figures"] for r in whole] == [r["figures"] for r in spread]
     judged = []
 
-    def dying(job):
-        judged.append(job.clip.name)
-        if len(judged) == 3:
-            raise KeyboardInterrupt
-        return runner.judge(job)
-
     def engine(work, jobs):
-        yield from map(dying, jobs)
+        for job in jobs:
+            for outcome in work(job):
+                judged.append(outcome)
+                if len(judged) == 2:
+                    raise KeyboardInterrupt
+                yield outcome
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(methods, truths, tmp_path / "c", engine)
-    judged.clear()
-    judged += ["", "", "", ""]
-    assert [r["figures"] for r in evaluate(methods, truths, tmp_path / "c", engine)] == [r["figures"] for r in whole]
-    assert len(judged) == 4 + 2  # two rows were there already
+    assert [r["figures"] for r in evaluate(methods, truths, tmp_path / "c", engine).rows] == [
+        r["figures"] for r in whole
+    ]
+    assert len(judged) == 2 + 2  # two rows were there already
 
 
 def test_a_protocol_reads_a_data_set_as_it_is_distributed(tmp_path, capsys):

@@ -14,10 +14,10 @@ import geometrycrafter as gc
 from geometrycrafter.diffusion.edm import c_noise, karras_sigmas
 from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.clips import clips_of
-from geometrycrafter.evaluation.methods import Method, predict
+from geometrycrafter.evaluation.measure import measure
+from geometrycrafter.evaluation.methods import DepthCrafterMethod
+from geometrycrafter.evaluation.methods.depthcrafter import load_depthcrafter
 from geometrycrafter.evaluation.protocols import protocol_of
-from geometrycrafter.evaluation.runner import measure
-from geometrycrafter.inference.depthcrafter import load_depthcrafter
 from geometrycrafter.inference.windows import denoise_generative, join, plan, window_noise
 from geometrycrafter.priors import ReplayPrior
 from geometrycrafter.weights import models
@@ -116,7 +116,8 @@ def test_depthcrafter(hub, tmp_path):
 
     reference = clips_of(protocol_of("rendered"), None, 1, frames=2)[0]
     clip = reference.load()
-    found = predict(Method("d", "depthcrafter", str(root)), clip, reference.name, protocol_of("rendered"))
+    predict = DepthCrafterMethod("d", str(root)).prepare("cpu")
+    found = predict(clip, reference.name, protocol_of("rendered"))
     assert found.disparity.shape == clip.depth.shape and found.seconds > 0
     figures = measure(clip, found, protocol_of("rendered"))  # untrained: any figure will do
     assert 0 < figures["affine_rel"] < 10 and "point_rel" not in figures

@@ -20,8 +20,9 @@ from typing import Any
 from geometrycrafter.errors import InputError, WriteError, reason
 
 MEBIBYTE = 2**20
-WHOLE = 64 * MEBIBYTE
-"""Files up to this size are read whole for their fingerprint; of larger ones so many blocks of a MiB, evenly spread."""
+BLOCKS = 64
+WHOLE = BLOCKS * MEBIBYTE
+"""Files up to this size are read whole for their fingerprint; of larger ones 64 blocks of a MiB, evenly spread."""
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
 
 
@@ -31,8 +32,12 @@ def natural(path: str | os.PathLike[str]) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, most: int = WHOLE) -> str:
     """A digest of a file's size and content: all of it where it is small, else 64 blocks spread over it.
+
+    Args:
+        path: of the file.
+        most: bytes that are read.
 
     Raises:
         InputError: where the file can't be read.
@@ -42,15 +47,13 @@ def fingerprint(path: Path) -> str:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             digest.update(str(size).encode())
-            count = WHOLE // MEBIBYTE
-            starts = (
-                range(0, size, MEBIBYTE)
-                if size <= WHOLE
-                else [(size - MEBIBYTE) * i // (count - 1) for i in range(count)]
-            )
+            block = most // BLOCKS
+            whole = range(0, size, MEBIBYTE), MEBIBYTE
+            spread = [(size - block) * i // (BLOCKS - 1) for i in range(BLOCKS)], block
+            starts, length = whole if size <= most else spread
             for start in starts:
                 file.seek(start)
-                digest.update(file.read(MEBIBYTE))
+                digest.update(file.read(length))
     except OSError as error:
         raise InputError(f"{path}: the file can't be read ({reason(error)}).") from error
     return digest.hexdigest()

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from geometrycrafter.cli.progress import counting
+from geometrycrafter.data.options import Processes
 from geometrycrafter.errors import InputError
+from geometrycrafter.inference.options import Options
+from geometrycrafter.settings import Count, argument
 
-BASELINES = ("prior[=MODEL]", "constant", "ramp", "moge=FILE", "depthcrafter=FOLDER")
+if TYPE_CHECKING:
+    from geometrycrafter.evaluation.methods import Method
+    from geometrycrafter.evaluation.report import Table
+
+BASELINES = {"prior": "[=MODEL]", "constant": "", "ramp": "", "moge": "=FILE", "depthcrafter": "=FOLDER"}
+"""By name: what may (in brackets) or must stand behind it."""
+VARIANTS = ("diffusion", "deterministic")
 
 
 def add_parser(commands: Any) -> None:
@@ -23,96 +32,117 @@ def add_parser(commands: Any) -> None:
         "that eval wrote: one table of all). Goes on where it was stopped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("dataset", metavar="DATASET")
-    parser.add_argument("root", metavar="ROOT", type=Path, nargs="*")
-    parser.add_argument("-o", "--output", type=Path, help="folder for rows and reports (default: eval-PROTOCOL)")
-    parser.add_argument(
-        "--model", action="append", default=[], metavar="NAME[:VARIANT]", help="as 'run --model' (default: tiny)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("dataset", metavar="DATASET")
+    add("root", metavar="ROOT", nargs="*")
+    add("-o", "--output", help="folder for rows and reports (default: eval-PROTOCOL)")
+    what = parser.add_argument_group("what is judged")
+    _add_methods(what.add_argument)
+    how = parser.add_argument_group("on what, and how")
+    add = how.add_argument
+    add("--protocol", metavar="NAME", help="another one than the paper's: see docs/evaluation.md")
+    add("--clips", type=argument(Count), metavar="N", help="the first so many")
+    add("--frames", type=argument(Count), metavar="N", help="the first so many of each clip, for a quick try")
+    add("--stride", type=argument(Count), default=1, metavar="N", help="of a recording's frames ('folder')")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
+    add("--processes", type=argument(Processes), default=1, metavar="N", help="clips at a time")
+    add("--engine", default="local", help="where clips are judged")
+    parser.set_defaults(call=call)
+
+
+def _add_methods(add: Callable[..., Any]) -> None:
+    add("--model", action="append", default=[], metavar="NAME[:VARIANT]", help="as 'run --model' (default: tiny)")
+    add(
         "--predictions",
         action="append",
         default=[],
         metavar="[NAME=]DIR",
         help="judge what another program wrote: DIR/CLIP.npz with point_map, depth or disparity, or folders of frames",
     )
-    parser.add_argument(
+    known = ", ".join(name + place for name, place in BASELINES.items())
+    add(
         "--baseline",
         action="append",
         metavar="NAME",
-        help=f"{', '.join(BASELINES)} (default: prior, constant and ramp; 'none' for none)",
+        help=f"{known} (default: prior, constant and ramp; 'none' for none)",
     )
-    parser.add_argument("--protocol", metavar="NAME", help="another one than the paper's: see docs/evaluation.md")
-    parser.add_argument("--clips", type=int, help="the first so many")
-    parser.add_argument("--frames", type=int, help="the first so many of each clip, for a quick try")
-    parser.add_argument("--stride", type=int, default=1, help="of a recording's frames ('folder')")
-    parser.add_argument("--steps", type=int, help="sampler steps of the generative variant")
-    parser.add_argument("--seed", type=int, default=0, help="of the generative variant's noise")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=1, help="clips at a time")
-    parser.add_argument("--engine", default="local", help="where clips are judged")
-    parser.set_defaults(call=call)
+    add("--steps", type=argument(Options, "steps"), metavar="N", help="sampler steps of the generative variant")
+    add("--seed", type=argument(Options, "seed"), default=0, metavar="N", help="of the generative variant's noise")
 
 
-def call(args: argparse.Namespace) -> None:
-    from geometrycrafter.evaluation.clips import clips_of
-    from geometrycrafter.evaluation.protocols import protocol_of
-    from geometrycrafter.evaluation.report import Report, combined, read_report
-    from geometrycrafter.evaluation.runner import ENGINES, evaluate
+def call(args: argparse.Namespace) -> int:
+    """Judge, print and write; status 2 where a clip could not be judged.
 
+    Raises:
+        InputError: where a flag, a data set or weights are at fault.
+    """
     if args.dataset == "table":
-        if not args.root:
-            raise InputError("eval table ROOT...: name the folders that 'eval' wrote.")
-        _print(*combined([read_report(r) for r in args.root]))
-        return
+        return _table(args.root)
+    from geometrycrafter.evaluation.clips import clips_of
+    from geometrycrafter.evaluation.engines import ENGINES
+    from geometrycrafter.evaluation.protocols import protocol_of
+    from geometrycrafter.inference.loading import checked_device
+
     if len(args.root) > 1:
         raise InputError(f"eval {args.dataset}: one ROOT is wanted, not {len(args.root)}.")
     if args.engine not in ENGINES:
         raise InputError(f"--engine {args.engine}: there are {', '.join(ENGINES)}.")
-    if args.processes < 1 or args.stride < 1 or min(args.clips or 1, args.frames or 1) < 1:
-        raise InputError("--processes, --stride, --clips and --frames are at least 1.")
     protocol = protocol_of(args.dataset, args.protocol)
+    checked_device(args.device)
     methods = _methods(args)
-    clips = clips_of(protocol, args.root[0] if args.root else None, args.clips, args.stride, args.frames)
+    root = Path(args.root[0]) if args.root else None
+    clips = clips_of(protocol, root, args.clips, args.stride, args.frames)
     take = protocol.selection.sequences if protocol.selection else None
     print(f"{protocol.title}: {len(clips)} clips" + (f" of {len(take)}" if take else ""))
-    folder = args.output or Path(f"eval-{protocol.name}")
-    engine = ENGINES[args.engine](args.processes)
+    folder = Path(args.output or f"eval-{protocol.name}")
+    return _judge(methods, clips, folder, args)
+
+
+def _judge(methods: list[Method], clips: list[Any], folder: Path, args: argparse.Namespace) -> int:
+    from geometrycrafter.cli.progress import counting
+    from geometrycrafter.evaluation.engines import ENGINES
+    from geometrycrafter.evaluation.protocols import PROTOCOLS
+    from geometrycrafter.evaluation.report import Report, reasons, table_of, write_report
+    from geometrycrafter.evaluation.runner import evaluate
+
     with counting("rows") as show:
-        rows = evaluate(methods, clips, folder, engine, args.device, show)
-    report = Report(protocol, rows)
-    _print(*report.table())
-    for path in report.write(folder):
-        print(f"written: {path}")
+        found = evaluate(methods, clips, folder, ENGINES[args.engine](args.processes), args.device, show)
+    report = Report(PROTOCOLS[clips[0].protocol], found.rows, found.failures)
+    if found.rows:
+        _print(table_of(report))
+        for path in write_report(report, folder):
+            print(f"written: {path}")
+    for line in reasons(report):
+        print(f"error: {line}", file=sys.stderr)
+    return 2 if found.failures else 0
 
 
-def _methods(args: argparse.Namespace) -> list[Any]:
-    from geometrycrafter.evaluation.methods import Method
+def _table(roots: list[str]) -> int:
+    from geometrycrafter.evaluation.report import combined, read_report
 
-    options = {"seed": args.seed} | ({"steps": args.steps} if args.steps else {})
-    models = args.model or ([] if args.predictions else ["tiny"])
-    found = []
-    for name in models:
-        place, _, variant = name.partition(":")
-        if variant not in ("", "diffusion", "deterministic"):
-            raise InputError(f"--model {name}: the variant is diffusion or deterministic.")
-        found.append(Method(name, "model", place, variant or None, options))
+    if not roots:
+        raise InputError("eval table ROOT...: name the folders that 'eval' wrote.")
+    _print(combined([read_report(Path(r)) for r in roots]))
+    return 0
+
+
+def _methods(args: argparse.Namespace) -> list[Method]:
+    """What the flags name, each once."""
+    from geometrycrafter.evaluation.methods import Predictions, VideoModel
+
+    found: list[Method] = []
+    models = [_model(text) for text in args.model or ([] if args.predictions else ["tiny"])]
+    for name, place, variant in models:
+        found.append(VideoModel(name, place, variant, args.steps, args.seed))
     for text in args.predictions:
-        name, equals, folder = text.rpartition("=")
-        if not Path(folder).is_dir():
+        name, equals, place = text.rpartition("=")
+        folder = Path(place)
+        if not folder.is_dir():
             raise InputError(f"--predictions {text}: there is no folder {folder}.")
-        found.append(Method(name if equals else Path(folder).name, "predictions", folder))
+        found.append(Predictions(name if equals else folder.resolve().name, str(folder)))
     for text in args.baseline or ["prior", "constant", "ramp"]:
-        kind, _, place = text.partition("=")
-        if kind in ("constant", "ramp"):
-            found.append(Method(kind, kind))  # type: ignore[arg-type]
-        elif kind == "prior":
-            place = place or (models[0].partition(":")[0] if models else "tiny")
-            found.append(Method(f"prior of {place}", "prior", place))
-        elif kind in ("moge", "depthcrafter") and place:
-            found.append(Method(kind, kind, place))  # type: ignore[arg-type]
-        elif kind != "none":
-            raise InputError(f"--baseline {text}: there are {', '.join(BASELINES)} and none.")
+        if text != "none":
+            found.append(_baseline(text, models[0][1] if models else "tiny"))
     names = [m.name for m in found]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice or not found:
@@ -120,13 +150,45 @@ def _methods(args: argparse.Namespace) -> list[Any]:
     return found
 
 
-def _print(header: list[str], lines: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _model(text: str) -> tuple[str, str, str | None]:
+    """What ``--model`` says: the method's name, the model's, and its variant."""
+    place, colon, variant = text.rpartition(":")
+    if not colon or Path(text).is_dir():
+        return text, text, None
+    if variant not in VARIANTS:
+        raise InputError(f"--model {text}: the variant is {' or '.join(VARIANTS)}.")
+    return text, place, variant
 
-    table = Table(box=None, pad_edge=False)
-    for i, title in enumerate(header):
-        table.add_column(title, justify="right" if i else "left")
-    for line in lines:
-        table.add_row(*line)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+def _baseline(text: str, model: str) -> Method:
+    """What ``--baseline`` names; the prior is that of a model."""
+    from geometrycrafter.evaluation.methods import DepthCrafterMethod, ModelPrior, MoGeMethod, Ramp, Wall
+
+    makers: dict[str, Callable[[str], Method]] = {
+        "prior": lambda place: ModelPrior(f"prior of {place or model}", place or model),
+        "constant": lambda place: Wall(),
+        "ramp": lambda place: Ramp(),
+        "moge": lambda place: MoGeMethod("moge", place),
+        "depthcrafter": lambda place: DepthCrafterMethod("depthcrafter", place),
+    }
+    name, _, place = text.partition("=")
+    wanted = BASELINES.get(name)
+    if wanted is None or (wanted.startswith("=") and not place) or (not wanted and place):
+        known = ", ".join(n + p for n, p in BASELINES.items())
+        raise InputError(f"--baseline {text}: there are {known} and none.")
+    return makers[name](place)
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    grid = Grid(box=None, pad_edge=False)
+    for i, title in enumerate(table.header):
+        grid.add_column(title, justify="right" if i else "left")
+    for line in table.lines:
+        grid.add_row(*line)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(grid)
+    for note in table.notes:
+        console.print(note, markup=False)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -21,6 +23,8 @@ from geometrycrafter.errors import InputError
 
 LARGEST = 2**26
 """Pixels of a picture; larger ones are refused."""
+DAMAGED = (struct.error, zipfile.BadZipFile, zlib.error)
+"""What the standard library raises for files that are cut short or damaged, beside the usual."""
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def naming(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: the file is missing.") from error
-    except (OSError, ValueError, KeyError, RuntimeError, IndexError, TypeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, IndexError, TypeError, EOFError, *DAMAGED) as error:
         raise InputError(
             f"{path}: this can't be read ({str(error).splitlines()[0] if str(error) else error!r})."
         ) from error

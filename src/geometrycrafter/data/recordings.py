@@ -26,6 +26,7 @@ LONGEST = 150
 COLOUR = ("*.color.*", "*color*/*", "rgb/*", "image*/*", "*_rgb.*", "*colour*")
 DEPTH = ("*.depth.*", "*depth*/*", "*_depth.*")
 POSES = ("*.pose.txt", "pose*/*.txt", "*_pose.txt")
+CAMERA = ("*intrinsic*.txt", "*intrinsic*.json", "camera*.txt", "camera*.json")
 DEPTH_SUFFIXES = (".png", ".exr", ".npy", ".npz", ".pfm")
 
 
@@ -135,13 +136,21 @@ class Recording(RecordingOptions):
         )
         return clip.checked()
 
+    @property
+    def camera_file(self) -> Path | None:
+        """The file of intrinsics; None where there is none."""
+        for pattern in CAMERA:
+            for path in sorted(self.folder.glob(pattern)):
+                return path
+        return None
+
     def _camera(self) -> np.ndarray:
         if self.intrinsics is not None:
             fx, fy, cx, cy = self.intrinsics
             return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
-        for pattern in ("*intrinsic*.txt", "*intrinsic*.json", "camera*.txt", "camera*.json"):
-            for path in sorted(self.folder.glob(pattern)):
-                return read_camera(path)
+        file = self.camera_file
+        if file is not None:
+            return read_camera(file)
         raise InputError(
             f"{self.folder}: no file of intrinsics is there; give --intrinsics fx,fy,cx,cy (pixels of the pictures)."
         )

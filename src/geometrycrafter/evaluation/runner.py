@@ -2,85 +2,74 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-from typing import Protocol as TypingProtocol
+from typing import Any, TypedDict
 
 import numpy as np
 
 from geometrycrafter.data.clip import Clip
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, WriteError, reason
 from geometrycrafter.evaluation import metrics
-from geometrycrafter.evaluation.clips import ClipReference, true_points
-from geometrycrafter.evaluation.frames import FrameSequence
-from geometrycrafter.evaluation.methods import Method, Prediction, predict
-from geometrycrafter.evaluation.protocols import PROTOCOLS, Protocol
+from geometrycrafter.evaluation.clips import ClipReference
+from geometrycrafter.evaluation.engines import Engine, LocalEngine
+from geometrycrafter.evaluation.measure import measure
+from geometrycrafter.evaluation.methods import Method, Predictor
+from geometrycrafter.evaluation.protocols import PROTOCOLS
+from geometrycrafter.files import explained, locked, write_json
+
+
+class Row(TypedDict):
+    """What is kept of one method on one clip."""
+
+    identity: dict[str, Any]
+    """What the figures depend on; a row with another one is computed anew."""
+    method: str
+    clip: str
+    frames: int
+    size: list[int]
+    """Height and width."""
+    seconds_a_frame: float
+    figures: dict[str, float | None]
+
+
+class Failure(TypedDict):
+    """Why a method has no row of a clip."""
+
+    method: str
+    clip: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of methods on clips."""
+
+    rows: list[Row]
+    """By method, then clip."""
+    failures: list[Failure]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method on one clip that is to be judged."""
+
+    method: Method
+    identity: dict[str, Any]
+    """Of the row."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One method on one clip."""
+    """A clip, and the methods that look at it one after another, so that it is loaded once."""
 
-    method: Method
     clip: ClipReference
-    device: str = "cpu"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the figures depend on; a row with another one is computed anew."""
-        return {
-            "protocol": PROTOCOLS[self.clip.protocol].title,
-            "clip": self.clip.name,
-            "stride": self.clip.stride,
-            "frames": self.clip.frames,
-            "method": asdict(self.method),
-            "version": version("geometrycrafter"),
-        }
-
-
-class Engine(TypingProtocol):
-    """Where jobs run: here, in many processes, or on other machines."""
-
-    def __call__(self, work: Callable[[Job], dict[str, Any]], jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
-        """Results in the order of the jobs."""
-        ...
-
-
-@dataclass(frozen=True)
-class LocalEngine:
-    """In this process, or in several on this machine.
-
-    Attributes:
-        processes: how many; each has its share of the cores.
-    """
-
-    processes: int = 1
-
-    def __call__(self, work: Callable[[Job], dict[str, Any]], jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
-        if self.processes == 1:
-            yield from map(work, jobs)
-            return
-        threads = max(1, (os.cpu_count() or 1) // self.processes)
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.processes, context, initializer=_use_threads, initargs=(threads,)) as pool:
-            yield from pool.map(work, jobs)
-
-
-def _use_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
-
-
-ENGINES: dict[str, Callable[[int], Engine]] = {"local": LocalEngine}
-"""By the name of the ``--engine`` switch; each is made with a number of processes."""
+    tasks: tuple[Task, ...]
 
 
 def evaluate(
@@ -90,82 +79,144 @@ def evaluate(
     engine: Engine | None = None,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Judge methods on clips.
+) -> Evaluation:
+    """Judge methods on clips. A clip that can't be judged does not keep the others from it.
 
     Args:
         methods: which.
         clips: of one protocol.
-        folder: rows go to ``rows/METHOD/CLIP.json`` below it; those that are there already are kept.
+        folder: rows go to ``rows/METHOD/CLIP.json`` below it; those that are there already, made of the same files in
+            the same way, are kept.
         engine: runs the jobs; None: this process.
         device: of networks.
         progress: called with rows done and rows in all.
 
-    Returns:
-        the rows, by method, then clip.
-
     Raises:
-        InputError: where a clip can't be read, or a prediction does not fit it.
+        InputError: where a method's weights are missing or not as they should be, or another evaluation writes into
+            the folder.
+        WriteError: where a row can't be written.
     """
-    jobs = [Job(m, c, device) for m in methods for c in clips]
-    left = [j for j in jobs if _row(folder, j) is None]
-    # Clip by clip, so that a killed run leaves whole lines of the table.
-    left.sort(key=lambda j: [c.name for c in clips].index(j.clip.name))
-    done = len(jobs) - len(left)
-    if progress is not None:
-        progress(done, len(jobs))
-    for job, row in zip(left, (engine or LocalEngine())(judge, left), strict=True):
-        path = _path(folder, job)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(row, indent=1) + "\n")
-        temporary.replace(path)
-        done += 1
+    identities = [m.identity for m in methods]  # missing weights stop here
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "an evaluation"):
+        jobs, failures = _left(methods, identities, clips, folder)
+        total = len(methods) * len(clips)
+        done = total - sum(len(j.tasks) for j in jobs)
         if progress is not None:
-            progress(done, len(jobs))
-    rows = [_row(folder, j) for j in jobs]
-    return [row for row in rows if row is not None]
+            progress(done, total)
+        try:
+            for failure in (engine or LocalEngine())(Judge(folder, device), jobs):
+                failures += [failure] if failure is not None else []
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        finally:
+            _prepared.cache_clear()
+        failed = {(f["method"], f["clip"]) for f in failures}
+        rows = [_stored(folder, m.name, c.name) for m in methods for c in clips if (m.name, c.name) not in failed]
+        return Evaluation([row for row in rows if row is not None], failures)
 
 
-def _path(folder: Path, job: Job) -> Path:
-    plain = "".join(c if c.isalnum() or c in "-._+" else "_" for c in job.method.name)
-    return folder / "rows" / plain / f"{job.clip.name}.json"
+def _left(
+    methods: Sequence[Method], identities: Sequence[dict[str, Any]], clips: Sequence[ClipReference], folder: Path
+) -> tuple[list[Job], list[Failure]]:
+    """What is still to be judged, clip by clip, so that a killed run leaves whole lines of the table; and the clips
+    whose files can't even be looked at."""
+    jobs: list[Job] = []
+    failures: list[Failure] = []
+    for clip in clips:
+        try:
+            content = clip.content()
+        except InputError as error:
+            failures += [_failure(method, clip, error) for method in methods]
+            continue
+        tasks = []
+        for method, identity in zip(methods, identities, strict=True):
+            try:
+                whole = row_identity(clip, content, method, identity)
+            except InputError as error:
+                failures.append(_failure(method, clip, error))
+                continue
+            row = _stored(folder, method.name, clip.name)
+            if row is None or row["identity"] != whole:
+                tasks.append(Task(method, whole))
+        if tasks:
+            jobs.append(Job(clip, tuple(tasks)))
+    return jobs, failures
 
 
-def _row(folder: Path, job: Job) -> dict[str, Any] | None:
-    """The row of a job, where it is there and was made in the same way."""
-    try:
-        row: dict[str, Any] = json.loads(_path(folder, job).read_text())
-    except (OSError, ValueError):
-        return None
-    return row if row.get("identity") == json.loads(json.dumps(job.identity)) else None
+def row_identity(clip: ClipReference, content: str, method: Method, identity: dict[str, Any]) -> dict[str, Any]:
+    """What the figures of a method on a clip depend on, as JSON gives it back.
+
+    Files count by what is in them, not by where they are.
+    """
+    whole = {
+        "protocol": PROTOCOLS[clip.protocol].title,
+        "metrics": metrics.VERSION,
+        "geometrycrafter": version("geometrycrafter"),
+        "clip": {"name": clip.name, "stride": clip.stride, "frames": clip.frames, "content": content},
+        "method": identity | {"predictions": method.content(clip.name)},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(whole))
+    return plain
 
 
-_LAST: list[tuple[ClipReference, Clip]] = []
+@dataclass(frozen=True)
+class Judge:
+    """Judges the methods of a job, and keeps each row as soon as it is there.
+
+    Attributes:
+        folder: rows go below it.
+        device: of networks.
+    """
+
+    folder: Path
+    device: str = "cpu"
+
+    def __call__(self, job: Job) -> Iterator[Failure | None]:
+        """For each method None, or why it has no row.
+
+        Raises:
+            InputError: where weights are not as they should be; this concerns all clips.
+            WriteError: where a row can't be written.
+        """
+        # All weights before the first clip, so that damaged ones don't come to light after hours of others.
+        ready = [_prepared(t.method, self.device, json.dumps(t.identity["method"].get("weights"))) for t in job.tasks]
+        try:
+            clip = job.clip.load()
+        except InputError as error:
+            yield from (_failure(t.method, job.clip, error) for t in job.tasks)
+            return
+        for task, predict in zip(job.tasks, ready, strict=True):
+            try:
+                row = _judged(task, job.clip, clip, predict)
+            except WriteError:
+                raise
+            except (InputError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
+                yield _failure(task.method, job.clip, error)
+            else:
+                path = _path(self.folder, task.method.name, job.clip.name)
+                with explained(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(path, row, indent=1)
+                yield None
 
 
-def _loaded(reference: ClipReference) -> Clip:
-    """A clip; the last one is kept, since methods look at it one after another."""
-    if not _LAST or _LAST[0][0] != reference:
-        _LAST.clear()
-        _LAST.append((reference, reference.load()))
-    return _LAST[0][1]
+@lru_cache(maxsize=16)
+def _prepared(method: Method, device: str, weights: str) -> Predictor:
+    """A method with its weights loaded, once a process; those of one evaluation stay in memory together."""
+    return method.prepare(device)
 
 
-def judge(job: Job) -> dict[str, Any]:
-    """Run one method on one clip and measure it."""
-    clip = _loaded(job.clip)
-    protocol = PROTOCOLS[job.clip.protocol]
-    try:
-        prediction = predict(job.method, clip, job.clip.name, protocol, job.device)
-        figures = measure(clip, prediction, protocol)
-    except InputError as error:
-        text = str(error)
-        raise InputError(text if job.clip.name in text else f"{job.clip.name}: {text}") from error
+def _judged(task: Task, reference: ClipReference, clip: Clip, predict: Predictor) -> Row:
+    protocol = PROTOCOLS[reference.protocol]
+    prediction = predict(clip, reference.name, protocol)
+    figures = measure(clip, prediction, protocol)
     return {
-        "identity": job.identity,
-        "method": job.method.name,
-        "clip": job.clip.name,
+        "identity": task.identity,
+        "method": task.method.name,
+        "clip": reference.name,
         "frames": len(clip),
         "size": list(clip.depth.shape[1:]),
         "seconds_a_frame": prediction.seconds / len(clip),
@@ -173,42 +224,24 @@ def judge(job: Job) -> dict[str, Any]:
     }
 
 
-def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str, float]:
-    """All figures of a prediction; not a number where a kind of prediction has none."""
-    truth, mask = true_points(clip), clip.mask
-    deep = mask & (clip.depth > 1e-3) & (clip.depth < protocol.max_depth)
-    figures: dict[str, float] = {}
-    depth, disparity, points = prediction.depth, prediction.disparity, prediction.points
-    if points is not None:
-        depth = FrameSequence(clip.depth.shape, lambda t: np.asarray(points[t])[..., 2])
-    scored: dict[str, Any] = {"weighted": protocol.weighted}
-    if points is not None and not protocol.depth_only:
-        figures |= metrics.score_points(points, truth, mask, **scored)
-        for suffix, how in (("frame", {"alignment": "frame"}), ("l1", {"robust": True})):
-            found = metrics.score_points(points, truth, mask, **scored, **how)  # type: ignore[arg-type]
-            figures |= {f"{k}_{suffix}": found[k] for k in ("point_rel", "point_inlier")}
-        figures |= metrics.score_normals(points, truth, mask)
-        focal = prediction.focal
-        if focal is None:
-            focal = np.array([metrics.focal_of_points(np.asarray(points[t]), mask[t]) for t in range(len(clip))])
-        figures |= metrics.score_focal(focal, clip.intrinsics)
-    elif depth is not None and not protocol.depth_only:
-        found = metrics.score_depth(clip.depth, mask, depth=depth, **scored, max_depth=np.inf, shift=False)
-        figures |= {"depth_rel": found["depth_rel"], "depth_inlier": found["depth_inlier"]}
-    if protocol.depth_only and depth is not None:
-        own = depth
-        disparity = FrameSequence(clip.depth.shape, lambda t: 1 / np.maximum(np.asarray(own[t], np.float64), 1e-3))
-    how_deep: dict[str, Any] = {"disparity": disparity} if disparity is not None else {"depth": depth}
-    affine = metrics.score_depth(clip.depth, deep, **how_deep, **scored, max_depth=protocol.max_depth)
-    figures |= {"affine_rel": affine["depth_rel"], "affine_inlier": affine["depth_inlier"]}
-    figures |= {k: affine[k] for k in ("frames", "empty", "missing") if k not in figures}
-    if depth is not None:
-        figures |= metrics.score_boundaries(depth, clip.depth, mask)
-        if clip.poses is not None and len(clip) > 1:
-            args = (depth, clip.depth, mask, clip.intrinsics, clip.poses, clip.dynamic)
-            for name, measured in (("flicker", metrics.flicker), ("tae", metrics.temporal_alignment_error)):
-                try:
-                    figures[name] = measured(*args)
-                except InputError:
-                    figures[name] = float("nan")  # nothing is seen twice in this clip
-    return figures
+def _failure(method: Method, clip: ClipReference, error: BaseException) -> Failure:
+    # What others raise says little without its kind: MemoryError has no words at all.
+    text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {reason(error)}"
+    return {"method": method.name, "clip": clip.name, "reason": text}
+
+
+def _path(folder: Path, method: str, clip: str) -> Path:
+    """Of a row; names that a file can't have are told apart by a digest."""
+    plain = "".join(c if c.isalnum() or c in "-._+" else "_" for c in method)
+    if plain != method:
+        plain += f"-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
+    return folder / "rows" / plain / f"{clip}.json"
+
+
+def _stored(folder: Path, method: str, clip: str) -> Row | None:
+    """The row that is there; None where there is none."""
+    try:
+        row: Row = json.loads(_path(folder, method, clip).read_text())
+    except (OSError, ValueError):
+        return None
+    return row if isinstance(row, dict) and {"identity", "figures"} <= row.keys() else None

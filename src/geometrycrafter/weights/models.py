@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,11 @@ _PLACES = PARTS | {"unet_depthcrafter": ("DepthCrafter", UNetConfig, VideoUNet, 
 """With those of a baseline."""
 
 
+def parts_of(variant: str) -> tuple[str, ...]:
+    """The parts that a variant's networks are filled from."""
+    return UNETS[variant], "point_map_vae", "autoencoder", "image_encoder"
+
+
 def build_part(part: str, root: Path) -> Any:
     """A network of a hub's ``config.json``, with the weights it is born with.
 
@@ -232,7 +237,7 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
         autoencoder=_filled("autoencoder", root, dtype, device),
         image_encoder=_filled("image_encoder", root, dtype, device),
         name=root.name,
-        identity=_identity(root, (UNETS[variant], "point_map_vae", "autoencoder", "image_encoder")),
+        identity=hub_identity(root, parts_of(variant)),
     )
     wanted = 12 if variant == "diffusion" else 8
     if networks.unet.config.in_channels != wanted:
@@ -243,11 +248,15 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
     return networks
 
 
-def _identity(root: Path, parts: tuple[str, ...]) -> str:
-    """A digest of the configurations and weights of some parts."""
+def hub_identity(root: Path, parts: Iterable[str]) -> str:
+    """A digest of the configurations and weights of some parts of a hub, had without loading them.
+
+    Raises:
+        InputError: where one of them is missing.
+    """
     digest = hashlib.sha256()
     for part in parts:
-        place, _, _, stem = PARTS[part]
+        place, _, _, stem = _PLACES[part]
         for file in (root / place / "config.json", _weights_file(root / place, stem)):
             digest.update(fingerprint(file).encode())
     return digest.hexdigest()

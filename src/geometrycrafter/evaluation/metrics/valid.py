@@ -59,8 +59,8 @@ def pixels_of(prediction: Frames, truth: Frames, mask: Frames, t: int) -> Pixels
 
 def length(vectors: np.ndarray) -> np.ndarray:
     """Of each row, ``[N, 3]`` -> ``[N]``."""
-    squares: np.ndarray = np.einsum("ij,ij->i", vectors, vectors)
-    return np.sqrt(squares)
+    found: np.ndarray = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return found
 
 
 class Tally:

@@ -5,19 +5,31 @@ A baseline of the paper, and what its training starts from.
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from geometrycrafter.data.clip import Clip
+from geometrycrafter.evaluation.frames import FrameSequence
+from geometrycrafter.evaluation.methods.method import Method, Prediction, Predictor
+from geometrycrafter.evaluation.protocols import Protocol
+from geometrycrafter.inference.loading import checked_device
 from geometrycrafter.inference.windows import Window, denoise_generative, denoise_windows, join_windows, plan
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
 from geometrycrafter.networks.unet import VideoUNet, published_time_ids
-from geometrycrafter.weights.models import load_part
+from geometrycrafter.weights.models import hub_identity, load_part
 
 NOISE = 0.02
 """Noise that is put on the frames before they are encoded."""
+DEPTHCRAFTER = ("unet_depthcrafter", "autoencoder", "image_encoder")
+"""Its parts of a hub."""
 
 
 class DepthCrafter:
@@ -82,7 +94,10 @@ class DepthCrafter:
     def decode(self, latents: Tensor, chunk: int = 8) -> Tensor:
         """Disparity ``[T, H, W]`` in [0, 1] over the clip, from scaled latents."""
         z = latents[0] / self.autoencoder.config.scaling_factor
-        pictures = [self.autoencoder.decode(part, num_frames=len(part)) for part in z.split(chunk)]
+        pictures = [
+            self.autoencoder.decode(part, num_frames=len(part))
+            for part in (z[i : i + chunk] for i in range(0, len(z), chunk))
+        ]
         disparity = torch.cat([(p / 2 + 0.5).clamp(0, 1).mean(dim=1) for p in pictures])
         low, high = disparity.min(), disparity.max()
         return (disparity - low) / (high - low).clamp_min(1e-12)
@@ -96,11 +111,43 @@ class DepthCrafter:
         return self.decode(self.latents(frames, noise, video_noise))
 
 
+@dataclass(frozen=True)
+class DepthCrafterMethod(Method):
+    """DepthCrafter by this project's networks."""
+
+    folder: str = ""
+    """With ``DepthCrafter/`` (its UNet) and ``stable-video-diffusion-img2vid-xt/`` inside."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.settings("folder") | {"weights": hub_identity(Path(self.folder), DEPTHCRAFTER)}
+
+    def prepare(self, device: str) -> Predictor:
+        network = load_depthcrafter(Path(self.folder), checked_device(device))
+
+        def predict(clip: Clip, name: str, protocol: Protocol) -> Prediction:
+            t, h, w = clip.depth.shape
+            size = protocol.size or (max(64, round(h / 64) * 64), max(64, round(w / 64) * 64))
+            frames = torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2)
+            started = time.perf_counter()
+            small = [F.interpolate(f[None].float() / 255, size, mode="bicubic", antialias=True) for f in frames]
+            found = network(torch.cat(small).clamp(0, 1).to(device)).cpu()
+            seconds = time.perf_counter() - started
+
+            def read(index: int) -> np.ndarray:
+                frame: np.ndarray = F.interpolate(found[index][None, None], (h, w), mode="bilinear")[0, 0].numpy()
+                return frame
+
+            return Prediction(disparity=FrameSequence((t, h, w), read), seconds=seconds)
+
+        return predict
+
+
 def load_depthcrafter(root: Path, device: torch.device) -> DepthCrafter:
     """From a folder with ``DepthCrafter/`` (its UNet) and ``stable-video-diffusion-img2vid-xt/`` inside.
 
     Raises:
         InputError: where a file is missing, or no such network.
     """
-    parts = (load_part(p, root).to(device) for p in ("unet_depthcrafter", "autoencoder", "image_encoder"))
+    parts = (load_part(p, root).to(device) for p in DEPTHCRAFTER)
     return DepthCrafter(*parts)
