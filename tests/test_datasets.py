@@ -16,10 +16,11 @@ import trees
 from conftest import SHARED_DATA
 
 from geometrycrafter.cli.main import main
+from geometrycrafter.data.completeness import check
 from geometrycrafter.data.dataset import Frame
 from geometrycrafter.data.datasets import data_set, data_sets
 from geometrycrafter.data.datasets.gmu_kitchens import halved
-from geometrycrafter.data.preparation import check, prepare, read_segment, segments
+from geometrycrafter.data.preparation import prepare, read_segment, segments
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.geometry.reprojection import disagreement
 
@@ -331,9 +332,8 @@ add = preparation.ShardWriter.add
 
 def slowly(self, key, clip):
     add(self, key, clip)
-    self._tar.fileobj.flush()
     print(key, flush=True)
-    if len(self.keys) == 3:
+    if len(self.clips) == 3:
         time.sleep(60)
 
 preparation.ShardWriter.add = slowly

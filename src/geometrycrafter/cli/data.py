@@ -6,12 +6,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.cli.progress import counting
 from geometrycrafter.data.options import PreparationOptions, RecordingOptions, SynthesisOptions
 from geometrycrafter.errors import InputError
 from geometrycrafter.settings import argument
+
+if TYPE_CHECKING:
+    from geometrycrafter.data.clip import Clip
 
 
 def add_parser(commands: Any) -> None:
@@ -123,28 +126,30 @@ def call_list(args: argparse.Namespace) -> None:
 
 
 def call_prepare(args: argparse.Namespace) -> int:
-    if args.name == "folder":
-        if args.target is None or args.check:
-            raise InputError("data prepare folder SRC DST: it wants the folder of shards, and has no --check.")
-        _prepare_recording(args)
-        return 0
-    if args.check:
-        return _check(args)
-    if args.target is None:
+    """Convert a data set or a recording, or look whether the download is whole.
+
+    Raises:
+        InputError: where the folder of shards is missing, and whatever the preparation says.
+    """
+    if args.name == "folder" and args.check:
+        raise InputError("data prepare folder SRC DST: recordings have no --check.")
+    if args.target is None and not args.check:
         raise InputError(f"data prepare {args.name} SRC DST: the folder of shards is missing (or give --check).")
+    if args.name == "folder":
+        return _prepare_recording(args)
+    return _check(args) if args.check else _prepare_data_set(args)
+
+
+def _prepare_data_set(args: argparse.Namespace) -> int:
     from geometrycrafter.data.preparation import prepare
     from geometrycrafter.export.shards import describe
 
     with counting("frames") as show:
         done = prepare(args.name, args.source, args.target, args.size, args.processes, args.quality, show)
     if done.skipped:
-        log = args.target / "report" / "skipped.txt"
-        log.parent.mkdir(exist_ok=True)
-        with open(log, "a") as file:
-            file.writelines(f"{reason}\n" for reason in done.skipped)
         for reason in done.skipped[:5]:
             print(f"skipped: {reason}")
-        print(f"{len(done.skipped)} frames were skipped; all reasons: {log}")
+        print(f"{len(done.skipped)} frames were skipped; all reasons: {done.log}")
     there = f", {done.kept} clips were there already" if done.kept else ""
     print(f"{done.clips} clips and {done.frames} frames added{there}")
     if not done.clips and not done.kept:
@@ -154,8 +159,23 @@ def call_prepare(args: argparse.Namespace) -> int:
     return 0
 
 
+def _prepare_recording(args: argparse.Namespace) -> int:
+    from geometrycrafter.data.preparation import prepare_recording
+    from geometrycrafter.data.recordings import Recording
+
+    def show(key: str, clip: Clip) -> None:
+        depth, share = clip.depth[clip.mask], clip.mask.mean()
+        print(f"{key}: {len(clip)} frames, depth {depth.min():.2f} to {depth.max():.2f} m, {share:.0%} known")
+
+    flags = {k: getattr(args, k) for k in ("colour", "depth", "poses", "unit", "farthest", "intrinsics", "fps")}
+    done = prepare_recording(Recording(args.source, **flags), args.target, show)
+    there = f", {done.kept} were there already" if done.kept else ""
+    print(f"{args.target}: {done.clips} clips and {done.frames} frames added{there}")
+    return 0
+
+
 def _check(args: argparse.Namespace) -> int:
-    from geometrycrafter.data.preparation import check
+    from geometrycrafter.data.completeness import check
 
     with counting("sequences") as show:
         found = check(args.name, args.source, show)
@@ -175,29 +195,6 @@ def _check(args: argparse.Namespace) -> int:
         print(f"depth of neighbouring frames disagrees by {apart:.1%} after reprojection: {verdict}")
     print("complete" if found.complete else "incomplete")
     return 0 if found.complete else 1
-
-
-def _prepare_recording(args: argparse.Namespace) -> None:
-    from geometrycrafter.data.recordings import Recording
-    from geometrycrafter.data.shards import ShardWriter
-
-    recording = Recording(
-        args.source, args.colour, args.depth, args.poses, args.unit, args.farthest, args.intrinsics, args.fps
-    )
-    clips = frames = kept = 0
-    with ShardWriter(args.target, "recording") as writer:
-        for stretch in recording.stretches():
-            key = stretch.key
-            if key in writer.keys:
-                kept += 1
-                continue
-            clip = recording.read(stretch)
-            writer.add(key, clip)
-            clips, frames = clips + 1, frames + len(clip)
-            share = clip.mask.mean()
-            depth = clip.depth[clip.mask]
-            print(f"{key}: {len(clip)} frames, depth {depth.min():.2f} to {depth.max():.2f} m, {share:.0%} known")
-    print(f"{args.target}: {clips} clips and {frames} frames added" + (f", {kept} were there already" if kept else ""))
 
 
 def call_synthesize(args: argparse.Namespace) -> None:

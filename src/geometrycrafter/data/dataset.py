@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,19 +90,26 @@ class DataSet:
     evaluation: Selection | None = None
     """Set for the seven that judge; the other fourteen train."""
     notes: tuple[str, ...] = field(default=())
+    version: int = 1
+    """Raised where frames are read otherwise than before: shards made earlier are not gone on with."""
 
     def sequences(self, root: Path) -> list[Sequence]:
-        """Every sequence below a folder.
+        """Every sequence below a folder that has frames.
 
         Raises:
-            InputError: where the folder is missing or holds none.
+            InputError: where the folder is missing or holds none, or two would have one name.
         """
         if not root.is_dir():
             raise InputError(f"{root}: there is no such folder; give the one that {self.title} was unpacked into.")
-        found = list(self.find(root))
+        found = [sequence for sequence in self.find(root) if sequence.items]
         if not found:
             raise InputError(
                 f"{root}: nothing here looks like {self.title}; unpack it as its authors distribute it ({self.home})."
+            )
+        twice = next((name for name, count in Counter(s.name for s in found).items() if count > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"{root}: two sequences of {self.title} are named {twice}; give the folder of one of them."
             )
         return found
 
@@ -128,20 +136,18 @@ def number(path: Path) -> int:
     return int(digits[-1])
 
 
-def runs(name: str, items: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Sequence]:
-    """Sequences of consecutive numbers: a missing frame begins another."""
+def split_at_gaps(name: str, items: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Sequence]:
+    """Sequences of consecutive numbers: a missing frame begins another, which its first number tells apart."""
     own: list[dict[str, Any]] = []
-    before = first = 0
+    own_name, before = name, 0
     for index, item in items:
         if own and index != before + 1:
-            yield Sequence(name if first == 0 else f"{name}-from{first}", tuple(own))
-            own = []
-        if not own:
-            first = index if before or own else 0
+            yield Sequence(own_name, tuple(own))
+            own, own_name = [], f"{name}-from{index}"
         own.append(item)
         before = index
     if own:
-        yield Sequence(name if first == 0 else f"{name}-from{first}", tuple(own))
+        yield Sequence(own_name, tuple(own))
 
 
 def camera(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:

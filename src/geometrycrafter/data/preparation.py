@@ -1,13 +1,10 @@
-"""From a data set as it is distributed to shards: segments, sizes, many processes, a count of what is broken."""
+"""From a data set as it is distributed, or a recording, to shards: segments, sizes, what can't be read."""
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +13,16 @@ import numpy as np
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.datasets import data_set
-from geometrycrafter.data.shards import EncodedClip, ShardWriter, encode_clip
+from geometrycrafter.data.options import LOSSLESS, PreparationOptions
+from geometrycrafter.data.recordings import Recording
+from geometrycrafter.data.shards import ClipEntry, EncodedClip, Recipe, ShardWriter, Stretch, encode_clip
 from geometrycrafter.data.transforms import cover, crop
+from geometrycrafter.data.workers import in_order
 from geometrycrafter.errors import InputError
-from geometrycrafter.geometry.reprojection import disagreement
+from geometrycrafter.files import explained, fingerprint
 
 LONGEST = 150
 """Frames of a training clip (supplementary, section 2)."""
-SIZE = (320, 640)
-"""Height and width of training clips."""
-OPTIONAL = ("mask", "moving", "labels", "sky", "records")
-"""Files of an item that need not be there."""
 BYTES_A_PIXEL = {True: 3.2, False: 1.3}
 """Upper estimate of what shards take, of lossless pictures and of others."""
 
@@ -50,29 +46,34 @@ def segments(data: DataSet, root: Path) -> list[Segment]:
     """
     found: list[Segment] = []
     for sequence in data.sequences(root):
+        items = selected(data, sequence)
         if data.evaluation is not None:
-            items = _selected(data, sequence)
-            if items:
-                found.append(Segment(sequence.name, items))
+            found += [Segment(sequence.name, items)] * bool(items)
             continue
         step = LONGEST if data.video else 1
-        for start in range(0, len(sequence.items), step):
-            found.append(Segment(f"{sequence.name}-{start:06d}", sequence.items[start : start + step]))
+        for start in range(0, len(items), step):
+            found.append(Segment(f"{sequence.name}-{start:06d}", items[start : start + step]))
     if not found:
         raise InputError(f"{root}: {data.title} is here, but none of the sequences that the protocol takes.")
     return found
 
 
-def _selected(data: DataSet, sequence: Sequence) -> tuple[dict[str, Any], ...]:
+def selected(data: DataSet, sequence: Sequence) -> tuple[dict[str, Any], ...]:
+    """The frames of a sequence that the published preparation takes: a protocol's, or all."""
     take = data.evaluation
-    assert take is not None
+    if take is None:
+        return sequence.items
     if take.sequences is not None and sequence.name not in take.sequences:
         return ()
     return sequence.items[:: take.stride][: take.frames]
 
 
 def as_clip(frame: Frame, data: DataSet, name: str) -> Clip:
-    """One frame as a clip."""
+    """One frame as a clip.
+
+    Raises:
+        InputError: where its picture and its depth differ in size.
+    """
     if frame.picture.shape[:2] != frame.depth.shape:
         raise InputError(
             f"{name}: the picture is {frame.picture.shape[:2]} and its depth {frame.depth.shape}, not the same size."
@@ -91,7 +92,11 @@ def as_clip(frame: Frame, data: DataSet, name: str) -> Clip:
 
 
 def sized(clip: Clip, data: DataSet, size: tuple[int, int]) -> Clip:
-    """A clip at the size that it is trained or judged at."""
+    """A clip at the size that it is trained or judged at.
+
+    Raises:
+        InputError: where it is smaller than what the protocol cuts out.
+    """
     take = data.evaluation
     if take is None:
         return cover(clip, *size)
@@ -105,7 +110,11 @@ def sized(clip: Clip, data: DataSet, size: tuple[int, int]) -> Clip:
 
 
 def joined(clips: list[Clip]) -> Clip:
-    """Frames one after another; what not all of them know is unknown, but no sky and no motion count as such."""
+    """Frames one after another; what not all of them know is unknown, but no sky and no motion count as such.
+
+    Raises:
+        InputError: where they differ in size.
+    """
     first = clips[0]
     if len({c.depth.shape for c in clips}) > 1:
         raise InputError(f"{first.source}: its frames are of different sizes.")
@@ -121,49 +130,61 @@ def joined(clips: list[Clip]) -> Clip:
 
 
 def read_segment(
-    data: DataSet, segment: Segment, size: tuple[int, int] = SIZE
+    data: DataSet, segment: Segment, size: tuple[int, int] = PreparationOptions.size
 ) -> tuple[list[tuple[str, Clip]], list[str]]:
     """The clips of a segment, and why frames are missing from it.
 
     A training segment is cut where a frame can't be read; an evaluation sequence with such a frame is left out whole.
 
+    Args:
+        data: the data set.
+        segment: of it.
+        size: height and width of training clips.
+
     Returns:
         keys and clips, and a reason for each frame that was skipped.
     """
-    runs: list[tuple[int, list[Clip]]] = []
+    stretches: dict[int, list[Clip]] = {}
     reasons: list[str] = []
-    broken = True
+    own: list[Clip] | None = None
     for index, item in enumerate(segment.items):
         try:
-            frame = data.read(**item)
-            if data.evaluation is not None and data.evaluation.filter is not None:
-                frame = data.evaluation.filter(frame)
-            if not frame.depth.max() > 0:
-                raise InputError(f"{item.get('depth') or segment.key}: not one pixel has depth.")
-            clip = sized(as_clip(frame, data, segment.key), data, size)
-            if not np.isfinite(clip.depth).all():
-                raise InputError(f"{item.get('depth') or segment.key}: its depth is not finite.")
+            clip = _read_frame(data, segment.key, item, size)
         except InputError as error:
             reasons.append(f"{segment.key} frame {index}: {error}")
-            broken = True
+            own = None
             continue
-        if broken or runs[-1][1][0].depth.shape != clip.depth.shape:
-            runs.append((index, []))
-        runs[-1][1].append(clip)
-        broken = False
+        if own is None or own[-1].depth.shape != clip.depth.shape:
+            own = stretches[index] = []
+        own.append(clip)
     if data.evaluation is not None and reasons:
         return [], reasons
-    return [(segment.key if not i else f"{segment.key}+{i:03d}", joined(own)) for i, own in runs], reasons
+    keys = (segment.key if not first else f"{segment.key}+{first:03d}" for first in stretches)
+    return [(key, joined(clips)) for key, clips in zip(keys, stretches.values(), strict=True)], reasons
 
 
-def _job(
+def _read_frame(data: DataSet, name: str, item: dict[str, Any], size: tuple[int, int]) -> Clip:
+    frame = data.read(**item)
+    if data.evaluation is not None and data.evaluation.filter is not None:
+        frame = data.evaluation.filter(frame)
+    if not frame.depth.max() > 0:
+        raise InputError(f"{item.get('depth') or name}: not one pixel has depth.")
+    clip = sized(as_clip(frame, data, name), data, size)
+    if not np.isfinite(clip.depth).all():
+        raise InputError(f"{item.get('depth') or name}: its depth is not finite.")
+    return clip
+
+
+def _encoded(
     name: str, segment: Segment, size: tuple[int, int], quality: int
 ) -> tuple[list[tuple[str, EncodedClip]], list[str]]:
-    import torch
-
-    torch.set_num_threads(1)
+    """A segment's clips as bytes; each says which stretch of it it is where there are several."""
     clips, reasons = read_segment(data_set(name), segment, size)
-    return [(key, encode_clip(clip, quality)) for key, clip in clips], reasons
+    encoded = [(key, encode_clip(clip, quality)) for key, clip in clips]
+    if [key for key, _ in clips] != [segment.key]:
+        for number, (_, clip) in enumerate(encoded):
+            clip.about["stretch"] = Stretch(segment.key, number, len(encoded))
+    return encoded, reasons
 
 
 @dataclass
@@ -176,15 +197,17 @@ class Preparation:
     """Segments that were there already."""
     skipped: list[str] = field(default_factory=list)
     """A reason for each frame that is missing."""
+    log: Path | None = None
+    """Where the reasons are, of earlier preparations too."""
 
 
 def prepare(
     name: str,
     root: Path,
     folder: Path,
-    size: tuple[int, int] = SIZE,
+    size: tuple[int, int] = PreparationOptions.size,
     processes: int = 1,
-    quality: int = 95,
+    quality: int = PreparationOptions.quality,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preparation:
     """Turn a data set into shards; what is there already is kept, also after a kill.
@@ -199,24 +222,29 @@ def prepare(
         progress: called with frames done and frames in all.
 
     Raises:
-        InputError: where the data set is not there, or the disk is too full for it.
+        InputError: where the data set is not there, a value is out of its range, the folder was begun with others or
+            can't be written, or the disk is too full.
     """
     data = data_set(name)
+    options = PreparationOptions(size, quality if data.evaluation is None else LOSSLESS, processes)
     wanted = segments(data, root)
-    done = Preparation()
-    quality = 101 if data.evaluation is not None else quality
-    with ShardWriter(folder, name, shard_bytes=2**28) as writer:
-        there = {key.split("+")[0] for key in writer.keys}
-        left = [s for s in wanted if s.key not in there]
+    log = folder / "report" / "skipped.txt"
+    done = Preparation(log=log)
+    with ShardWriter(folder, data.name, shard_bytes=2**28, recipe=_recipe(data, options)) as writer:
+        whole = _whole(writer.clips.values())
+        left = [s for s in wanted if s.key not in whole]
         done.kept = len(wanted) - len(left)
         total = sum(len(s.items) for s in wanted)
         count = total - sum(len(s.items) for s in left)
         if left:
-            _assert_room(data, left, folder, size)
-        for segment, (clips, reasons) in _in_order(name, left, size, quality, processes):
+            _assert_room(data, left, folder, options.size)
+        jobs = ((data.name, segment, options.size, options.quality) for segment in left)
+        for segment, (clips, reasons) in zip(left, in_order(_encoded, jobs, options.processes), strict=True):
             for key, clip in clips:
-                writer.add(key, clip)
-                done.clips, done.frames = done.clips + 1, done.frames + clip.about["frames"]
+                if key not in writer.clips:  # a killed preparation may have written some of a segment's stretches
+                    writer.add(key, clip)
+                    done.clips, done.frames = done.clips + 1, done.frames + clip.about["frames"]
+            _note(log, reasons)
             done.skipped += reasons
             count += len(segment.items)
             if progress is not None:
@@ -224,27 +252,29 @@ def prepare(
     return done
 
 
-def _in_order(
-    name: str, wanted: list[Segment], size: tuple[int, int], quality: int, processes: int
-) -> Iterator[tuple[Segment, tuple[list[tuple[str, EncodedClip]], list[str]]]]:
-    """Read segments in many processes, a few ahead of the one that is written."""
-    if processes == 1:
-        for segment in wanted:
-            yield segment, _job(name, segment, size, quality)
-        return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        ahead: deque[tuple[Segment, Future[Any]]] = deque()
-        rest = iter(wanted)
-        try:
-            while True:
-                while len(ahead) < 2 * processes and (following := next(rest, None)) is not None:
-                    ahead.append((following, pool.submit(_job, name, following, size, quality)))
-                if not ahead:
-                    return
-                segment, future = ahead.popleft()
-                yield segment, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _recipe(data: DataSet, options: PreparationOptions) -> Recipe:
+    """What changes the shards of a data set; evaluation sets leave nothing to choose."""
+    chosen = {"size": options.size} if data.evaluation is None else {}
+    quality = options.quality if options.quality < LOSSLESS else "lossless"
+    return Recipe(data.name, chosen | {"quality": quality, "version": data.version})
+
+
+def _whole(clips: Iterable[ClipEntry]) -> set[str]:
+    """The segments of which every stretch is there."""
+    missing: dict[str, set[int]] = {}
+    for stretch in (entry.stretch for entry in clips):
+        missing.setdefault(stretch.segment, set(range(stretch.of))).discard(stretch.number)
+    return {segment for segment, numbers in missing.items() if not numbers}
+
+
+def _note(log: Path, reasons: list[str]) -> None:
+    """Add what was skipped to the log, but nothing twice."""
+    if reasons:
+        with explained(log):
+            log.parent.mkdir(exist_ok=True)
+            before = set(log.read_text().splitlines()) if log.exists() else set()
+            with open(log, "a") as file:
+                file.writelines(f"{reason}\n" for reason in reasons if reason not in before)
 
 
 def _assert_room(data: DataSet, left: list[Segment], folder: Path, size: tuple[int, int]) -> None:
@@ -264,73 +294,37 @@ def _assert_room(data: DataSet, left: list[Segment], folder: Path, size: tuple[i
         )
 
 
-@dataclass
-class Completeness:
-    """What a download holds."""
-
-    sequences: int
-    frames: int
-    taken: tuple[int, int]
-    """Sequences and frames that the published preparation takes."""
-    missing: list[str]
-    """Files that are not there, or empty."""
-    optional: Counter[str]
-    """How many files are missing that need not be there, by kind."""
-    broken: list[str]
-    """First frames that can't be read."""
-    poses: dict[str, float]
-    """For each sequence with poses, how far depth disagrees between its first frames, relative."""
-    expected: tuple[int, int] | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is missing, as far as is known what there should be."""
-        short = self.expected is not None and (self.sequences < self.expected[0] or self.frames < self.expected[1])
-        return not (self.missing or self.broken or short)
-
-
-def check(name: str, root: Path, progress: Callable[[int, int], None] | None = None) -> Completeness:
-    """Look whether a download is whole, without converting it: every file, and the first frames of each sequence.
+def prepare_recording(
+    recording: Recording, folder: Path, show: Callable[[str, Clip], None] | None = None
+) -> Preparation:
+    """Turn a recording into shards; what is there already is kept, also after a kill.
 
     Args:
-        name: of the data set.
-        root: where it was unpacked.
-        progress: called with sequences done and sequences in all.
+        recording: a folder of pictures and depth maps.
+        folder: of the shards; other recordings may be there too.
+        show: called with each key and clip that was added.
+
+    Raises:
+        InputError: where a file is missing or damaged, the folder was begun with another recording of this name or
+            other settings, or can't be written.
     """
-    data = data_set(name)
-    sequences = data.sequences(root)
-    taken = [s.items if data.evaluation is None else _selected(data, s) for s in sequences]
-    missing: dict[str, None] = {}
-    optional: Counter[str] = Counter()
-    broken: list[str] = []
-    poses: dict[str, float] = {}
-    for count, sequence in enumerate(sequences, 1):
-        absent = False
-        for item in sequence.items:
-            for key, path in item.items():
-                if isinstance(path, Path) and not path.is_dir() and not (path.is_file() and path.stat().st_size):
-                    if key in OPTIONAL:
-                        optional[key] += 1
-                    else:
-                        missing[str(path)] = None
-                        absent = True
-        if not absent:
-            try:
-                frames = [data.read(**item) for item in sequence.items[:2]]
-                if len(frames) == 2 and data.video and frames[0].pose is not None and frames[1].pose is not None:
-                    a, b = ((f.depth, f.intrinsics, f.pose) for f in frames)
-                    poses[sequence.name] = disagreement(*a, *b)  # type: ignore[arg-type]
-            except InputError as error:
-                broken.append(str(error))
-        if progress is not None:
-            progress(count, len(sequences))
-    return Completeness(
-        sequences=len(sequences),
-        frames=sum(len(s.items) for s in sequences),
-        taken=(sum(bool(t) for t in taken), sum(map(len, taken))),
-        missing=list(missing),
-        optional=optional,
-        broken=broken,
-        poses=poses,
-        expected=data.complete,
-    )
+    takes = recording.takes()
+    done = Preparation()
+    with ShardWriter(folder, "recording", recipe=_recipe_of_recording(recording)) as writer:
+        for take in takes:
+            if take.key in writer.clips:
+                done.kept += 1
+                continue
+            clip = recording.read(take)
+            writer.add(take.key, clip)
+            done.clips, done.frames = done.clips + 1, done.frames + len(clip)
+            if show is not None:
+                show(take.key, clip)
+    return done
+
+
+def _recipe_of_recording(recording: Recording) -> Recipe:
+    shots = recording.shots()
+    chosen = {k: v for k, v in asdict(recording).items() if k != "folder"}
+    first = f"{shots[0].colour.name} ({fingerprint(shots[0].colour)[:12]})"
+    return Recipe(f"recording {recording.name}", chosen | {"pictures": len(shots), "first picture": first})

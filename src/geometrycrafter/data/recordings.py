@@ -21,7 +21,7 @@ from geometrycrafter.settings import Count, value_of
 from geometrycrafter.video.reading import open_frames
 
 LONGEST = 150
-"""Frames of a segment."""
+"""Frames of a take."""
 
 COLOUR = ("*.color.*", "*color*/*", "rgb/*", "image*/*", "*_rgb.*", "*colour*")
 DEPTH = ("*.depth.*", "*depth*/*", "*_depth.*")
@@ -38,7 +38,7 @@ class Shot(NamedTuple):
     pose: Path | None
 
 
-class Stretch(NamedTuple):
+class Take(NamedTuple):
     """Neighbouring frames of a recording, which become one clip."""
 
     key: str
@@ -55,19 +55,19 @@ class Recording(RecordingOptions):
         return self.folder.resolve().name
 
     def clips(self, longest: int = LONGEST, frames: int | None = None, stride: int = 1) -> Iterator[tuple[str, Clip]]:
-        """Key and clip of each stretch, as :meth:`stretches` cuts them and :meth:`read` reads them.
+        """Key and clip of each take, as :meth:`takes` cuts them and :meth:`read` reads them.
 
         Raises:
             InputError: names the file that is missing, damaged or does not fit the others.
         """
-        for stretch in self.stretches(longest, frames, stride):
-            yield stretch.key, self.read(stretch)
+        for take in self.takes(longest, frames, stride):
+            yield take.key, self.read(take)
 
-    def stretches(self, longest: int = LONGEST, frames: int | None = None, stride: int = 1) -> list[Stretch]:
-        """The recording cut into stretches that don't overlap, in order.
+    def takes(self, longest: int = LONGEST, frames: int | None = None, stride: int = 1) -> list[Take]:
+        """The recording cut into takes that don't overlap, in order.
 
         Args:
-            longest: frames of a stretch.
+            longest: frames of a take.
             frames: of the recording, at most so many, after the stride; None: all.
             stride: take every n-th frame.
 
@@ -77,7 +77,7 @@ class Recording(RecordingOptions):
         step, longest = value_of(Count, stride, "stride"), value_of(Count, longest, "longest")
         shots = self.shots()[::step][: value_of(Count | None, frames, "frames")]
         starts = range(0, len(shots), longest)
-        return [Stretch(f"{self.name}-{start:06d}", shots[start : start + longest]) for start in starts]
+        return [Take(f"{self.name}-{start:06d}", shots[start : start + longest]) for start in starts]
 
     def shots(self) -> list[Shot]:
         """The files of each frame, in order of their numbers.
@@ -113,13 +113,13 @@ class Recording(RecordingOptions):
         tried = pattern or ", ".join(usual)
         raise InputError(f"{self.folder}: no {what} files match {tried}; say where they are with --{what} GLOB.")
 
-    def read(self, stretch: Stretch) -> Clip:
-        """The clip of a stretch; its depth at the pictures' size, zero where it is unknown or too far.
+    def read(self, take: Take) -> Clip:
+        """The clip of a take; its depth at the pictures' size, zero where it is unknown or too far.
 
         Raises:
             InputError: names the file that is damaged or does not fit the others.
         """
-        shots = stretch.shots
+        shots = take.shots
         frames = _alike([s.colour for s in shots], _picture)
         depth = _alike([s.depth for s in shots], partial(read_depth, unit=self.unit))
         with np.errstate(invalid="ignore"):

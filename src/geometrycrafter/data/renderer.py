@@ -16,6 +16,8 @@ from torch import Tensor
 
 Part = tuple[tuple[float, float, float], tuple[float, float, float], bool]
 """Centre (y negative upwards, from the thing's own floor), half sizes, and whether it is an ellipsoid."""
+VERSION = 1
+"""Raised where a seed becomes another clip than before."""
 FAR = 250.0
 """Distance beyond which the outdoor world is sky, metres."""
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from geometrycrafter.data.clip import Clip
-from geometrycrafter.data.renderer import render_clip
-from geometrycrafter.data.shards import ShardWriter
+from geometrycrafter.data.options import SynthesisOptions
+from geometrycrafter.data.renderer import VERSION, render_clip
+from geometrycrafter.data.shards import EncodedClip, Recipe, ShardWriter, encode_clip
+from geometrycrafter.data.workers import in_order
 
 
 def rendered(seed: int, frames: int, height: int, width: int) -> Clip:
-    """The clip of a seed."""
+    """The clip of a seed.
+
+    Args:
+        seed: fixes all of it.
+        frames: its length, at 12 frames a second.
+        height: pixels.
+        width: pixels.
+    """
     made = render_clip(seed, frames, height, width)
     k = made.intrinsics.numpy().copy()
     k[:2, 2] -= 0.5  # the renderer's pixel centres are half integers
@@ -32,18 +39,19 @@ def rendered(seed: int, frames: int, height: int, width: int) -> Clip:
     )
 
 
-def _job(job: tuple[int, int, int, int]) -> Clip:
-    torch.set_num_threads(1)
-    return rendered(*job)
+def _encoded(seed: int, frames: int, height: int, width: int) -> EncodedClip | None:
+    """The clip of a seed; None where it shows nothing but sky."""
+    clip = rendered(seed, frames, height, width)
+    return encode_clip(clip) if clip.mask.any() else None
 
 
 def synthesize(
     folder: Path,
-    clips: int,
-    frames: int,
-    size: tuple[int, int],
-    first_seed: int,
-    processes: int,
+    clips: int = SynthesisOptions.clips,
+    frames: int = SynthesisOptions.frames,
+    size: tuple[int, int] = SynthesisOptions.size,
+    first_seed: int = 0,
+    processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Render clips of consecutive seeds into shards; those that are there already are kept.
@@ -56,13 +64,18 @@ def synthesize(
         first_seed: of the first clip; training and validation take seeds far apart.
         processes: that render.
         progress: called with clips done and clips in all.
+
+    Raises:
+        InputError: where a value is out of its range, the folder was begun with others or can't be written.
     """
-    with ShardWriter(folder, "rendered") as writer:
-        seeds = [s for s in range(first_seed, first_seed + clips) if f"{s:010d}" not in writer.keys]
-        jobs = [(seed, frames, *size) for seed in seeds]
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            for done, clip in enumerate(pool.imap(_job, jobs), clips - len(seeds) + 1):
-                if clip.mask.any():
-                    writer.add(f"{int(clip.source.split()[1]):010d}", clip)
-                if progress is not None:
-                    progress(done, clips)
+    wanted = SynthesisOptions(clips, frames, size, first_seed, processes)
+    keys = {f"{seed:010d}": seed for seed in range(wanted.seed, wanted.seed + wanted.clips)}
+    recipe = Recipe("rendered", {"frames": wanted.frames, "size": wanted.size, "world": VERSION})
+    with ShardWriter(folder, "rendered", recipe=recipe) as writer:
+        left = {key: seed for key, seed in keys.items() if key not in writer.clips}
+        made = in_order(_encoded, ((seed, wanted.frames, *wanted.size) for seed in left.values()), wanted.processes)
+        for done, (key, clip) in enumerate(zip(left, made, strict=True), len(keys) - len(left) + 1):
+            if clip is not None:
+                writer.add(key, clip)
+            if progress is not None:
+                progress(done, len(keys))

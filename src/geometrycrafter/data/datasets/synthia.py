@@ -17,7 +17,7 @@ from geometrycrafter.data.dataset import (
     kept,
     listed,
     number,
-    runs,
+    split_at_gaps,
     table,
 )
 from geometrycrafter.data.formats import naming, read_picture, read_png, read_png16
@@ -47,7 +47,7 @@ def find(root: Path) -> Iterator[Sequence]:
             )
             for p in listed(folder, "*.png")
         )
-        yield from runs(f"{top.name}-{folder.name}", items)
+        yield from split_at_gaps(f"{top.name}-{folder.name}", items)
 
 
 def read(picture: Path, depth: Path, labels: Path, pose: Path, intrinsics: tuple[float, ...]) -> Frame:
