@@ -82,8 +82,8 @@ class ClipReference:
         root = Path(self.root)
         if PROTOCOLS[self.protocol].data == "folder":
             recording = self._recording
-            for stretch in recording.stretches(FOLDER_FRAMES, self._folder_frames, self.stride):
-                yield from (_word(path, root) for shot in stretch.shots for path in shot)
+            for take in recording.takes(FOLDER_FRAMES, self._folder_frames, self.stride):
+                yield from (_word(path, root) for shot in take.shots for path in shot)
             yield _word(recording.camera_file, root)
         else:
             for item in self._segment.items:
