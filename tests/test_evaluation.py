@@ -20,7 +20,7 @@ from geometrycrafter.evaluation.methods import Predictions, Ramp
 from geometrycrafter.evaluation.protocols import protocol_of
 from geometrycrafter.evaluation.published import published
 from geometrycrafter.evaluation.runner import evaluate
-from geometrycrafter.scene.store import Scene
+from geometrycrafter.scene import Scene
 
 
 def run_eval(*flags):

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from geometrycrafter import files
 from geometrycrafter.errors import InputError, WriteError
-from geometrycrafter.files import appearing, fingerprint, locked, natural, write_json
+from geometrycrafter.files import appearing, fingerprint, is_url, locked, natural, on_disk, sweep, write_json
 
 HOLD = """
 import sys, time
@@ -147,3 +149,51 @@ def test_a_fingerprint_sees_a_change_anywhere_in_a_large_file(tmp_path):
 
 def test_names_with_numbers_are_sorted_by_number():
     assert sorted(["f10.png", "f2.png", "f²1.png", "1", "a"], key=natural) == ["1", "a", "f2.png", "f10.png", "f²1.png"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_takes_the_place_of_another(tmp_path, monkeypatch, at_once):
+    if not at_once:  # as where the system can't exchange names
+        monkeypatch.setattr(files, "_exchanged", lambda new, target: False)
+    target = tmp_path / "target"
+    for text in ("old", "new"):
+        with appearing(target) as temporary:
+            temporary.mkdir()
+            (temporary / text).write_text(text)
+    assert [p.name for p in target.iterdir()] == ["new"] and [p.name for p in tmp_path.iterdir()] == ["target"]
+    with pytest.raises(ZeroDivisionError), appearing(target) as temporary:
+        temporary.mkdir()
+        raise ZeroDivisionError
+    assert [p.name for p in target.iterdir()] == ["new"] and [p.name for p in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_folder_that_was_set_aside_when_its_process_was_killed_comes_back(tmp_path):
+    (tmp_path / ".target.aside").mkdir()
+    (tmp_path / ".target.aside" / "old").write_text("old")
+    sweep(tmp_path / "target")
+    assert [p.name for p in (tmp_path / "target").iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".gc", "動" * 83 + ".gc"])
+def test_long_names_have_temporary_files_and_locks(tmp_path, name):
+    stale = tmp_path / f"{files._hidden(name)}.{2**22 + 1}-00000000.tmp"  # of a process that is no more
+    stale.write_text("")
+    with locked(tmp_path / name, "a test"):
+        write_json(tmp_path / name, 1)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("url", ["s3://b/x", "https://a.b/c", "memory://x", "simplecache::s3://b/x", "s3:/b/x"])
+def test_a_url_is_no_place_on_disk(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="local disk"):
+        on_disk(url)
+
+
+@pytest.mark.parametrize("name", ["a", "/a/b", "10:30.mp4", "2024-01-01T10:00:00/x", "C:/x", "a:b//c", ""])
+def test_names_with_colons_are_on_disk(name):
+    assert not is_url(name) and on_disk(name) == Path(name)
+
+
+def test_a_file_url_is_a_path(tmp_path):
+    assert on_disk(f"file://{tmp_path}/a%20b") == tmp_path / "a b" and not is_url("file:///a")

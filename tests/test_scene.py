@@ -15,7 +15,7 @@ import zarr
 from conftest import flat_prior, moving_pattern, write_video
 
 import geometrycrafter as gc
-from geometrycrafter.scene.store import Journal
+from geometrycrafter.scene.journal import Journal
 
 
 @pytest.fixture(scope="module")

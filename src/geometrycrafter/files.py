@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
@@ -16,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from geometrycrafter.errors import InputError, WriteError, reason
 
@@ -23,6 +26,9 @@ MEBIBYTE = 2**20
 BLOCKS = 64
 WHOLE = BLOCKS * MEBIBYTE
 """Files up to this size are read whole for their fingerprint; of larger ones 64 blocks of a MiB, evenly spread."""
+LONGEST_NAME = 180
+"""Bytes of a target's name that its temporary and lock files carry; file systems allow 255 in all."""
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
 
 
@@ -30,6 +36,30 @@ def natural(path: str | os.PathLike[str]) -> list[tuple[int, int | str]]:
     """Sort key that counts: frame2 before frame10."""
     parts = re.split(r"(\d+)", os.fspath(path))
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+
+
+def is_url(place: str | os.PathLike[str]) -> bool:
+    """Whether a place is a URL of something that is not on disk: ``file://`` is, and so is a name with a colon."""
+    text = os.fspath(place)
+    return URL.match(text) is not None and not text.lower().startswith("file://")
+
+
+def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
+    """A place as a path of this machine's disk.
+
+    Args:
+        place: a path, or a ``file://`` URL.
+        what: is meant to be there, for the message: "the scene".
+
+    Raises:
+        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``).
+    """
+    text = os.fspath(place)
+    if text.lower().startswith("file://"):
+        return Path(url2pathname(urlsplit(text).path))
+    if is_url(text) or (re.match(r"[a-z][a-z0-9+.-]+:/", text) and not Path(text.split("/")[0]).is_dir()):
+        raise InputError(f"{text}: {what} is written to a local disk; give a path of one, and copy it from there.")
+    return Path(text)
 
 
 def fingerprint(path: Path, most: int = WHOLE) -> str:
@@ -80,27 +110,86 @@ def appearing(target: Path) -> Iterator[Path]:
     there is removed by the next one that writes the same target.
     """
     sweep(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    temporary = target.with_name(f"{_hidden(target.name)}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, target)
+        put_in_place(temporary, target)
     except BaseException:
         remove(temporary)
         raise
 
 
+def put_in_place(new: Path, target: Path) -> None:
+    """Give a finished file or folder the name of another, which goes: there is always the one or the other.
+
+    A folder can't be renamed over another, so the two change names where the system can do that at once. Elsewhere
+    the old one is set aside for a moment; :func:`sweep` brings it back where the process was killed in it.
+    """
+    if not (new.is_dir() and target.is_dir()) or target.is_symlink():
+        os.replace(new, target)
+        return
+    if _exchanged(new, target):
+        remove(new)
+        return
+    aside = _aside(target)
+    remove(aside)
+    target.rename(aside)
+    try:
+        new.rename(target)
+    except BaseException:
+        aside.rename(target)
+        raise
+    remove(aside)
+
+
+def _exchanged(new: Path, target: Path) -> bool:
+    """Whether two paths have changed their names at once; Linux does it on most file systems."""
+    at_working_directory, exchange = -100, 2
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    return (
+        rename(
+            at_working_directory, os.fsencode(new), at_working_directory, os.fsencode(target), ctypes.c_uint(exchange)
+        )
+        == 0
+    )
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{_hidden(target.name)}.aside")
+
+
+def _hidden(name: str) -> str:
+    """How the temporary names of a target begin: a long one is cut and told apart by its digest."""
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return f".{name}"
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{os.fsencode(name)[: LONGEST_NAME // 2].decode(errors='ignore')}-{digest}"
+
+
 def sweep(target: Path) -> None:
     """Remove the temporary files of a target whose processes are gone; those of others stay."""
+    _sweep(target.parent, _hidden(target.name)[1:])
+    aside = _aside(target)
+    if aside.exists():
+        with contextlib.suppress(OSError):
+            remove(aside) if target.exists() else aside.rename(target)
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove what processes that are gone have left unfinished in a folder, whatever its target was."""
+    _sweep(folder, None)
+
+
+def _sweep(folder: Path, name: str | None) -> None:
     with contextlib.suppress(OSError):
-        for path in target.parent.glob(f".{_escaped(target.name)}.*.tmp"):
+        for path in folder.glob(".*.tmp"):
             found = TEMPORARY.fullmatch(path.name)
-            if found and found["name"] == target.name and not alive(int(found["pid"])):
+            if found and name in (None, found["name"]) and not alive(int(found["pid"])):
                 with contextlib.suppress(OSError):
                     remove(path)
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([\[*?])", r"[\1]", name)
 
 
 def remove(path: Path) -> None:
@@ -157,7 +246,7 @@ def locked(place: Path, what: str) -> Iterator[None]:
         WriteError: where no lock file can be made there.
     """
     path = Path(os.path.abspath(place))  # noqa: PTH100 (a link stays one)
-    path = path.parent / f".{path.name}.lock"
+    path = path.parent / f"{_hidden(path.name)}.lock"
     key = os.path.realpath(path)
     with _GUARD:
         if key in _HELD:

@@ -20,9 +20,11 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.files import on_disk
 
 T = TypeVar("T")
 
@@ -99,8 +101,9 @@ def value_of(kind: Any, value: Any, name: str) -> Any:
     """A value, checked against an annotation and in its own form: lists as tuples, whole numbers as floats.
 
     Args:
-        kind: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, a dataclass, a ``tuple`` of such,
-            ``X | None``; numbers are annotated with their :class:`Range`.
+        kind: ``int``, ``float``, ``bool``, ``str``, ``Path``, a ``Literal``, a dataclass, a ``tuple`` of such,
+            ``X | None``; numbers are annotated with their :class:`Range`. A ``Path`` is on this machine's disk: URLs
+            are refused, and what may be one is a ``str``.
         value: of Python or TOML.
         name: what messages call it.
 
@@ -140,6 +143,10 @@ def value_of(kind: Any, value: Any, name: str) -> Any:
         return _number(kind, value, name, Range(-math.inf, math.inf))
     if kind is Any:
         return value
+    if kind is Path:
+        if not isinstance(value, str | Path) or not str(value):
+            raise InputError(f"{name} {value!r}: give a path.")
+        return on_disk(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"{name} {value!r}: a value of type {kind.__name__} is wanted.")
     return value

@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     from geometrycrafter.export.figure import draw_comparison
-    from geometrycrafter.scene.store import open_scene
+    from geometrycrafter.scene import open_scene
 
     if args.output.exists() and not args.overwrite:
         raise InputError(f"{args.output}: the file exists; add --overwrite or name another.")

@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     from geometrycrafter.export import export
-    from geometrycrafter.scene.store import open_scene
+    from geometrycrafter.scene import open_scene
 
     scene = open_scene(args.scene)
     options = {k: getattr(args, k) for k in ("frame", "step") if getattr(args, k) is not None}

@@ -10,7 +10,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.export.mp4 import write_mp4
 from geometrycrafter.export.npz import write_npz
 from geometrycrafter.export.ply import write_ply
-from geometrycrafter.scene.store import Scene
+from geometrycrafter.scene import Scene
 
 FORMATS: dict[str, Callable[..., Path]] = {"npz": write_npz, "ply": write_ply, "mp4": write_mp4}
 

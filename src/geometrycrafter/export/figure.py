@@ -11,7 +11,7 @@ import numpy as np
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.mp4 import disparity_range
 from geometrycrafter.export.ply import colours
-from geometrycrafter.scene.store import Scene
+from geometrycrafter.scene import Scene
 from geometrycrafter.video.pictures import disparity_picture
 
 TILE = 480

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from geometrycrafter.export.ply import colours
-from geometrycrafter.scene.store import Scene
+from geometrycrafter.scene import Scene
 from geometrycrafter.video.pictures import disparity_bounds, disparity_picture
 
 

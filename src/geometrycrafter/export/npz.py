@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.scene.store import Scene
+from geometrycrafter.scene import Scene
 
 
 def write_npz(scene: Scene, path: Path) -> Path:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.scene.store import Scene
+from geometrycrafter.scene import Scene
 
 VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 

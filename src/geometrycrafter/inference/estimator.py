@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import zarr
 from torch import Tensor
 
 from geometrycrafter.errors import InputError, WriteError
@@ -47,7 +46,9 @@ from geometrycrafter.inference.windows import (
 from geometrycrafter.inference.workspace import Workspace
 from geometrycrafter.networks.unet import published_time_ids
 from geometrycrafter.priors.protocol import ClipPrior, FrameFunction, KnownCamera, Prior, as_prior
-from geometrycrafter.scene.store import FORMAT_VERSION, Journal, Scene, create_array, open_scene
+from geometrycrafter.scene import Scene, open_scene
+from geometrycrafter.scene.journal import Journal
+from geometrycrafter.scene.writer import SceneWriter, is_scene, stored_attributes
 from geometrycrafter.video.reading import FrameSource, open_frames
 from geometrycrafter.weights.models import Networks
 
@@ -216,9 +217,9 @@ class Estimator:
         here = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         if here and not folder.is_dir():
             raise InputError(f"{folder}: the output is a file; a scene is a folder, choose another name.")
-        if here and not _is_scene(folder):
+        if here and not is_scene(folder):
             raise InputError(f"{folder}: the folder holds other files than a scene; choose another output.")
-        complete = here and (folder / "zarr.json").is_file() and zarr.open_group(str(folder)).attrs.get("complete")
+        complete = here and (stored_attributes(folder) or {}).get("complete")
         if here and resume:
             if complete:
                 return True
@@ -402,7 +403,7 @@ class Estimator:
                     rows.append(stored[max(start, window.start) - window.start : min(end, until) - window.start])
             return torch.cat(rows).to(self.device) / factor
 
-        group: Any = zarr.open_group(str(run.folder), mode="a", zarr_format=3)
+        writer = SceneWriter(run.folder)
         shapes: dict[str, tuple[tuple[int, ...], type]] = {
             "depth": ((num_frames, height, width), np.float32),
             "mask": ((num_frames, height, width), np.bool_),
@@ -410,7 +411,7 @@ class Estimator:
         }
         if options.focal == "free":
             shapes["rays"] = ((num_frames, height, width, 2), np.float32)
-        arrays: dict[str, Any] = {k: group[k] if k in group else create_array(group, k, *v) for k, v in shapes.items()}
+        arrays: dict[str, Any] = {k: writer.array(k, *v) for k, v in shapes.items()}
 
         journal = Journal(run.folder / "journal.jsonl")
         chunks = plan_chunks(num_frames, options.decode_chunk, options.exact)
@@ -438,17 +439,14 @@ class Estimator:
             run.progress("decode", start + len(thetas), num_frames)
 
         theta = torch.tensor([row for entry in journal.entries for row in entry["theta"]], dtype=torch.float64)
-        intrinsics = self._intrinsics(run, theta)
-        create_array(group, "intrinsics", tuple(intrinsics.shape), np.float32, overwrite=True)[...] = intrinsics
-        group.attrs.update(
+        writer.put("intrinsics", self._intrinsics(run, theta))
+        writer.finish(
             {
                 "fps": source.fps,
                 "source": identity["source"],
                 "model": identity["model"],
                 "options": identity["options"],
-                "version": FORMAT_VERSION,
                 "program": f"geometrycrafter {version('geometrycrafter')}",
-                "complete": True,
             }
         )
 
@@ -484,11 +482,6 @@ def _silent(stage: str, done: int, total: int | None) -> None:
 def _backup(folder: Path) -> Path:
     """Where a finished scene waits while it is being replaced."""
     return folder.with_name(f".{folder.name}.old")
-
-
-def _is_scene(folder: Path) -> bool:
-    known = {"zarr.json", "work", "depth", "mask", "intrinsics", "rays", "poses", "frames", "journal.jsonl"}
-    return {p.name for p in folder.iterdir()} <= known
 
 
 def _resize(image: Tensor, size: tuple[int, int], mode: str) -> Tensor:

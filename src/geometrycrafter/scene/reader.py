@@ -1,0 +1,345 @@
+"""Scenes as they are read: arrays that are opened once, and never for writing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from geometrycrafter.errors import InputError, reason
+from geometrycrafter.files import is_url, on_disk
+from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
+from geometrycrafter.scene.places import reading, store_of
+from geometrycrafter.scene.writer import FORMAT_VERSION, SMALL, changing, copy_scene, is_scene, put_in_memory
+from geometrycrafter.settings import Rate, value_of
+
+MAX_VALUES_A_FRAME = 2**28
+MADE = ("depth", "mask", "intrinsics", "rays", "frames")
+"""Arrays that a scene is made with."""
+KNOWN = (*MADE, "poses", "pose_quality", "moving", "confidence", "times", "shots")
+"""Those and what may come later; they are found by name where a store can't list what it holds."""
+DEFAULT_RATE = 24.0
+
+
+class FrameArray:
+    """One array of a scene, read frame by frame: index it like a NumPy array."""
+
+    def __init__(self, stored: _Stored, owner: Scene | None = None):
+        self._stored = stored
+        self._owner = owner  # a scene in a temporary folder takes it along when it goes
+        self.shape: tuple[int, ...] = stored.array.shape
+        self.dtype: np.dtype[Any] = stored.array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._stored.read(index)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self._stored.read(...), dtype=dtype)
+
+
+class _Stored:
+    """An array's metadata, read once; of a small one, such as intrinsics, the values too."""
+
+    def __init__(self, array: zarr.Array[Any], place: str):
+        self.array = array
+        self._place = place
+        self._values: np.ndarray | None = None
+
+    def read(self, index: Any) -> np.ndarray:
+        with reading(self._place):
+            if int(np.prod(self.array.shape[1:])) > SMALL:
+                return np.asarray(self.array[index])
+            if self._values is None:
+                self._values = np.asarray(self.array[...])
+            return np.array(self._values[index])
+
+
+class Points:
+    """Points of a scene, computed from depth and rays when they are asked for: ``[T, H, W, 3]`` float32."""
+
+    def __init__(self, scene: Scene):
+        self._scene = scene
+        self.shape = (*scene.depth.shape, 3)
+        self.dtype = np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        time, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
+        if time is Ellipsis:
+            time, rest = slice(None), index
+        if isinstance(time, int | np.integer):
+            return self._scene._points(int(time))[rest]
+        frames = np.arange(len(self))[time]
+        if frames.dtype == bool or not len(frames):
+            return np.zeros((0, *self.shape[1:]), np.float32)
+        return np.stack([self._scene._points(int(t)) for t in frames])[(slice(None), *rest) if rest else ...]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[t] for t in range(len(self)))
+
+
+class Scene:
+    """Point maps of a clip, on disk, at a URL or in memory.
+
+    Each array is looked up once; what another process stores later is seen by who opens the scene again.
+
+    Attributes:
+        depth: ``[T, H, W]`` planar depth in the clip's own scale.
+        mask: ``[T, H, W]`` bool, where depth is valid.
+        intrinsics: ``[T, 3, 3]`` pixels, pixel centres at integers (OpenCV).
+        points: ``[T, H, W, 3]`` in each frame's camera axes, derived from the above.
+        rays: ``[T, H, W, 2]`` where the focal length is free, else None.
+        poses: ``[T, 4, 4]`` camera-to-world where known, else None.
+        frames: ``[T, h, w, 3]`` uint8, a small copy of the frames, or None.
+        times: ``[T]`` seconds from the video's beginning.
+        fps: frames a second.
+        path: the scene's folder; None for one in memory or at a URL.
+        place: where the scene is, for messages.
+    """
+
+    def __init__(self, group: zarr.Group, path: Path | None = None, place: str | None = None):
+        self._group = group
+        self._arrays: dict[str, _Stored | None] = {}
+        self.path = path
+        self.place = place or (str(path) if path else "the scene")
+        for name in ("depth", "mask", "intrinsics"):
+            if self._stored(name) is None:
+                raise InputError(f"{self.place}: the array {name} is missing; the scene is incomplete.")
+        if len(self.depth.shape) != 3 or self.mask.shape != self.depth.shape or len(self.intrinsics) != len(self):
+            raise InputError(f"{self.place}: depth, mask and intrinsics disagree in shape; run it again.")
+        if int(np.prod(self.depth.shape[1:])) > MAX_VALUES_A_FRAME:
+            raise InputError(f"{self.place}: frames of {self.depth.shape[1:]} are larger than this program reads.")
+
+    def _stored(self, name: str) -> _Stored | None:
+        if name not in self._arrays:
+            with reading(self.place):
+                found = self._group.get(name)
+            self._arrays[name] = _Stored(found, self.place) if isinstance(found, zarr.Array) else None
+        return self._arrays[name]
+
+    def array(self, name: str) -> FrameArray | None:
+        """Any array of the scene by its name: ``confidence``, ``moving``, ...; None where there is none."""
+        stored = self._stored(name)
+        return None if stored is None else FrameArray(stored, self)
+
+    def _needed(self, name: str) -> FrameArray:
+        found = self.array(name)
+        assert found is not None  # __init__ has looked
+        return found
+
+    @property
+    def depth(self) -> FrameArray:
+        return self._needed("depth")
+
+    @property
+    def mask(self) -> FrameArray:
+        return self._needed("mask")
+
+    @property
+    def intrinsics(self) -> FrameArray:
+        return self._needed("intrinsics")
+
+    @property
+    def rays(self) -> FrameArray | None:
+        return self.array("rays")
+
+    @property
+    def poses(self) -> FrameArray | None:
+        return self.array("poses")
+
+    @property
+    def frames(self) -> FrameArray | None:
+        return self.array("frames")
+
+    @property
+    def fps(self) -> float:
+        return float(self._group.attrs.get("fps", DEFAULT_RATE))  # type: ignore[arg-type]
+
+    @property
+    def times(self) -> np.ndarray:
+        """``[T]`` float64, seconds from the video's beginning; evenly spaced where the video had no time stamps."""
+        stored = self._stored("times")
+        return np.arange(len(self)) / self.fps if stored is None else stored.read(...).astype(np.float64)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """fps, source, model, options, version and whether the run is complete."""
+        return dict(self._group.attrs)
+
+    @property
+    def points(self) -> Points:
+        return Points(self)
+
+    def __len__(self) -> int:
+        return self.depth.shape[0]
+
+    def __repr__(self) -> str:
+        t, h, w = self.depth.shape
+        at = f", {self.place}" if self.place != "the scene" else ""
+        return f"Scene({t} frames of {w}x{h}, {self.fps:g} fps{at})"
+
+    def _points(self, t: int) -> np.ndarray:
+        depth = torch.from_numpy(np.asarray(self.depth[t], np.float32))
+        rays = self.rays
+        if rays is not None:
+            grid = torch.from_numpy(np.asarray(rays[t], np.float32))
+        else:
+            grid = rays_of_intrinsics(torch.from_numpy(np.asarray(self.intrinsics[t], np.float32)), *depth.shape)
+        return unproject(depth, grid).numpy()
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Scene:
+        """Copy the scene to a folder, with all its arrays and attributes; it appears whole or not at all.
+
+        Args:
+            path: of the folder, on a local disk.
+            overwrite: replace a scene that is there. Nothing else is ever replaced.
+
+        Returns:
+            the copy.
+
+        Raises:
+            InputError: where something is there that may not be replaced, or the disk refuses.
+        """
+        target = on_disk(path, "a scene")
+        copy_scene(self, target, overwrite)
+        return open_scene(target)
+
+    def stored_arrays(self) -> Iterator[tuple[str, zarr.Array[Any]]]:
+        """All arrays by name, known or not, as they are stored: ``[T, ...]`` most of them."""
+        for name in sorted({*self._listed(), *KNOWN}):
+            stored = self._stored(name)
+            if stored is not None:
+                yield name, stored.array
+
+    def _listed(self) -> list[str]:
+        """Names of what the store holds; none where it can't say, as most web servers."""
+        if self.path is not None:  # a dot: what a writer has not finished
+            return [p.name for p in self.path.iterdir() if p.name[0] != "." and (p / "zarr.json").is_file()]
+        with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
+            return [name for name in self._group.array_keys() if name[0] != "."]
+        return []
+
+    @classmethod
+    def from_depth(cls, depth: Any, mask: Any, intrinsics: Any, frames: Any = None, fps: float | None = None) -> Scene:
+        """A scene in memory from any other source of depth.
+
+        Args:
+            depth: ``[T, H, W]`` float, planar.
+            mask: ``[T, H, W]`` bool.
+            intrinsics: ``[3, 3]`` or ``[T, 3, 3]``, pixels.
+            frames: ``[T, H, W, 3]`` uint8, or float in [0, 1].
+            fps: frames a second; 24 where unknown.
+
+        Raises:
+            InputError: where shapes disagree.
+        """
+        depth, mask = np.asarray(depth, np.float32), np.asarray(mask, bool)
+        if depth.ndim != 3 or 0 in depth.shape or mask.shape != depth.shape:
+            raise InputError(f"depth {list(depth.shape)} and mask {list(mask.shape)} should both be [T, H, W].")
+        intrinsics = np.asarray(intrinsics, np.float32)
+        if intrinsics.shape[-2:] != (3, 3) or intrinsics.ndim not in (2, 3):
+            raise InputError(f"intrinsics have shape {list(intrinsics.shape)}; give [3, 3] or [T, 3, 3].")
+        if intrinsics.ndim == 3 and len(intrinsics) != len(depth):
+            raise InputError(f"there are {len(intrinsics)} intrinsics for {len(depth)} frames; give one or one each.")
+        rate = value_of(Rate | None, fps, "fps")
+        arrays = {"depth": depth, "mask": mask, "intrinsics": np.broadcast_to(intrinsics, (len(depth), 3, 3))}
+        if frames is not None:
+            arrays["frames"] = _pictures(np.asarray(frames), len(depth))
+        group = zarr.group(store=zarr.storage.MemoryStore(), zarr_format=3)
+        for name, value in arrays.items():
+            put_in_memory(group, name, value)
+        group.attrs.update({"fps": rate or DEFAULT_RATE, "version": FORMAT_VERSION, "complete": True})
+        return cls(group)
+
+    def set_poses(self, poses: Any) -> None:
+        """Keep camera-to-world poses ``[T, 4, 4]``, with the scene where it is on disk.
+
+        Raises:
+            InputError: where their shape is another, they are not finite, or the scene can't be written.
+        """
+        poses = np.asarray(poses, np.float32)
+        if poses.shape != (len(self), 4, 4):
+            raise InputError(f"poses have shape {list(poses.shape)}; give [{len(self)}, 4, 4].")
+        if not np.isfinite(poses).all():
+            raise InputError("poses have values that are not finite; give a camera for each frame.")
+        self.set_array("poses", poses)
+
+    def set_array(self, name: str, values: Any) -> None:
+        """Keep an array ``[...]`` with the scene; on disk it appears whole or not at all.
+
+        Args:
+            name: of the array, such as ``pose_quality``; not ``depth``, ``mask`` or ``intrinsics``.
+            values: of any shape; those of frames have the frames first, ``[T, ...]``.
+
+        Raises:
+            InputError: where the name is taken, another process writes the scene, or it can't be written.
+        """
+        if name in MADE:
+            raise InputError(f"{name} is what the scene was made with; make another one to change it.")
+        values = np.asarray(values)
+        if self.path is not None:
+            with changing(self.path, f"{name} are stored") as writer:
+                writer.put(name, values)
+        elif is_url(self.place):
+            raise InputError(f"{self.place}: {name} can't be stored there; save the scene to a local disk first.")
+        else:
+            put_in_memory(self._group, name, values)
+        self._arrays.pop(name, None)
+
+
+def _pictures(frames: np.ndarray, count: int) -> np.ndarray:
+    if frames.ndim != 4 or len(frames) != count or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise InputError(f"frames have shape {list(frames.shape)}; give [{count}, H, W, 3].")
+    return frames if frames.dtype == np.uint8 else (frames.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def open_scene(path: str | os.PathLike[str]) -> Scene:
+    """Open a scene folder, or a URL of one that Zarr can read (``s3://...``, ``https://...``). Nothing is written.
+
+    Raises:
+        InputError: where there is no scene, or only one whose run was cut short.
+    """
+    place = os.fspath(path)
+    if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", place) and not Path(place).exists():
+        raise InputError(f"{place}: a URL has two slashes after its colon; give it as text, not as a Path.")
+    folder = None if is_url(place) else on_disk(place)
+    if folder is not None and not (folder / "zarr.json").is_file():
+        if folder.is_dir() and is_scene(folder):
+            raise _unfinished(place)
+        raise InputError(f"{place}: this is no scene (a folder made by 'geometrycrafter run'); check the path.")
+    try:
+        with reading(place):
+            group = zarr.open_group(store_of(place), mode="r", zarr_format=3)
+    except InputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(f"{place}: there is no scene at this URL; check it.") from error
+        if folder is not None and error.__cause__ is not None:
+            cause = reason(error.__cause__)
+            raise InputError(f"{place}: the scene can't be read ({cause}); zarr.json there is damaged.") from error
+        raise
+    version = group.attrs.get("version", FORMAT_VERSION)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise InputError(f"{place}: the scene is of version {version}, which this program is too old for; update it.")
+    if not group.attrs.get("complete", False):
+        raise _unfinished(place)
+    return Scene(group, folder, place)
+
+
+def _unfinished(place: str) -> InputError:
+    return InputError(f"{place}: the run that writes this scene is not finished; complete it with run --resume.")

@@ -1,0 +1,212 @@
+"""Scenes as they are written: arrays frame by frame or whole, attributes last."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.files import appearing, explained, locked, sweep_folder, write_json
+from geometrycrafter.scene.places import reading, store_of
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
+    from geometrycrafter.scene.reader import Scene
+
+FORMAT_VERSION = 1
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+SMALL = 64
+"""Values a frame up to which all frames share a chunk."""
+UNFINISHED = ("work/identity.json",)
+"""What a run keeps in a scene's folder from its first moment on."""
+
+
+class SceneWriter:
+    """Writes one scene's folder; who makes one holds the folder's lock (see :func:`changing`).
+
+    Args:
+        folder: of the scene, new or begun. Until :meth:`finish` it counts as unfinished.
+
+    Raises:
+        InputError: where something else is there.
+        WriteError: where it can't be written.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep_folder(folder)
+            if not (folder / "zarr.json").exists():
+                self._write({"version": FORMAT_VERSION, "complete": False})
+        if stored_attributes(folder) is None:
+            raise InputError(f"{folder}: zarr.json there is not that of a scene; choose another place.")
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> zarr.Array[Any]:
+        """An array that is written frame by frame, ``array[t] = ...``; one that was begun goes on.
+
+        Args:
+            name: of the array.
+            shape: ``[T, ...]``.
+            dtype: of its values; NaN, 0 or False stands where a frame has not been written.
+
+        Raises:
+            InputError: where one of another shape or type was begun.
+            WriteError: where it can't be made.
+        """
+        place = self._place(name)
+        if not place.exists():
+            with explained(place), appearing(place) as temporary:
+                _create(store_of(temporary, writable=True), None, shape, dtype)
+        array = zarr.open_array(store_of(place, writable=True), mode="r+", zarr_format=3)
+        if array.shape != tuple(shape) or array.dtype != np.dtype(dtype):
+            raise InputError(f"{place}: the array there has another shape or type; write the scene anew.")
+        return array
+
+    def put(self, name: str, values: np.ndarray) -> None:
+        """A whole array ``[...]``, which appears at once; what had its name goes.
+
+        Raises:
+            WriteError: where it can't be written; the old one stays.
+        """
+        place = self._place(name)
+        with explained(place), appearing(place) as temporary:
+            _create(store_of(temporary, writable=True), None, values.shape, values.dtype)[...] = values
+
+    def finish(self, attributes: Mapping[str, Any]) -> None:
+        """Store attributes and mark the scene as complete: the last thing that is written."""
+        with explained(self.folder):
+            self._write(
+                (stored_attributes(self.folder) or {})
+                | dict(attributes)
+                | {"version": FORMAT_VERSION, "complete": True}
+            )
+
+    def _write(self, attributes: dict[str, Any]) -> None:
+        # Zarr's own way would rewrite the file in place.
+        write_json(
+            self.folder / "zarr.json",
+            {"attributes": attributes, "zarr_format": 3, "node_type": "group"},
+            indent=2,
+        )
+
+    def _place(self, name: str) -> Path:
+        if NAME.fullmatch(name) is None or name == "work":
+            raise InputError(f"{name!r} can't be the name of an array; take letters, digits and underscores.")
+        return self.folder / name
+
+
+@contextlib.contextmanager
+def changing(folder: Path, what: str) -> Iterator[SceneWriter]:
+    """A writer of a scene that is there already, with the folder's lock.
+
+    Args:
+        folder: of the scene.
+        what: is being written, for the message to who comes second.
+
+    Raises:
+        InputError: where another process writes there.
+        WriteError: where the disk refuses.
+    """
+    with locked(folder, what):
+        yield SceneWriter(folder)
+
+
+def put_in_memory(group: zarr.Group, name: str, values: np.ndarray) -> None:
+    """A whole array ``[...]`` into a scene in memory."""
+    _create(group.store, name, values.shape, values.dtype, overwrite=True)[...] = values
+
+
+def is_scene(folder: Path) -> bool:
+    """Whether a folder is a scene, finished or begun; whatever else lies in it."""
+    return stored_attributes(folder) is not None or any((folder / name).is_file() for name in UNFINISHED)
+
+
+def stored_attributes(folder: Path) -> dict[str, Any] | None:
+    """Attributes of the scene in a folder; None where its ``zarr.json`` is missing or not that of a scene."""
+    try:
+        found = json.loads((folder / "zarr.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or found.get("zarr_format") != 3 or found.get("node_type") != "group":
+        return None
+    attributes = found.get("attributes")
+    ours = isinstance(attributes, dict) and isinstance(attributes.get("version"), int)
+    return attributes if ours else None
+
+
+def copy_scene(scene: Scene, target: Path, overwrite: bool) -> None:
+    """Write a copy of a scene: its attributes and all its arrays, known or not; it appears whole or not at all.
+
+    Args:
+        scene: in memory, on disk or at a URL.
+        target: the copy's folder.
+        overwrite: replace a scene that is there, once the copy is finished.
+
+    Raises:
+        InputError: where something else than a scene is there, or one and ``overwrite`` is not given.
+        WriteError: where the disk refuses.
+    """
+    real = Path(os.path.realpath(target))  # a link stays one
+    if scene.path is not None and real == Path(os.path.realpath(scene.path)):
+        raise InputError(f"{target}: the scene is in this folder already; choose another name.")
+    if real.exists() and not real.is_dir():
+        raise InputError(f"{target}: this is a file; a scene is a folder, choose another name.")
+    if real.is_dir() and any(real.iterdir()):
+        if not is_scene(real):
+            raise InputError(f"{target}: the folder holds other files than a scene; choose another name.")
+        if not overwrite:
+            raise InputError(f"{target}: the folder exists; choose another name or pass overwrite=True.")
+    with explained(target):
+        real.parent.mkdir(parents=True, exist_ok=True)
+    with locked(real, "a scene is saved"), explained(target), appearing(real) as temporary:
+        writer = SceneWriter(temporary)
+        for name, array in scene.stored_arrays():
+            _copy(array, scene.place, temporary / name)
+        writer.finish({"fps": scene.fps, **scene.attributes})
+
+
+def _copy(array: zarr.Array[Any], source: str, place: Path) -> None:
+    copy = zarr.create_array(
+        store_of(place, writable=True),
+        shape=array.shape,
+        dtype=array.dtype,
+        chunks=array.chunks,
+        fill_value=array.fill_value,
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+        attributes=dict(array.attrs),
+    )
+    step = max(1, array.chunks[0]) if array.shape else 1
+    for first in range(0, array.shape[0], step) if array.shape else [None]:
+        part: Any = ... if first is None else slice(first, first + step)
+        with reading(source):
+            values = array[part]
+        copy[part] = values
+
+
+def _create(
+    store: Store, name: str | None, shape: tuple[int, ...], dtype: Any, overwrite: bool = False
+) -> zarr.Array[Any]:
+    """An array of a scene, one chunk a frame (small ones in a single chunk)."""
+    small = int(np.prod(shape[1:])) <= SMALL
+    floating = np.issubdtype(np.dtype(dtype), np.floating)
+    return zarr.create_array(
+        store,
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        chunks=tuple(max(1, n) for n in (shape if small else (1, *shape[1:]))),
+        fill_value=np.nan if floating else 0,  # a frame that was lost shows
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+        overwrite=overwrite,
+    )
