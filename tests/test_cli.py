@@ -176,7 +176,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[object]], list[str], str]] = {
     "no such file": (no_file, [], "nothing.mp4"),
     "text named mp4": (text_file, [], "notes.mp4"),
     "truncated": (cut_file, [], "cut.mp4"),
-    "truncated after its index": (cut_streaming_file, [], "--end"),
+    "truncated after its index": (cut_streaming_file, ["--size", "64x64"], "--end"),
     "empty": (empty_file, [], "empty.mp4"),
     "zero frames": (no_frames, [], "--start 4"),
     "folder without images": (no_images, [], "folder"),

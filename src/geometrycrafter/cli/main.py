@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import io
+import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -50,19 +55,56 @@ def keep_freed_memory() -> None:
         return
 
 
+class TerminatedError(KeyboardInterrupt):
+    """Somebody asks the process to end; it is unwound as by Ctrl-C."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM unwinds the program like Ctrl-C, so that what was done is kept and what is temporary goes."""
+    owner = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != owner:  # a worker that was forked is ended, not unwound
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 2 where the input is at fault."""
+    """Run one command.
+
+    Returns:
+        the exit status: the command's own, 2 where the input is at fault, 130 after Ctrl-C and 143 after SIGTERM.
+    """
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no text
+            stream.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     args = build_parser().parse_args(arguments)
     try:
-        return args.call(args) or 0
+        with terminable():
+            return args.call(args) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; go on with the same command and --resume.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {getattr(args, 'go_on', 'give the same command again')}.", file=sys.stderr)
+        return 143 if isinstance(stop, TerminatedError) else 130
+    except BrokenPipeError:
+        # Who read the output has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 if __name__ == "__main__":

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import sys
 import typing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.options import Options
 from geometrycrafter.settings import Count, Index, argument, kinds_of
+
+if TYPE_CHECKING:
+    from geometrycrafter.inference.estimator import Estimator
+    from geometrycrafter.video.reading import FrameSource
 
 
 def add_parser(commands: Any) -> None:
@@ -21,9 +29,7 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("videos", nargs="+", metavar="VIDEO", help="video file, folder of images, or quoted glob of images")
-    add(
-        "-o", "--output", required=True, type=Path, help="the scene's folder; with several videos, the folder of scenes"
-    )
+    add("-o", "--output", required=True, help="the scene's folder; with several videos, the folder of scenes")
     add(
         "--model", default="tiny", help="tiny (embedded, the default), diffusion, deterministic, or a folder of weights"
     )
@@ -51,7 +57,7 @@ def add_parser(commands: Any) -> None:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
     again.add_argument("--overwrite", action="store_true", help="replace an existing scene")
-    parser.set_defaults(call=call)
+    parser.set_defaults(call=call, go_on="go on with the same command and --resume")
 
 
 def _option(group: Any, flag: str, **how: Any) -> None:
@@ -67,41 +73,71 @@ def _option(group: Any, flag: str, **how: Any) -> None:
     group.add_argument(flag, default=argparse.SUPPRESS, **how)
 
 
-def call(args: argparse.Namespace) -> None:
-    """Load the model once, then run video after video."""
-    from geometrycrafter.video.reading import open_frames
-
+def call(args: argparse.Namespace) -> int:
+    """Load the model once, then run video after video; one of several that fails does not stop the others."""
     # Options and inputs are checked before the weights are read, so that a slip costs nothing.
     settings = {k: v for k, v in vars(args).items() if k in kinds_of(Options)}
     Options(**{"overlap": 0} | settings)
-    outputs = _outputs(args.videos, args.output)
-    sources = [open_frames(v).cut(args.start, args.end, args.stride) for v in args.videos]
+    outputs = dict(zip(args.videos, _outputs(args.videos, args.output), strict=True))
+    failures: dict[str, str] = {}
+    sources = {}
+    for video in args.videos:
+        with _noted(args.videos, video, failures):
+            sources[video] = _opened(args, video)
+    if sources:
+        estimator = _loaded(args)
+        for video, source in sources.items():
+            with _noted(args.videos, video, failures), ProgressBar(source.name) as progress:
+                estimator(
+                    source,
+                    output=outputs[video],
+                    resume=args.resume,
+                    overwrite=args.overwrite,
+                    progress=progress,
+                    **settings,
+                )
+            if video not in failures:
+                print(f"scene: {outputs[video]}", flush=True)
+    if failures:
+        done = "the others are done" if len(failures) < len(args.videos) else "none is done"
+        print(f"error: {len(failures)} of {len(args.videos)} videos failed, {done}:", file=sys.stderr)
+        for video, why in failures.items():
+            print(f"  {why if video in why else f'{video}: {why}'}", file=sys.stderr)
+    return 2 if failures else 0
 
+
+@contextlib.contextmanager
+def _noted(videos: list[str], video: str, failures: dict[str, str]) -> Iterator[None]:
+    """One of several videos may fail: its reason is kept for the end."""
+    try:
+        yield
+    except InputError as error:
+        if len(videos) == 1:
+            raise
+        failures[video] = str(error)
+
+
+def _opened(args: argparse.Namespace, video: str) -> FrameSource:
+    from geometrycrafter.video.reading import open_frames
+
+    return open_frames(video).cut(args.start, args.end, args.stride)
+
+
+def _loaded(args: argparse.Namespace) -> Estimator:
     import torch
 
     from geometrycrafter.inference.loading import load
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    estimator = load(args.model, args.variant, device=device, dtype=getattr(torch, args.dtype))
-    for source, output in zip(sources, outputs, strict=True):
-        with ProgressBar(source.name) as progress:
-            estimator(
-                source,
-                output=output,
-                resume=args.resume and output.exists(),
-                overwrite=args.overwrite,
-                progress=progress,
-                **settings,
-            )
-        print(f"scene: {output}")
+    return load(args.model, args.variant, device=device, dtype=getattr(torch, args.dtype))
 
 
-def _outputs(videos: list[str], output: Path) -> list[Path]:
+def _outputs(videos: list[str], output: str) -> list[str]:
     """One scene for each video: the output itself, or folders in it."""
     if len(videos) == 1:
         return [output]
     names = [f"{Path(v.rstrip('/*')).stem or 'video'}.gc" for v in videos]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
-        raise InputError(f"two videos would both write {output / twice}; rename one or run them one at a time.")
-    return [output / n for n in names]
+        raise InputError(f"two videos would both write {twice} in {output}; rename one or run them one at a time.")
+    return [os.path.join(output, n) for n in names]  # noqa: PTH118 (a URL is to be told apart where it is used)

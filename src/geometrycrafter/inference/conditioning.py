@@ -207,5 +207,5 @@ def encoder_inputs(
     if stack.shape[-2:] != (height, width):
         stack = F.interpolate(stack, (height, width), mode="bilinear", align_corners=False)
     theta = maps.half_field.norm(dim=-1).view(-1, 1, 1, 1).expand(-1, 1, height, width)
-    disparity, valid, z = stack.split(1, dim=1)
+    disparity, valid, z = stack.chunk(3, dim=1)
     return disparity, valid, z.log(), theta

@@ -1,0 +1,142 @@
+"""Fourth pass: point maps, chunk by chunk, into the scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometrycrafter.files import explained
+from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
+from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_joined
+from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
+from geometrycrafter.inference.record import clip_digest
+from geometrycrafter.inference.run_folder import REMEDY, RunFolder
+from geometrycrafter.networks.point_map_vae import DecodedPointMap
+from geometrycrafter.scene.journal import Journal
+from geometrycrafter.scene.writer import SceneWriter
+from geometrycrafter.video.reading import FrameSource
+from geometrycrafter.weights.models import Networks
+
+if TYPE_CHECKING:
+    from geometrycrafter.inference.passes import Progress
+
+
+@torch.no_grad()
+def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Progress) -> None:
+    """Depth, mask and camera of every frame into the scene, which is then complete.
+
+    Args:
+        run: whose windows are denoised.
+        source: what the scene says of where its frames came from; it is not read.
+        networks: of one variant.
+        progress: called after each chunk.
+
+    Raises:
+        InputError: where a file of an earlier pass is damaged.
+        WriteError: where the disk refuses; what was decoded stays.
+    """
+    writer = SceneWriter(run.folder)
+    arrays = _Arrays.of(writer, run)
+    with explained(run.folder, REMEDY):
+        journal = Journal(run.folder / "journal.jsonl")
+    first, factor = len(journal.entries), networks.autoencoder.config.scaling_factor
+    frames = run.plan_windows()[-1].end
+
+    def latents(start: int, end: int) -> Tensor:
+        return _joined_latents(run, start, end).to(networks.device) / factor
+
+    def one(z: Tensor) -> DecodedPointMap:
+        return networks.point_map_vae.decode(z, len(z))
+
+    chunks = run.plan_chunks()
+    for index, (start, maps) in enumerate(decode_joined(one, latents, chunks, first), start=first):
+        angles = []
+        for offset in range(len(maps.log_depth)):
+            frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
+            decoded = at_video_size(frame, run.record.height, run.record.width, run.record.options.depth_resize)
+            arrays.put(start + offset, decoded, run)
+            angles.append(FrameAngle.of(decoded).stored())
+        with explained(run.folder, REMEDY):
+            journal.append({"chunk": index, "start": start, "end": start + len(angles), "theta": angles})
+        progress("decode", start + len(angles), frames)
+    _finish(run, source, writer, [FrameAngle(*row) for entry in journal.entries for row in entry["theta"]])
+
+
+def _joined_latents(run: RunFolder, start: int, end: int) -> Tensor:
+    """Scaled latents ``[end - start, 4, h, w]``; frames that two windows share are joined in the later one's file."""
+    windows, rows = run.plan_windows(), []
+    for index, window in enumerate(windows):
+        until = windows[index + 1].start if index + 1 < len(windows) else window.end
+        if window.start < end and start < until:
+            (stored,) = run.windows.load(index, "latents")
+            rows.append(stored[max(start, window.start) - window.start : min(end, until) - window.start])
+    return torch.cat(rows)
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """The scene's arrays that are written frame by frame."""
+
+    depth: Any
+    mask: Any
+    frames: Any
+    rays: Any
+    """Only where the focal length is free."""
+
+    @classmethod
+    def of(cls, writer: SceneWriter, run: RunFolder) -> _Arrays:
+        count, (h, w), size = run.plan_windows()[-1].end, (run.record.height, run.record.width), run.record.size
+        free = run.record.options.focal == "free"
+        return cls(
+            depth=writer.array("depth", (count, h, w), np.float32),
+            mask=writer.array("mask", (count, h, w), np.bool_),
+            frames=writer.array("frames", (count, *size, 3), np.uint8),
+            rays=writer.array("rays", (count, h, w, 2), np.float32) if free else None,
+        )
+
+    def put(self, t: int, decoded: DecodedFrames, run: RunFolder) -> None:
+        """One frame."""
+        (picture,) = run.observed.frames(t, t + 1, run.batch, "frames")
+        height, width = run.record.height, run.record.width
+        with explained(run.folder, REMEDY):
+            self.depth[t] = decoded.depth[0].cpu().numpy()
+            self.mask[t] = decoded.mask[0].cpu().numpy()
+            self.frames[t] = picture[0].numpy()
+            if self.rays is not None:
+                field = half_field_of_theta(decoded.theta_diag[0], height, width)
+                self.rays[t] = (field * half_field_grid(height, width, field)).cpu().numpy()
+
+
+def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: list[FrameAngle]) -> None:
+    """Cameras, times and attributes; the scene is complete after it."""
+    record, known = run.record, [run.known(index) for index in run.batches()]
+    trusted = None
+    if record.trusted_field and not record.options.exact:
+        (half_field,) = run.observed.frames(0, len(angles), run.batch, "half_field")
+        trusted = half_field.double().norm(dim=-1)
+    intrinsics = clip_intrinsics(angles, record.options, record.height, record.width, trusted)
+    with explained(run.folder, REMEDY):
+        writer.put("intrinsics", intrinsics.numpy())
+        writer.put("times", np.array([t for batch in known for t in batch.times]))
+        writer.finish(
+            {
+                "fps": source.fps,
+                "source": _place(source),
+                "model": record.model,
+                "options": record.options.stored(),
+                "program": f"geometrycrafter {version('geometrycrafter')}",
+                "run": record.to_json(),
+                "frames_digest": clip_digest(d for batch in known for d in batch.digests),
+            }
+        )
+
+
+def _place(source: FrameSource) -> str:
+    """Where the frames are, wherever the program is started next."""
+    return str(Path(source.name).absolute()) if source.kind in ("video", "images") else source.name

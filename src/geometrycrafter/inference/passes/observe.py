@@ -1,0 +1,130 @@
+"""First pass: decode the video once; prior, frame latents and image embeddings of every frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.inference.conditioning import prior_view
+from geometrycrafter.inference.record import frame_digest
+from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
+from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
+from geometrycrafter.video.reading import FrameSource
+from geometrycrafter.weights.models import Networks
+
+if TYPE_CHECKING:
+    from geometrycrafter.inference.passes import Progress
+
+Batch = list[tuple[float, np.ndarray]]
+"""Frames ``[H, W, 3]``, each with its seconds from the video's start."""
+
+
+@torch.no_grad()
+def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prior, progress: Progress) -> None:
+    """Ask the prior, the frame autoencoder and the image encoder about every frame, batch by batch.
+
+    Frames that were observed before are decoded again and compared with what was seen then, so that a video that has
+    changed is found out, whatever it was told apart by.
+
+    Raises:
+        InputError: where a frame can't be had, or is another than the one observed; where there is no frame at all.
+        WriteError: where the disk refuses; what was observed stays.
+    """
+    if run.frames is not None and run.record.content is not None:
+        return
+    camera = _camera(run)
+    asked: ClipPrior | None = None
+    done = 0
+    for index, batch in enumerate(_batches(source.timed(), run.batch)):
+        if _observed_before(run, index, batch, done):
+            asked = None
+        else:
+            asked = asked or prior.begin(done)
+            _observe_batch(run, index, batch, networks, prior, asked, camera)
+        done += len(batch)
+        progress("observe", done, source.count)
+    if done == 0:
+        raise InputError(f"{source.name}: there is not one frame to process; check --start and --end.")
+    if run.frames not in (None, done):
+        raise _other_frames(run, min(done, run.frames or done))
+    run.keep_frames(done)
+
+
+def _camera(run: RunFolder) -> KnownCamera | None:
+    k = run.record.options.intrinsics
+    return None if k is None else KnownCamera(2 * math.atan(run.record.width / 2 / k[0]))
+
+
+def _observed_before(run: RunFolder, index: int, batch: Batch, first: int) -> bool:
+    """Whether a batch is done: the same frames, and as many."""
+    if index not in run.observed:
+        return False
+    known = run.known(index).digests
+    for offset, (digest, (_, frame)) in enumerate(zip(known, batch, strict=False)):
+        if digest != frame_digest(frame):
+            raise _other_frames(run, first + offset)
+    return len(known) == len(batch)
+
+
+def _other_frames(run: RunFolder, frame: int) -> OtherFramesError:
+    return OtherFramesError(
+        f"{run.folder}: frame {frame} is not what the run to resume saw there; give the same video, or --overwrite."
+    )
+
+
+def _observe_batch(
+    run: RunFolder,
+    index: int,
+    batch: Batch,
+    networks: Networks,
+    prior: Prior,
+    asked: ClipPrior,
+    camera: KnownCamera | None,
+) -> None:
+    record, exact = run.record, run.record.options.exact
+    video = (record.height, record.width)
+    ask_size = video if exact else prior.frame_size(*video)
+    resized, wanted = [], []
+    for _, frame in batch:
+        image = torch.from_numpy(frame).to(networks.device)
+        image = (image.float() / 255 if image.dtype == torch.uint8 else image).permute(2, 0, 1)[None]
+        resized.append(_resize(image, record.size, "bicubic"))
+        wanted.append(_resize(image, ask_size, "bilinear"))
+    images = torch.cat(resized)
+    maps, statistics = prior_view(asked, torch.cat(wanted), video, record.size, camera, exact, warn=index == 0)
+    pixels = images.to(networks.dtype)
+    known = ObservedFrames(statistics, [seconds for seconds, _ in batch], [frame_digest(f) for _, f in batch])
+    run.observed.save(
+        index,
+        depth=maps.depth,
+        valid=(maps.valid * 255).round().to(torch.uint8),
+        half_field=maps.half_field,
+        video=networks.autoencoder.encode(pixels * 2 - 1),
+        embedding=networks.image_encoder(pixels),
+        frames=(images * 255).round().to(torch.uint8).permute(0, 2, 3, 1),
+        **known.tensors(),
+    )
+
+
+def _resize(image: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    if tuple(image.shape[-2:]) == size:
+        return image
+    return F.interpolate(image, size, mode=mode, align_corners=False, antialias=True).clamp(0, 1)
+
+
+def _batches(frames: Iterator[tuple[float, np.ndarray]], size: int) -> Iterator[Batch]:
+    batch: Batch = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

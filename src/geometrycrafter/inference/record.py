@@ -1,0 +1,154 @@
+"""What a run depends on: two runs with equal records give the same bits, on the same device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometrycrafter.inference.options import Options
+from geometrycrafter.priors.protocol import Prior
+from geometrycrafter.settings import read_settings
+from geometrycrafter.video.reading import FrameSource
+from geometrycrafter.weights.models import Networks
+
+PROCEDURE = 2
+"""Counts up where the same input gives other results, or the files between passes change."""
+WORDS = {
+    "content": "video",
+    "height": "frame size",
+    "width": "frame size",
+    "start": "--start",
+    "end": "--end",
+    "stride": "--stride",
+    "model": "--model",
+    "weights": "weights in the model",
+    "trusted_field": "prior",
+    "dtype": "--dtype",
+    "procedure": "version of the program",
+}
+"""What messages call a field, where that isn't its name."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run depends on. The device is not part of it: a run may be gone on with elsewhere."""
+
+    content: str | None
+    """A digest of the video; None for an iterator, whose frames are compared as they come."""
+    height: int
+    """Of the video's frames, pixels."""
+    width: int
+    start: int
+    end: int | None
+    stride: int
+    options: Options
+    """With the processing size."""
+    model: str
+    """Its name and variant."""
+    weights: str
+    """A digest of them."""
+    prior: str
+    trusted_field: bool
+    """Of the prior: see :class:`Prior`."""
+    dtype: str
+    """In which the networks compute."""
+    noise: str | None
+    """A digest of what the caller gave."""
+    procedure: int = PROCEDURE
+
+    @classmethod
+    def of(
+        cls, source: FrameSource, networks: Networks, prior: Prior, options: Options, noise: Tensor | None
+    ) -> RunRecord:
+        """The record of a run that is about to begin.
+
+        Args:
+            source: of frames, cut as wanted.
+            networks: of the model.
+            prior: per-frame.
+            options: with the processing size.
+            noise: ``[1, window, 4, h, w]`` where the caller gives it.
+        """
+        return cls(
+            content=source.content(),
+            height=source.height,
+            width=source.width,
+            start=source.start,
+            end=source.end,
+            stride=source.stride,
+            options=options,
+            model=f"{networks.name}/{networks.variant}",
+            weights=networks.identity,
+            prior=prior.identity,
+            trusted_field=prior.trusted_field,
+            dtype=str(networks.dtype).removeprefix("torch."),
+            noise=None if noise is None or networks.variant == "deterministic" else _digest(noise),
+        )
+
+    @classmethod
+    def from_json(cls, stored: Any) -> RunRecord | None:
+        """The record that was stored; None where it is damaged or of another procedure's making."""
+        if not isinstance(stored, Mapping) or stored.get("procedure") != PROCEDURE:
+            return None
+        try:
+            values = dict(stored) | {"options": read_settings(Options, stored["options"], "options")}
+            return cls(**values)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, one form for the disk and for comparison."""
+        return asdict(self) | {"options": self.options.stored()}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Processing height and width."""
+        assert self.options.size is not None
+        return self.options.size
+
+    def differences(self, other: RunRecord, observing: bool = False) -> list[str]:
+        """What another run depends on that this one doesn't, in words; none where both give the same.
+
+        Args:
+            other: run.
+            observing: this one is still reading the video. Where the other's ends, and what follows the frames that
+                were read, makes no difference then; the frames themselves are compared one by one.
+        """
+        ignored = {"options"} | ({"content", "end"} if observing else set())
+        words = [
+            WORDS.get(f.name, f.name)
+            for f in fields(self)
+            if f.name not in ignored and getattr(self, f.name) != getattr(other, f.name)
+        ]
+        mine, others = self.options.stored(), other.options.stored()
+        words += [f"--{k.replace('_', '-')} ({_told(mine[k])})" for k in mine if mine[k] != others[k]]
+        return list(dict.fromkeys(words))
+
+
+def frame_digest(frame: np.ndarray) -> bytes:
+    """Of one frame ``[H, W, 3]``, 32 bytes."""
+    about = f"{frame.shape}{frame.dtype.str}".encode()
+    return hashlib.sha256(about + np.ascontiguousarray(frame).tobytes()).digest()
+
+
+def clip_digest(frames: Iterable[bytes]) -> str:
+    """Of a clip, from the digests of its frames."""
+    digest = hashlib.sha256()
+    for one in frames:
+        digest.update(one)
+    return digest.hexdigest()
+
+
+def _told(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _digest(tensor: Tensor) -> str:
+    values = tensor.detach().to("cpu", torch.float32).contiguous()
+    return hashlib.sha256(repr(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()

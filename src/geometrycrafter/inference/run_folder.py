@@ -1,0 +1,245 @@
+"""A run under way, on disk: what it depends on, and what each pass has left for those after it.
+
+NAME.gc/
+  work/identity.json                 the run's record
+  work/observed_000000.safetensors   a batch of frames: prior, latents, embeddings, statistics, digests
+  work/observed.json                 how many frames there are; the video has been read to its end
+  work/conditioned_000000...         latents of the prior, a batch
+  work/window_000000...              latents of a window, joined to the one before
+  journal.jsonl                      what has been decoded, beside the scene's arrays
+
+Files appear whole, so that a run that is killed at any moment goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from geometrycrafter.errors import InputError, WriteError, reason
+from geometrycrafter.files import appearing, explained, remove, sweep_folder, write_json
+from geometrycrafter.inference.conditioning import FrameStatistics
+from geometrycrafter.inference.decoding import Chunk, plan_chunks
+from geometrycrafter.inference.record import RunRecord
+from geometrycrafter.inference.windows import Window, plan
+
+LARGE_FRAME = 2**21
+"""Pixels; eight of so large frames are decoded together, and fewer of larger ones."""
+REMEDY = "make room, then go on with --resume"
+
+
+class OtherFramesError(InputError):
+    """The video is another than the one that the run to resume was reading."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Numbered files of named tensors, each of them whole or not there.
+
+    Args:
+        folder: of the run's work.
+        name: of the files.
+    """
+
+    folder: Path
+    name: str
+
+    def _file(self, index: int) -> Path:
+        return self.folder / f"{self.name}_{index:06d}.safetensors"
+
+    def __contains__(self, index: int) -> bool:
+        """Whether a file is there and whole: a power cut may have torn it."""
+        try:
+            with safe_open(self._file(index), framework="pt"):
+                return True
+        except (OSError, SafetensorError):
+            return False
+
+    def any(self) -> bool:
+        """Whether there is a first one."""
+        return 0 in self
+
+    def save(self, index: int, **tensors: Tensor) -> None:
+        """Write a file of tensors of any shape ``[...]``.
+
+        Raises:
+            WriteError: where the disk refuses.
+        """
+        ready = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        scene = self.folder.parent
+        with explained(scene, REMEDY), appearing(self._file(index)) as temporary:
+            try:
+                save_file(ready, temporary)
+            except SafetensorError as error:  # its own words for what the system said
+                raise WriteError(f"{scene}: writing failed ({reason(error)}); {REMEDY}.") from error
+
+    def load(self, index: int, *names: str) -> tuple[Tensor, ...]:
+        """Some tensors ``[...]`` of a file; the others are not read.
+
+        Raises:
+            InputError: where the file is gone or damaged.
+        """
+        file = self._file(index)
+        try:
+            with safe_open(file, framework="pt") as stored:
+                return tuple(stored.get_tensor(n) for n in names)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{file}: the file is damaged ({reason(error)}); remove it and --resume.") from error
+
+    def frames(self, start: int, end: int, batch: int, *names: str) -> tuple[Tensor, ...]:
+        """Tensors ``[end - start, ...]`` of some frames, where each file holds ``batch`` of them.
+
+        Raises:
+            InputError: where a file is gone or damaged.
+        """
+        parts = []
+        for index in range(start // batch, (end - 1) // batch + 1):
+            first = index * batch
+            rows = slice(max(start - first, 0), end - first)
+            parts.append([tensor[rows] for tensor in self.load(index, *names)])
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+@dataclass(frozen=True)
+class ObservedFrames:
+    """What is known of a batch's frames beside their tensors."""
+
+    statistics: list[FrameStatistics]
+    times: list[float]
+    """Seconds from the video's start."""
+    digests: list[bytes]
+    """Of each frame's pixels: a run is only gone on with on the same frames."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As they are stored: ``[N, 5]``, ``[N]`` and ``[N, 32]``."""
+        return {
+            "statistics": torch.tensor([astuple(s) for s in self.statistics], dtype=torch.float64),
+            "times": torch.tensor(self.times, dtype=torch.float64),
+            "digests": torch.tensor([list(d) for d in self.digests], dtype=torch.uint8),
+        }
+
+    @classmethod
+    def of(cls, statistics: Tensor, times: Tensor, digests: Tensor) -> ObservedFrames:
+        """From ``[N, 5]``, ``[N]`` and ``[N, 32]``."""
+        return cls(
+            [FrameStatistics(*row) for row in statistics.tolist()], times.tolist(), [bytes(d) for d in digests.tolist()]
+        )
+
+
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        folder: of the scene that it makes.
+        record: what it depends on.
+    """
+
+    def __init__(self, folder: Path, record: RunRecord):
+        self.folder, self.record = folder, record
+        work = folder / "work"
+        self._work = work
+        self.observed = Series(work, "observed")
+        self.conditioned = Series(work, "conditioned")
+        self.windows = Series(work, "window")
+
+    @classmethod
+    def create(cls, folder: Path, record: RunRecord) -> RunFolder:
+        """Begin a run. Its folder appears with its record in it; an unfinished run that was there goes.
+
+        Raises:
+            WriteError: where it can't be made.
+        """
+        run = cls(folder, record)
+        empty = folder.is_dir() and not any(folder.iterdir())
+        # An empty folder stays the same one: somebody may be standing in it.
+        with explained(folder), appearing(run._work if empty else folder) as temporary:
+            work = temporary if empty else temporary / "work"
+            work.mkdir(parents=True)
+            write_json(work / "identity.json", record.to_json(), indent=1)
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> RunFolder | None:
+        """The run that was begun in a folder; None where there is none that this version can go on with."""
+        try:
+            record = RunRecord.from_json(json.loads((folder / "work" / "identity.json").read_bytes()))
+        except (OSError, ValueError):
+            return None
+        return None if record is None else cls(folder, record)
+
+    def keep_record(self, record: RunRecord) -> None:
+        """Write down what the run depends on, where it goes on with other frames to come.
+
+        Raises:
+            WriteError: where the disk refuses.
+        """
+        self.record = record
+        with explained(self.folder, "choose another place"):
+            sweep_folder(self._work)
+            write_json(self._work / "identity.json", record.to_json(), indent=1)
+
+    @property
+    def batch(self) -> int:
+        """Frames that are observed together: fewer where they are very large."""
+        pixels = self.record.height * self.record.width
+        return max(1, min(self.record.options.decode_chunk, 8 * LARGE_FRAME // pixels))
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to go on from."""
+        return self.observed.any()
+
+    @property
+    def frames(self) -> int | None:
+        """How many there are, once the video has been read to its end."""
+        try:
+            return int(json.loads((self._work / "observed.json").read_bytes())["frames"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_frames(self, frames: int) -> None:
+        """Note that all frames are observed.
+
+        Raises:
+            WriteError: where the disk refuses.
+        """
+        with explained(self.folder, REMEDY):
+            write_json(self._work / "observed.json", {"frames": frames})
+
+    def known(self, index: int) -> ObservedFrames:
+        """What is known of an observed batch."""
+        return ObservedFrames.of(*self.observed.load(index, "statistics", "times", "digests"))
+
+    def batches(self) -> range:
+        """Those of a video that has been read to its end."""
+        return range(-(-self._all_frames() // self.batch))
+
+    def plan_windows(self) -> list[Window]:
+        """Of a video that has been read to its end."""
+        options = self.record.options
+        return plan(self._all_frames(), options.window, options.overlap, options.exact)
+
+    def plan_chunks(self) -> list[Chunk]:
+        """Of a video that has been read to its end."""
+        return plan_chunks(self._all_frames(), self.record.options.decode_chunk, self.record.options.exact)
+
+    def _all_frames(self) -> int:
+        if self.frames is None:
+            raise InputError(f"{self.folder}: the video has not been read to its end; observe it first.")
+        return self.frames
+
+    def clear(self) -> None:
+        """Remove what only passes need: the scene is finished."""
+        remove(self._work)
+
+
+def record_of(attributes: dict[str, Any] | None) -> RunRecord | None:
+    """The record of a finished scene's run; None where another program or version made it."""
+    return RunRecord.from_json((attributes or {}).get("run"))
