@@ -1,0 +1,67 @@
+"""The procedural world: a seed stays the clip that it was, and rays meet surfaces where they are."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geometrycrafter.data.renderer import render_clip
+from geometrycrafter.data.renderer.casting import cast
+from geometrycrafter.data.renderer.world import Primitives
+
+# Of the clips that the embedded model was trained on: mean and deviation of colour, mean and deviation of the logarithm
+# of depth, share of pixels with depth and on moving things, focal length, and where the camera ends.
+CLIPS = {
+    4: (0.5275, 0.1811, 0.4649, 0.5898, 1.0, 0.1619, 68.9631, (1.0044, -1.7211, -0.7924)),  # a room, people
+    7: (0.4853, 0.2030, 1.1218, 0.4178, 1.0, 0.0, 47.5678, (0.8602, -0.9905, -1.6828)),
+    20: (0.3935, 0.2351, 0.6476, 0.9050, 1.0, 0.2161, 65.0948, (-1.4491, -1.5222, -1.2478)),
+    26: (0.3716, 0.2764, 2.8073, 0.6298, 0.8009, 0.0422, 65.4641, (-0.6023, -1.9363, -2.0824)),  # outdoors
+    34: (0.5466, 0.1419, 3.0354, 0.6558, 0.8493, 0.0247, 77.5437, (-0.5347, -4.1498, -0.4856)),  # from above
+    42: (0.5434, 0.1632, 2.2474, 0.8763, 0.9686, 0.0975, 69.5186, (1.3556, -1.6696, -1.9860)),
+}
+
+
+@pytest.mark.parametrize("seed", CLIPS)
+def test_a_seed_is_the_clip_that_it_always_was(seed):
+    clip = render_clip(seed, 4, 48, 64)
+    colour, contrast, near, spread, known, moving, focal, position = CLIPS[seed]
+    logs = clip.depth[clip.mask].log()
+    assert clip.frames.mean().item() == pytest.approx(colour, abs=5e-4)
+    assert clip.frames.std().item() == pytest.approx(contrast, abs=5e-4)
+    assert (logs.mean().item(), logs.std().item()) == pytest.approx((near, spread), abs=5e-4)
+    assert clip.mask.float().mean().item() == pytest.approx(known, abs=5e-4)
+    assert clip.dynamic.float().mean().item() == pytest.approx(moving, abs=5e-4)
+    assert clip.intrinsics[0, 0].item() == pytest.approx(focal, abs=1e-3)
+    assert clip.poses[-1, :3, 3].tolist() == pytest.approx(position, abs=5e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.floats(0, 3))
+def test_a_ray_ends_on_the_surface_that_it_meets(seed, is_ellipsoid, time):
+    g = torch.Generator().manual_seed(seed)
+    centre, half_size = torch.rand(1, 3, generator=g) * 4 - 2, torch.rand(1, 3, generator=g) + 0.2
+    velocity, yaw = torch.rand(1, 3, generator=g) - 0.5, torch.rand(1, generator=g) * 2 * math.pi
+    thing = Primitives(centre, half_size, yaw.cos(), yaw.sin(), torch.tensor([is_ellipsoid]), velocity)
+    where = centre[0] + time * velocity[0]
+    origin = where + torch.tensor([0.0, -1.0, -8.0])
+    rays = where - origin + torch.rand(200, 3, generator=g) * 4 - 2
+    distance, _ = cast(origin, rays, thing, time)
+    hit = torch.isfinite(distance)
+    # Turned into the thing's axes by a matrix of its own, lengths in half sizes.
+    c, s = yaw.cos().item(), yaw.sin().item()
+    turn = torch.tensor([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+
+    def level(t):
+        unit = ((origin + t[:, None] * rays - where) @ turn.T) / half_size
+        return unit.norm(dim=-1) if is_ellipsoid else unit.abs().amax(-1)
+
+    assert ((level(torch.where(hit, distance, 0)) - 1).abs()[hit] < 2e-4).all()
+    steps = torch.linspace(0, 2, 200)
+    inside = torch.stack([level(t.expand(len(rays))) < 0.99 for t in steps])
+    assert not inside[:, ~hit].any()  # what a march along the ray finds, the cast has found
+    before = steps[:, None] < distance - 1e-3
+    assert not (inside & before).any()
