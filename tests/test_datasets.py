@@ -20,6 +20,7 @@ from geometrycrafter.data.completeness import check
 from geometrycrafter.data.dataset import Frame
 from geometrycrafter.data.datasets import data_set, data_sets
 from geometrycrafter.data.datasets.gmu_kitchens import halved
+from geometrycrafter.data.layouts import matches
 from geometrycrafter.data.preparation import prepare, read_segment, segments
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.geometry.reprojection import disagreement
@@ -356,3 +357,18 @@ preparation.prepare("spring", Path(sys.argv[1]), Path(sys.argv[2]), (48, 64))
         one, other = a.read(i), b.read(order[clip.key])
         assert all(np.array_equal(one.arrays()[k], other.arrays()[k]) for k in one.arrays())
     assert not list(Path(tmp_path / "cut").glob(".*"))
+
+
+def test_a_pattern_may_name_what_it_is_looking_for(tmp_path):
+    for name in ("Home/a10", "Home/a9", "Office/b", "Hotel/c", "Store/d", "Rose/e"):
+        (tmp_path / name).mkdir(parents=True)
+    found = [p.relative_to(tmp_path).as_posix() for p in matches(tmp_path, "{Home,Office,Store}/{a*,d}/")]
+    assert found == ["Home/a9", "Home/a10", "Store/d"]
+    assert matches(tmp_path, "Home/a9/") == [tmp_path / "Home" / "a9"]
+
+
+def test_irs_is_found_below_its_four_kinds_and_nothing_else(tmp_path):
+    for kind in ("Home", "Office", "Restaurant", "Store", "Roster", "Hotfix"):
+        for stem in ("l_1.png", "d_1.exr"):
+            numbered(tmp_path / kind / "A", stem, 1)
+    assert [s.name for s in data_set("irs").sequences(tmp_path)] == ["Home-A", "Office-A", "Restaurant-A", "Store-A"]

@@ -39,7 +39,7 @@ def test_a_seed_is_the_clip_that_it_always_was(seed):
     assert clip.poses[-1, :3, 3].tolist() == pytest.approx(position, abs=5e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.floats(0, 3))
 def test_a_ray_ends_on_the_surface_that_it_meets(seed, is_ellipsoid, time):
     g = torch.Generator().manual_seed(seed)
@@ -48,7 +48,7 @@ def test_a_ray_ends_on_the_surface_that_it_meets(seed, is_ellipsoid, time):
     thing = Primitives(centre, half_size, yaw.cos(), yaw.sin(), torch.tensor([is_ellipsoid]), velocity)
     where = centre[0] + time * velocity[0]
     origin = where + torch.tensor([0.0, -1.0, -8.0])
-    rays = where - origin + torch.rand(200, 3, generator=g) * 4 - 2
+    rays = where - origin + torch.rand(60, 3, generator=g) * 4 - 2
     distance, _ = cast(origin, rays, thing, time)
     hit = torch.isfinite(distance)
     # Turned into the thing's axes by a matrix of its own, lengths in half sizes.

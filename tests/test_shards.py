@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from geometrycrafter.cli.main import main
 from geometrycrafter.data import preparation
-from geometrycrafter.data.dataset import split_at_gaps
 from geometrycrafter.data.datasets import data_set
+from geometrycrafter.data.layouts import split_at_gaps
 from geometrycrafter.data.options import PreparationOptions, SynthesisOptions
 from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.shards import Shards, ShardWriter

@@ -53,7 +53,8 @@ class Clip:
         return replace(self, **cut)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What there is of frames, depth, intrinsics, sky, dynamic and poses."""
+        """What there is of frames ``[T, H, W, 3]``, depth, sky and dynamic ``[T, H, W]``, intrinsics ``[T, 3, 3]`` and
+        poses ``[T, 4, 4]``, by these names."""
         names = ("frames", "depth", "intrinsics", "sky", "dynamic", "poses")
         return {k: getattr(self, k) for k in names if getattr(self, k) is not None}
 

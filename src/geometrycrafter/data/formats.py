@@ -19,7 +19,7 @@ import av
 import numpy as np
 import simplejpeg
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, reason
 
 LARGEST = 2**26
 """Pixels of a picture; larger ones are refused."""
@@ -29,7 +29,11 @@ DAMAGED = (struct.error, zipfile.BadZipFile, zlib.error)
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn what a decoder raises into a sentence about the file."""
+    """Turn what a decoder raises into a sentence about the file.
+
+    Raises:
+        InputError: for whatever the block raises for a file that is missing or damaged.
+    """
     try:
         yield
     except InputError:
@@ -37,9 +41,7 @@ def naming(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: the file is missing.") from error
     except (OSError, ValueError, KeyError, RuntimeError, IndexError, TypeError, EOFError, *DAMAGED) as error:
-        raise InputError(
-            f"{path}: this can't be read ({str(error).splitlines()[0] if str(error) else error!r})."
-        ) from error
+        raise InputError(f"{path}: this can't be read ({reason(error)}).") from error
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
@@ -113,16 +115,22 @@ def read_png(path: Path) -> np.ndarray:
         return decode_png(path.read_bytes())
 
 
+def read_channel(path: Path, channel: int = 0) -> np.ndarray:
+    """One channel of a PNG file as stored, ``[H, W]``: classes, masks; the only one where there is one."""
+    pixels = read_png(path)
+    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., channel])
+
+
 def read_png16(path: Path) -> np.ndarray:
     """A PNG of 16 bits, ``[H, W]`` uint16; of several channels the first.
 
     Raises:
         InputError: also where its pixels have 8 bits.
     """
-    pixels = read_png(path)
+    pixels = read_channel(path)
     if pixels.dtype != np.uint16:
         raise InputError(f"{path}: its pixels have 8 bits, too few for depth; was it converted?")
-    return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
+    return pixels
 
 
 def read_half_png(path: Path) -> np.ndarray:
@@ -190,7 +198,7 @@ def _hdf5(path: Path, process: int) -> Any:
 
 
 def read_hdf5(path: Path, name: str, rows: int | slice | None = None) -> np.ndarray:
-    """A data set of an HDF5 file, or some of its rows, as it is stored."""
+    """A data set of an HDF5 file, or some of its rows, as it is stored, ``[...]``."""
     with naming(path):
         if not path.is_file():
             raise FileNotFoundError(path)
@@ -214,3 +222,18 @@ def read_npy(path: Path) -> np.ndarray:
             raise ValueError(f"its shape is {list(stored.shape)}")
         values = np.array(stored)
     return values[..., 0] if values.ndim == 3 else values
+
+
+def read_table(path: Path, columns: int | None = None) -> np.ndarray:
+    """Numbers of a text file, ``[rows, columns]``.
+
+    Raises:
+        InputError: names the file, where it is missing, or no such table.
+    """
+    try:
+        values = np.loadtxt(path, ndmin=2, dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: numbers were expected ({reason(error)}).") from error
+    if columns is not None and values.shape[1] != columns:
+        raise InputError(f"{path}: {columns} numbers a line were expected, not {values.shape[1]}.")
+    return values

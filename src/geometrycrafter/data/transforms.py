@@ -13,7 +13,10 @@ from geometrycrafter.data.clip import Clip
 
 
 def resized_intrinsics(intrinsics: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
-    """Intrinsics of a picture resized by these factors; pixel centres are integers, so the edges are at -1/2."""
+    """Intrinsics ``[..., 3, 3]`` of a picture resized by these factors.
+
+    Pixel centres are integers, so the edges are at -1/2.
+    """
     k = intrinsics.astype(np.float64)
     k[..., 0, :2] *= scale_x
     k[..., 1, :2] *= scale_y
@@ -23,7 +26,10 @@ def resized_intrinsics(intrinsics: np.ndarray, scale_x: float, scale_y: float) -
 
 
 def resize_picture(picture: np.ndarray, height: int, width: int, mode: str = "bilinear") -> np.ndarray:
-    """A picture ``[H, W, 3]`` uint8 at another size: ``bilinear`` is antialiased, ``bicubic`` is not (as OpenCV's)."""
+    """A picture ``[H, W, 3]`` uint8 at another size, ``[height, width, 3]``.
+
+    ``bilinear`` is antialiased, ``bicubic`` is not (as OpenCV's).
+    """
     if picture.shape[:2] == (height, width):
         return picture
     # In this order torch sees that channels are last, and takes the fast way.

@@ -10,25 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.data.dataset import (
-    DataSet,
-    Frame,
-    Selection,
-    Sequence,
-    below,
-    camera,
-    inverse_pose,
-    pose_of,
-    rotation_of_quaternion,
-)
+from geometrycrafter.data.conventions import inverse_pose, pinhole, pose_of, rotation_of_quaternion
+from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
 from geometrycrafter.data.formats import LARGEST, naming, read_picture
+from geometrycrafter.data.layouts import first_matches
 
 CAMERA, LIDAR = "CAMERA_01", "LIDAR"
 VALIDATION = "1"
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for listing in below(root, "ddad.json", "*/ddad.json", "scene_dataset_*.json"):
+    """The sequences below a folder."""
+    for listing in first_matches(root, "ddad.json", "*/ddad.json", "scene_dataset_*.json"):
         with naming(listing):
             scenes = json.loads(listing.read_text())["scene_splits"][VALIDATION]["filenames"]
         for scene in sorted(scenes):
@@ -57,7 +50,7 @@ def _intrinsics(path: Path) -> np.ndarray:
     with naming(path):
         stored = json.loads(path.read_text())
         k = stored["intrinsics"][stored["names"].index(CAMERA)]
-        return camera(k["fx"], k["fy"], k["cx"], k["cy"])
+        return pinhole(k["fx"], k["fy"], k["cx"], k["cy"])
 
 
 def _pose(stored: dict[str, Any]) -> np.ndarray:
@@ -66,6 +59,7 @@ def _pose(stored: dict[str, Any]) -> np.ndarray:
 
 
 def read(picture: Path, points: Path, calibration: Path, camera: dict[str, Any], lidar: dict[str, Any]) -> Frame:
+    """One frame."""
     image, intrinsics = read_picture(picture), _intrinsics(calibration)
     with naming(points), np.load(points, allow_pickle=False) as stored:
         cloud = stored["data"][:, :3].astype(np.float64)

@@ -7,21 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence, below, camera, kept
+from geometrycrafter.data.conventions import depth_within, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
 from geometrycrafter.data.formats import read_npy, read_picture
+from geometrycrafter.data.layouts import first_matches
 from geometrycrafter.errors import InputError
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    pattern = "[io][nu][dt]*/scene_*/scan_*/*.png"  # indoors, outdoor
-    for p in below(root, f"val/{pattern}", pattern, f"*/val/{pattern}"):
+    """The sequences below a folder."""
+    pattern = "{indoor,outdoor}*/scene_*/scan_*/*.png"
+    for p in first_matches(root, f"val/{pattern}", pattern, f"*/val/{pattern}"):
         item = {"picture": p, "depth": p.with_name(f"{p.stem}_depth.npy")}
         yield Sequence(p.stem, (item | {"mask": p.with_name(f"{p.stem}_depth_mask.npy")},))
 
 
 def read(picture: Path, depth: Path, mask: Path) -> Frame:
+    """One frame."""
     z = np.where(read_npy(mask) > 0, read_npy(depth), 0).astype(np.float32)
-    return Frame(read_picture(picture), kept(z), camera(886.81, 927.06, 512, 384))
+    return Frame(read_picture(picture), depth_within(z), pinhole(886.81, 927.06, 512, 384))
 
 
 def without_edges(frame: Frame) -> Frame:
@@ -29,6 +33,9 @@ def without_edges(frame: Frame) -> Frame:
 
     The paper says Canny and no more; thresholds (100 and 200 of 255, disparity between its 2nd and 98th percentile)
     and the pixel around each edge are ours.
+
+    Raises:
+        InputError: where OpenCV is not installed.
     """
     try:
         import cv2

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, kept, pose_of
-from geometrycrafter.data.formats import naming, read_half_png, read_picture, read_png
+from geometrycrafter.data.conventions import depth_within, pinhole, pose_of
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.formats import naming, read_channel, read_half_png, read_picture
+from geometrycrafter.data.layouts import first_matches
 from geometrycrafter.errors import InputError
 
 TRAIN = "frame_annotations_train.jgz"
@@ -20,7 +22,8 @@ LARGEST = 2**31
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for listing in below(root, f"train/{TRAIN}", TRAIN, f"*/train/{TRAIN}"):
+    """The sequences below a folder."""
+    for listing in first_matches(root, f"train/{TRAIN}", TRAIN, f"*/train/{TRAIN}"):
         with naming(listing), gzip.open(listing) as file:
             text = file.read(LARGEST)
             if len(text) == LARGEST:
@@ -47,6 +50,11 @@ def _item(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(picture: Path, depth: Path, moving: Path | None, view: dict[str, Any]) -> Frame:
+    """One frame.
+
+    Raises:
+        InputError: names the file that is not what it should be.
+    """
     image, raw = read_picture(picture), read_half_png(depth)
     height, width = raw.shape
     half = np.array([width, height]) / 2
@@ -64,9 +72,9 @@ def read(picture: Path, depth: Path, moving: Path | None, view: dict[str, Any]) 
     shift[:2] *= -1
     dynamic = None
     if moving is not None:
-        mask = read_png(moving)
-        dynamic = (mask if mask.ndim == 2 else mask[..., 0]) > 0
-    return Frame(image, kept(raw), camera(*focal, *centre), pose_of(rotation, -rotation @ shift), dynamic=dynamic)
+        dynamic = read_channel(moving) > 0
+    pose = pose_of(rotation, -rotation @ shift)
+    return Frame(image, depth_within(raw), pinhole(*focal, *centre), pose, dynamic=dynamic)
 
 
 DATASET = DataSet(

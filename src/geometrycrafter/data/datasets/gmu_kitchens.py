@@ -7,23 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence, below, camera, listed, number
+from geometrycrafter.data.conventions import pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
 from geometrycrafter.data.formats import read_picture, read_png16
+from geometrycrafter.data.layouts import first_matches, last_number, matches
 from geometrycrafter.data.transforms import resize_picture
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "gmu_scene_*/Images/", "*/gmu_scene_*/Images/"):
+    """The sequences below a folder."""
+    for folder in first_matches(root, "gmu_scene_*/Images/", "*/gmu_scene_*/Images/"):
         items = tuple(
             {"picture": p, "depth": folder.with_name("Depths") / f"depth_{p.stem.removeprefix('rgb_')}.png"}
-            for p in sorted(listed(folder, "rgb_*.png"), key=number)
+            for p in sorted(matches(folder, "rgb_*.png"), key=last_number)
         )
-        if items:
-            yield Sequence(folder.parent.name, items)
+        yield Sequence(folder.parent.name, items)
 
 
 def read(picture: Path, depth: Path) -> Frame:
-    return Frame(read_picture(picture), read_png16(depth).astype(np.float32) / 1000, camera(1048, 1051, 960, 529))
+    """One frame."""
+    return Frame(read_picture(picture), read_png16(depth).astype(np.float32) / 1000, pinhole(1048, 1051, 960, 529))
 
 
 def halved(frame: Frame) -> Frame:

@@ -7,24 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, kept
+from geometrycrafter.data.conventions import depth_within
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import decode_picture, hdf5_names, naming, read_hdf5
+from geometrycrafter.data.layouts import first_matches
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for path in below(root, "*/*.hdf5", "*.hdf5"):
+    """The sequences below a folder."""
+    for path in first_matches(root, "*/*.hdf5", "*.hdf5"):
         numbers = sorted(int(k.split("_")[1]) for k in hdf5_names(path) if k.startswith("image_"))
         yield Sequence(path.stem, tuple({"file": path, "index": i} for i in numbers))
 
 
 def read(file: Path, index: int) -> Frame:
+    """One frame."""
     depth = read_hdf5(file, f"depth_{index}").astype(np.float32)
     intrinsics = read_hdf5(file, f"K_{index}").astype(np.float64)
     intrinsics[:2, 2] -= 0.5  # counted from the corner of the first pixel
     pose = read_hdf5(file, f"pose_{index}").astype(np.float64)
     with naming(file):
         picture = decode_picture(read_hdf5(file, f"image_{index}").astype(np.uint8).tobytes())
-    return Frame(picture, kept(depth, 1e-5, 256), intrinsics, pose)
+    return Frame(picture, depth_within(depth, 1e-5, 256), intrinsics, pose)
 
 
 DATASET = DataSet(

@@ -9,27 +9,24 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import (
-    OPENGL,
-    DataSet,
-    Frame,
-    Sequence,
-    below,
-    kept,
-    listed,
-    planar,
-    pose_of,
-)
-from geometrycrafter.data.dataset import camera as camera_matrix
+from geometrycrafter.data.conventions import OPENGL, depth_within, pinhole, planar_depth, pose_of
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_hdf5
+from geometrycrafter.data.layouts import first_matches, matches
 from geometrycrafter.errors import InputError
 
 TABLE = "metadata_camera_parameters.csv"
 
 
 def find(root: Path) -> Iterator[Sequence]:
+    """The sequences below a folder.
+
+    Raises:
+        InputError: where what belongs together is not there, or not whole.
+    """
     cameras = _cameras(root)
-    for folder in below(root, "ai_*/images/scene_cam_*_geometry_hdf5", "*/ai_*/images/scene_cam_*_geometry_hdf5"):
+    pattern = "ai_*/images/scene_cam_*_geometry_hdf5"
+    for folder in first_matches(root, pattern, f"*/{pattern}"):
         scene, name = folder.parents[1], folder.name.removesuffix("_geometry_hdf5").removeprefix("scene_")
         if scene.name not in cameras:
             raise InputError(f"{scene}: {TABLE} does not list this scene; copy the authors' newest one.")
@@ -37,7 +34,7 @@ def find(root: Path) -> Iterator[Sequence]:
         if projection is None:
             continue  # a tilted lens is no pinhole camera
         items = []
-        for depth in listed(folder, "frame.*.depth_meters.hdf5"):
+        for depth in matches(folder, "frame.*.depth_meters.hdf5"):
             stem = depth.name.removesuffix(".depth_meters.hdf5")
             items.append(
                 {
@@ -50,13 +47,12 @@ def find(root: Path) -> Iterator[Sequence]:
                     "projection": projection,
                 }
             )
-        if items:
-            yield Sequence(f"{scene.name}-{name}", tuple(items))
+        yield Sequence(f"{scene.name}-{name}", tuple(items))
 
 
 def _cameras(root: Path) -> dict[str, tuple[float, ...] | None]:
     """The projection of each scene, None where the lens is tilted. The authors' table lies beside their code."""
-    tables = below(root, TABLE, f"*/{TABLE}", f"*/*/{TABLE}")
+    tables = first_matches(root, TABLE, f"*/{TABLE}", f"*/*/{TABLE}")
     if not tables:
         raise InputError(f"{root}: {TABLE} is missing; copy it here from the authors' contrib/mikeroberts3000.")
     found: dict[str, tuple[float, ...] | None] = {}
@@ -82,18 +78,17 @@ def _metres(detail: Path) -> float:
 def read(
     colour: Path, depth: Path, entity: Path, detail: Path, camera: str, index: int, projection: tuple[float, ...]
 ) -> Frame:
+    """One frame."""
     distance = read_hdf5(depth, "dataset").astype(np.float32)
     height, width = distance.shape
     p00, p02, p11, p12 = projection
-    intrinsics = camera_matrix(
-        p00 * width / 2, p11 * height / 2, (1 - p02) * width / 2 - 0.5, (1 + p12) * height / 2 - 0.5
-    )
+    intrinsics = pinhole(p00 * width / 2, p11 * height / 2, (1 - p02) * width / 2 - 0.5, (1 + p12) * height / 2 - 0.5)
     rotation = read_hdf5(detail / camera / "camera_keyframe_orientations.hdf5", "dataset", index)
     position = read_hdf5(detail / camera / "camera_keyframe_positions.hdf5", "dataset", index)
     pose = pose_of(rotation.astype(np.float64), position.astype(np.float64) * _metres(detail)) @ OPENGL
     drawn = read_hdf5(entity, "dataset") != -1
     image = tone_mapped(read_hdf5(colour, "dataset").astype(np.float32), drawn)
-    return Frame(image, planar(kept(distance), intrinsics), intrinsics, pose)
+    return Frame(image, planar_depth(depth_within(distance), intrinsics), intrinsics, pose)
 
 
 def tone_mapped(colour: np.ndarray, drawn: np.ndarray) -> np.ndarray:

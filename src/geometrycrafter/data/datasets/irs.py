@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, kept, listed
+from geometrycrafter.data.conventions import depth_of_disparity, depth_within, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_exr, read_picture
+from geometrycrafter.data.layouts import first_matches, matches
 
 FOCAL, BASELINE, FARTHEST = 480.0, 0.1, 200.0
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    kinds = "[HORS][ofet][mfso][eitr]*"  # Home, Office, Restaurant, Store
-    for folder in below(root, f"{kinds}/*/", f"*/{kinds}/*/"):
-        pictures = listed(folder, "l_*.png")
-        if pictures:
-            items = tuple({"picture": p, "disparity": folder / f"d_{p.stem[2:]}.exr"} for p in pictures)
-            yield Sequence(f"{folder.parent.name}-{folder.name}", items)
+    """The sequences below a folder."""
+    kinds = "{Home,Office,Restaurant,Store}*"
+    for folder in first_matches(root, f"{kinds}/*/", f"*/{kinds}/*/"):
+        items = tuple(
+            {"picture": p, "disparity": folder / f"d_{p.stem.removeprefix('l_')}.exr"}
+            for p in matches(folder, "l_*.png")
+        )
+        yield Sequence(f"{folder.parent.name}-{folder.name}", items)
 
 
 def read(picture: Path, disparity: Path) -> Frame:
-    shift = read_exr(disparity, "R", "G")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.where(shift > 0, FOCAL * BASELINE / shift, 0)
-    return Frame(read_picture(picture), kept(depth, 0, FARTHEST), camera(FOCAL, FOCAL, 480, 270))
+    """One frame."""
+    depth = depth_of_disparity(read_exr(disparity, "R", "G"), FOCAL, BASELINE)
+    return Frame(read_picture(picture), depth_within(depth, 0, FARTHEST), pinhole(FOCAL, FOCAL, 480, 270))
 
 
 DATASET = DataSet(

@@ -7,17 +7,20 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera_of_field, kept
+from geometrycrafter.data.conventions import depth_within, pinhole_of_field
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_exr, read_picture
+from geometrycrafter.data.layouts import first_matches
 
 SKY = 20000.0
 UNIT = 1 / 1000  # a relative one: the authors state none
 
 
 def find(root: Path) -> Iterator[Sequence]:
+    """The sequences below a folder."""
     for corner in ("tl", "tr", "bl", "br"):
         folders: dict[Path, list[Path]] = {}
-        for path in below(root, f"*/*-{corner}-image.png", f"*/*/*-{corner}-image.png"):
+        for path in first_matches(root, f"*/*-{corner}-image.png", f"*/*/*-{corner}-image.png"):
             folders.setdefault(path.parent, []).append(path)
         for folder, pictures in folders.items():
             beside = folder.with_name(f"{folder.name}-depth")
@@ -35,13 +38,14 @@ def find(root: Path) -> Iterator[Sequence]:
 
 
 def read(picture: Path, depth: Path, meta: Path) -> Frame:
+    """One frame."""
     image, raw = read_picture(picture), read_exr(depth)
     with naming(meta):
         field = float(json.loads(meta.read_text())["fltFov"])
         if not 0 < field < 179:
             raise ValueError(f"a field of view of {field} degrees")
-    intrinsics = camera_of_field(raw.shape, math.tan(math.radians(field) / 2))
-    return Frame(image, kept(raw, 0, SKY) * UNIT, intrinsics, sky=raw > SKY)
+    intrinsics = pinhole_of_field(raw.shape, math.tan(math.radians(field) / 2))
+    return Frame(image, depth_within(raw, 0, SKY) * UNIT, intrinsics, sky=raw > SKY)
 
 
 DATASET = DataSet(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence, below, camera, listed
+from geometrycrafter.data.conventions import pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
 from geometrycrafter.data.formats import naming, read_picture, read_png16
+from geometrycrafter.data.layouts import first_matches, matches
 from geometrycrafter.errors import InputError
 
 DRIVES = {
@@ -22,8 +24,9 @@ DRIVES = {
 
 
 def find(root: Path) -> Iterator[Sequence]:
+    """The sequences below a folder."""
     pattern = "val/*_sync/proj_depth/groundtruth/image_02/"
-    for folder in below(root, pattern, f"data_depth_annotated/{pattern}", f"*/{pattern}"):
+    for folder in first_matches(root, pattern, f"data_depth_annotated/{pattern}", f"*/{pattern}"):
         drive = folder.parents[2].name
         date = drive[:10]
         beside = [root / "raw_data" / date, root / date]
@@ -34,10 +37,9 @@ def find(root: Path) -> Iterator[Sequence]:
                 "depth": depth,
                 "calibration": raw / "calib_cam_to_cam.txt",
             }
-            for depth in listed(folder, "*.png")
+            for depth in matches(folder, "*.png")
         )
-        if items:
-            yield Sequence(drive, items)
+        yield Sequence(drive, items)
 
 
 @lru_cache(maxsize=8)
@@ -46,11 +48,16 @@ def _intrinsics(path: Path) -> np.ndarray:
         for line in path.read_text().splitlines():
             if line.startswith("P_rect_02:"):
                 p = [float(x) for x in line.split()[1:]]
-                return camera(p[0], p[5], p[2], p[6])
+                return pinhole(p[0], p[5], p[2], p[6])
         raise ValueError("there is no line P_rect_02")
 
 
 def read(picture: Path, depth: Path, calibration: Path) -> Frame:
+    """One frame.
+
+    Raises:
+        InputError: names the file that is not what it should be.
+    """
     raw = read_png16(depth)
     if raw.max() <= 255:
         raise InputError(f"{depth}: its depths are below a metre throughout; it was converted to 8 bits.")

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import OPENGL, DataSet, Frame, Sequence, below, camera_of_field, kept
+from geometrycrafter.data.conventions import OPENGL, depth_within, pinhole_of_field
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_exr, read_picture
+from geometrycrafter.data.layouts import first_matches
 
 SKY = 65504.0
 """Centimetres; where half precision ends."""
 
 
 def find(root: Path) -> Iterator[Sequence]:
+    """The sequences below a folder."""
     pattern = "*_city/*/train*/*/transforms.json"
-    for listing in below(root, pattern, f"*/{pattern}"):
+    for listing in first_matches(root, pattern, f"*/{pattern}"):
         folder = listing.parent
         split, view, city = folder.parent, folder.parents[1], folder.parents[2]
         with naming(listing):
@@ -45,17 +48,17 @@ def find(root: Path) -> Iterator[Sequence]:
                     "matrix": frame["rot_mat"],
                 }
             )
-        if items:
-            yield Sequence(f"{city.name}-{view.name}-{split.name}-{folder.name}", tuple(items))
+        yield Sequence(f"{city.name}-{view.name}-{split.name}-{folder.name}", tuple(items))
 
 
 def read(picture: Path, depth: Path, tangent: float, matrix: list[list[float]]) -> Frame:
+    """One frame."""
     raw = read_exr(depth, "R", "Y")
     pose = np.array(matrix, np.float64)
     pose[:3, :3] *= 100  # stored in hundredths; the translation is in metres
     image = read_picture(picture)
-    intrinsics = camera_of_field(raw.shape, tangent)
-    return Frame(image, kept(raw, 0, SKY) / 100, intrinsics, pose @ OPENGL, sky=raw >= SKY)
+    intrinsics = pinhole_of_field(raw.shape, tangent)
+    return Frame(image, depth_within(raw, 0, SKY) / 100, intrinsics, pose @ OPENGL, sky=raw >= SKY)
 
 
 DATASET = DataSet(

@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geometrycrafter.data.dataset import (
-    NED,
-    DataSet,
-    Frame,
-    Sequence,
-    below,
-    camera,
-    kept,
-    listed,
-    number,
-    planar,
-    pose_of,
-    rotation_of_quaternion,
-)
+from geometrycrafter.data.conventions import NED, depth_within, pinhole, planar_depth, pose_of, rotation_of_quaternion
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_half_png, read_hdf5, read_picture
+from geometrycrafter.data.layouts import first_matches, last_number, matches
 
 FARTHEST = 1250.0
 """Metres; what the authors' viewer shows. Beyond is sky."""
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "*/*/color_left/trajectory_*/", "*/*/*/color_left/trajectory_*/"):
+    """The sequences below a folder."""
+    for folder in first_matches(root, "*/*/color_left/trajectory_*/", "*/*/*/color_left/trajectory_*/"):
         weather = folder.parents[1]
         items = tuple(
             {
@@ -34,17 +24,17 @@ def find(root: Path) -> Iterator[Sequence]:
                 "depth": weather / "depth" / folder.name / f"{p.stem}.PNG",
                 "records": weather / "sensor_records.hdf5",
                 "trajectory": folder.name,
-                "index": number(p),
+                "index": last_number(p),
             }
-            for p in listed(folder, "*.JPEG")
+            for p in matches(folder, "*.JPEG")
         )
-        if items:
-            yield Sequence(f"{weather.parent.name}-{weather.name}-{folder.name}", items)
+        yield Sequence(f"{weather.parent.name}-{weather.name}-{folder.name}", items)
 
 
 def read(picture: Path, depth: Path, records: Path, trajectory: str, index: int) -> Frame:
+    """One frame."""
     distance = read_half_png(depth)
-    intrinsics = camera(512, 512, 512, 512)
+    intrinsics = pinhole(512, 512, 512, 512)
     pose = None
     if records.is_file():  # records at 100 Hz, frames at 25
         truth = f"{trajectory}/groundtruth"
@@ -52,7 +42,7 @@ def read(picture: Path, depth: Path, records: Path, trajectory: str, index: int)
         pose = pose_of(rotation_of_quaternion(*attitude), read_hdf5(records, f"{truth}/position", 4 * index)) @ NED
     image = read_picture(picture)
     sky = distance >= FARTHEST
-    return Frame(image, planar(kept(distance, 0, FARTHEST), intrinsics), intrinsics, pose, sky=sky)
+    return Frame(image, planar_depth(depth_within(distance, 0, FARTHEST), intrinsics), intrinsics, pose, sky=sky)
 
 
 DATASET = DataSet(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import OPENGL, DataSet, Frame, Selection, Sequence, below, camera, listed, number
+from geometrycrafter.data.conventions import OPENGL, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
 from geometrycrafter.data.formats import naming, read_pfm, read_picture
+from geometrycrafter.data.layouts import first_matches, last_number, matches
 
 FOCAL, BASELINE = 1050.0, 1.0
 FARTHEST = {
@@ -25,20 +27,20 @@ FARTHEST = {
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "frames_cleanpass/*/left/", "*/frames_cleanpass/*/left/"):
+    """The sequences below a folder."""
+    for folder in first_matches(root, "frames_cleanpass/*/left/", "*/frames_cleanpass/*/left/"):
         scene, top = folder.parent.name, folder.parents[2]
         poses = _poses(top / "camera_data" / scene / "camera_data.txt")
         items = tuple(
             {
                 "picture": p,
                 "disparity": top / "disparity" / scene / "left" / f"{p.stem}.pfm",
-                "pose": poses.get(number(p)),
+                "pose": poses.get(last_number(p)),
                 "farthest": FARTHEST.get(scene, np.inf),
             }
-            for p in listed(folder, "*.png")
+            for p in matches(folder, "*.png")
         )
-        if items:
-            yield Sequence(scene, items)
+        yield Sequence(scene, items)
 
 
 def _poses(path: Path) -> dict[int, tuple[float, ...]]:
@@ -58,13 +60,14 @@ def _poses(path: Path) -> dict[int, tuple[float, ...]]:
 
 
 def read(picture: Path, disparity: Path, pose: tuple[float, ...] | None, farthest: float) -> Frame:
+    """One frame."""
     shift = read_pfm(disparity)
     valid = np.isfinite(shift) & (shift >= 1)
     depth = np.where(valid, FOCAL * BASELINE / np.where(valid, shift, 1), 0).astype(np.float32)
     sky = np.isfinite(shift) & (shift >= 0) & ((depth > farthest) | ~valid)
     depth[sky] = 0
     to_world = None if pose is None else np.array(pose).reshape(4, 4) @ OPENGL
-    return Frame(read_picture(picture), depth, camera(FOCAL, FOCAL, 479.5, 269.5), to_world, sky=sky)
+    return Frame(read_picture(picture), depth, pinhole(FOCAL, FOCAL, 479.5, 269.5), to_world, sky=sky)
 
 
 DATASET = DataSet(

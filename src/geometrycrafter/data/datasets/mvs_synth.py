@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, kept, listed
+from geometrycrafter.data.conventions import depth_within, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_exr, read_picture
+from geometrycrafter.data.layouts import first_matches, matches
 
 UNIT = 0.1
 """Metres; the authors state none, two readers found it by the size of cars."""
@@ -18,30 +20,32 @@ WORLD = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "GTAV_*/[0-9]*/", "[0-9]*/", "*/GTAV_*/[0-9]*/"):
+    """The sequences below a folder."""
+    for folder in first_matches(root, "GTAV_*/[0-9]*/", "[0-9]*/", "*/GTAV_*/[0-9]*/"):
         items = tuple(
             {
                 "picture": p,
                 "depth": folder / "depths" / f"{p.stem}.exr",
                 "pose": folder / "poses" / f"{p.stem}.json",
             }
-            for p in listed(folder, "images/*.png")
+            for p in matches(folder, "images/*.png")
         )
-        if items:
-            yield Sequence(folder.name, items)
+        yield Sequence(folder.name, items)
 
 
 def read(picture: Path, depth: Path, pose: Path) -> Frame:
+    """One frame."""
     raw = read_exr(depth, "Y", "R")
     with naming(pose):
         stored = json.loads(pose.read_text())
-        intrinsics = camera(*(float(stored[k]) for k in ("f_x", "f_y", "c_x", "c_y")))
+        intrinsics = pinhole(*(float(stored[k]) for k in ("f_x", "f_y", "c_x", "c_y")))
         to_camera = np.array(stored["extrinsic"], np.float64).reshape(4, 4)
         to_world = np.linalg.inv(to_camera)
     if np.linalg.det(to_camera[:3, :3]) < 0:
         to_world = WORLD @ to_world  # the game's world is left-handed, its camera is OpenCV's
     to_world[:3, 3] *= UNIT
-    return Frame(read_picture(picture), kept(raw * UNIT, 0, FARTHEST), intrinsics, to_world, sky=np.isposinf(raw))
+    metres = depth_within(raw * UNIT, 0, FARTHEST)
+    return Frame(read_picture(picture), metres, intrinsics, to_world, sky=np.isposinf(raw))
 
 
 DATASET = DataSet(

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence, below, listed, number, table
-from geometrycrafter.data.formats import LARGEST, decode_picture, naming, read_picture, read_png16
+from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
+from geometrycrafter.data.formats import LARGEST, decode_picture, naming, read_picture, read_png16, read_table
+from geometrycrafter.data.layouts import first_matches, last_number, matches
 from geometrycrafter.data.transforms import resize_picture
 from geometrycrafter.errors import InputError
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "scene*_*/", "scans_test/scene*_*/", "*/scene*_*/"):
-        pictures = sorted(listed(folder, "color/*.jpg"), key=number)
+    """The sequences below a folder."""
+    for folder in first_matches(root, "scene*_*/", "scans_test/scene*_*/", "*/scene*_*/"):
+        pictures = sorted(matches(folder, "color/*.jpg"), key=last_number)
         packed = folder / f"{folder.name}.sens"
         if pictures:
             items = tuple(
@@ -43,10 +45,11 @@ def read(
     packed: Path | None = None,
     index: int = 0,
 ) -> Frame:
+    """One frame."""
     if packed is not None:
         return _read_packed(packed, index)
     assert picture is not None and depth is not None and pose is not None and intrinsics is not None
-    return _frame(read_picture(picture), read_png16(depth), table(intrinsics)[:3, :3], table(pose, 4), depth)
+    return _frame(read_picture(picture), read_png16(depth), read_table(intrinsics)[:3, :3], read_table(pose, 4), depth)
 
 
 def _frame(picture: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, pose: np.ndarray, name: Path) -> Frame:

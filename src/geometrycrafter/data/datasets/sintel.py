@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence, below, inverse_pose, kept, listed
-from geometrycrafter.data.formats import naming, read_dpt, read_picture, read_png
+from geometrycrafter.data.conventions import depth_within, inverse_pose
+from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
+from geometrycrafter.data.formats import naming, read_channel, read_dpt, read_picture
+from geometrycrafter.data.layouts import first_matches, matches
 
 TAG = np.float32(202021.25)
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "training/clean/*/", "*/training/clean/*/"):
+    """The sequences below a folder."""
+    for folder in first_matches(root, "training/clean/*/", "*/training/clean/*/"):
         top = folder.parents[1]
         items = tuple(
             {
@@ -23,13 +26,13 @@ def find(root: Path) -> Iterator[Sequence]:
                 "camera": top / "camdata_left" / folder.name / f"{p.stem}.cam",
                 "mask": top / "mask" / folder.name / p.name,
             }
-            for p in listed(folder, "frame_*.png")
+            for p in matches(folder, "frame_*.png")
         )
-        if items:
-            yield Sequence(folder.name, items)
+        yield Sequence(folder.name, items)
 
 
 def read(picture: Path, depth: Path, camera: Path, mask: Path) -> Frame:
+    """One frame."""
     z = read_dpt(depth)
     with naming(camera):
         data = camera.read_bytes()
@@ -39,9 +42,8 @@ def read(picture: Path, depth: Path, camera: Path, mask: Path) -> Frame:
     to_camera = np.eye(4)
     to_camera[:3] = values[9:].reshape(3, 4)
     if mask.is_file():  # the published protocol's own, not part of the release
-        marked = read_png(mask)
-        z = np.where((marked if marked.ndim == 2 else marked[..., 0]) > 127, 0, z)
-    return Frame(read_picture(picture), kept(z), values[:9].reshape(3, 3).copy(), inverse_pose(to_camera))
+        z = np.where(read_channel(mask) > 127, 0, z)
+    return Frame(read_picture(picture), depth_within(z), values[:9].reshape(3, 3).copy(), inverse_pose(to_camera))
 
 
 DATASET = DataSet(

@@ -7,31 +7,27 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import (
-    DataSet,
-    Frame,
-    Sequence,
-    below,
-    camera,
-    inverse_pose,
-    kept,
-    listed,
-    number,
-    table,
-)
-from geometrycrafter.data.formats import read_hdf5, read_picture, read_png
+from geometrycrafter.data.conventions import depth_of_disparity, depth_within, inverse_pose, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.formats import read_channel, read_hdf5, read_picture, read_table
+from geometrycrafter.data.layouts import first_matches, last_number, matches
 from geometrycrafter.errors import InputError
 
 BASELINE = 0.065
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "train/[0-9]*/", "[0-9]*/", "*/train/[0-9]*/"):
+    """The sequences below a folder.
+
+    Raises:
+        InputError: where what belongs together is not there, or not whole.
+    """
+    for folder in first_matches(root, "train/[0-9]*/", "[0-9]*/", "*/train/[0-9]*/"):
         if not (folder / "disp1_left").is_dir():
             continue  # the test split has no truth
-        intrinsics = table(folder / "cam_data" / "intrinsics.txt", 4)
-        extrinsics = table(folder / "cam_data" / "extrinsics.txt", 16)
-        pictures = listed(folder, "frame_left/*.png")
+        intrinsics = read_table(folder / "cam_data" / "intrinsics.txt", 4)
+        extrinsics = read_table(folder / "cam_data" / "extrinsics.txt", 16)
+        pictures = matches(folder, "frame_left/*.png")
         if not len(pictures) == len(intrinsics) == len(extrinsics):
             raise InputError(
                 f"{folder}: {len(pictures)} frames, {len(intrinsics)} intrinsics and {len(extrinsics)} poses; "
@@ -40,8 +36,8 @@ def find(root: Path) -> Iterator[Sequence]:
         items = tuple(
             {
                 "picture": p,
-                "disparity": folder / "disp1_left" / f"disp1_left_{number(p):04d}.dsp5",
-                "sky": folder / "maps" / "skymap_left" / f"skymap_left_{number(p):04d}.png",
+                "disparity": folder / "disp1_left" / f"disp1_left_{last_number(p):04d}.dsp5",
+                "sky": folder / "maps" / "skymap_left" / f"skymap_left_{last_number(p):04d}.png",
                 "intrinsics": tuple(k),
                 "extrinsics": tuple(e),
             }
@@ -53,16 +49,15 @@ def find(root: Path) -> Iterator[Sequence]:
 def read(
     picture: Path, disparity: Path, sky: Path, intrinsics: tuple[float, ...], extrinsics: tuple[float, ...]
 ) -> Frame:
+    """One frame."""
     shift = read_hdf5(disparity, "disparity")[::2, ::2].astype(np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.where(shift > 0, intrinsics[0] * BASELINE / shift, 0)
+    depth = depth_of_disparity(shift, intrinsics[0], BASELINE)
     far = None
     if sky.is_file():
-        mask = read_png(sky)
-        far = (mask if mask.ndim == 2 else mask[..., 0])[::2, ::2] > 0
+        far = read_channel(sky)[::2, ::2] > 0
         depth[far] = 0
     pose = inverse_pose(np.array(extrinsics).reshape(4, 4))
-    return Frame(read_picture(picture), kept(depth), camera(*intrinsics), pose, sky=far)
+    return Frame(read_picture(picture), depth_within(depth), pinhole(*intrinsics), pose, sky=far)
 
 
 DATASET = DataSet(

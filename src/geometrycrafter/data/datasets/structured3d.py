@@ -8,34 +8,36 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera_of_field, listed, pose_of, table
-from geometrycrafter.data.formats import read_picture, read_png16
+from geometrycrafter.data.conventions import pinhole_of_field, pose_of
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.formats import read_picture, read_png16, read_table
+from geometrycrafter.data.layouts import first_matches, matches
 
 INVALID = ("01155", "01192", "01714", "01816", "01852", "03398")
 """Scenes that the authors' list of errata names."""
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for scene in below(root, "scene_*/", "Structured3D/scene_*/", "*/Structured3D/scene_*/"):
+    """The sequences below a folder."""
+    for scene in first_matches(root, "scene_*/", "Structured3D/scene_*/", "*/Structured3D/scene_*/"):
         if scene.name.removeprefix("scene_") in INVALID:
             continue
-        pictures = listed(scene, "2D_rendering/*/perspective/full/*/rgb_rawlight.png")
-        if pictures:
-            items = tuple(
-                {"picture": p, "depth": p.with_name("depth.png"), "pose": p.with_name("camera_pose.txt")}
-                for p in pictures
-            )
-            yield Sequence(scene.name, items)
+        items = tuple(
+            {"picture": p, "depth": p.with_name("depth.png"), "pose": p.with_name("camera_pose.txt")}
+            for p in matches(scene, "2D_rendering/*/perspective/full/*/rgb_rawlight.png")
+        )
+        yield Sequence(scene.name, items)
 
 
 def read(picture: Path, depth: Path, pose: Path) -> Frame:
+    """One frame."""
     millimetres = read_png16(depth)
-    values = table(pose, 12)[0]
+    values = read_table(pose, 12)[0]
     eye, forward, up, (half_x, half_y) = values[:3], values[3:6], values[6:9], values[9:11]
     right = np.cross(forward, up)
     right, forward = right / np.linalg.norm(right), forward / np.linalg.norm(forward)
     rotation = np.stack([right, np.cross(forward, right), forward], axis=1)
-    intrinsics = camera_of_field(millimetres.shape, math.tan(half_x), math.tan(half_y))
+    intrinsics = pinhole_of_field(millimetres.shape, math.tan(half_x), math.tan(half_y))
     return Frame(
         read_picture(picture), millimetres.astype(np.float32) / 1000, intrinsics, pose_of(rotation, eye / 1000)
     )

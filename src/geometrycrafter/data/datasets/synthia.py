@@ -7,20 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import (
-    OPENGL,
-    DataSet,
-    Frame,
-    Sequence,
-    below,
-    camera,
-    kept,
-    listed,
-    number,
-    split_at_gaps,
-    table,
-)
-from geometrycrafter.data.formats import naming, read_picture, read_png, read_png16
+from geometrycrafter.data.conventions import OPENGL, depth_within, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.formats import naming, read_channel, read_picture, read_png16, read_table
+from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
 FARTHEST = 64000
 """Centimetres."""
@@ -28,15 +18,16 @@ SKY = 1
 
 
 def find(root: Path) -> Iterator[Sequence]:
+    """The sequences below a folder."""
     pattern = "SYNTHIA-SEQS-*/RGB/Stereo_Left/Omni_*/"
-    for folder in below(root, pattern, f"*/{pattern}"):
+    for folder in first_matches(root, pattern, f"*/{pattern}"):
         top, side = folder.parents[2], f"Stereo_Left/{folder.name}"
         path = top / "CameraParams" / "intrinsics.txt"
         with naming(path):
             focal, cx, cy = [float(line) for line in path.read_text().split()][:3]
         items = (
             (
-                number(p),
+                last_number(p),
                 {
                     "picture": p,
                     "depth": top / "Depth" / side / p.name,
@@ -45,20 +36,21 @@ def find(root: Path) -> Iterator[Sequence]:
                     "intrinsics": (focal, focal, cx, cy),
                 },
             )
-            for p in listed(folder, "*.png")
+            for p in matches(folder, "*.png")
         )
         yield from split_at_gaps(f"{top.name}-{folder.name}", items)
 
 
 def read(picture: Path, depth: Path, labels: Path, pose: Path, intrinsics: tuple[float, ...]) -> Frame:
+    """One frame."""
     raw = read_png16(depth).astype(np.float32)
     sky = None
     if labels.is_file():
-        classes = read_png(labels)  # the class in the middle channel, the instance in another
-        sky = (classes if classes.ndim == 2 else classes[..., 1]) == SKY
+        sky = read_channel(labels, 1) == SKY  # the class in the middle channel, the instance in another
         raw[sky] = 0
-    columns = table(pose).reshape(4, 4).T
-    return Frame(read_picture(picture), kept(raw, 0, FARTHEST) / 100, camera(*intrinsics), columns @ OPENGL, sky=sky)
+    to_world = read_table(pose).reshape(4, 4).T @ OPENGL  # stored by columns
+    metres = depth_within(raw, 0, FARTHEST) / 100
+    return Frame(read_picture(picture), metres, pinhole(*intrinsics), to_world, sky=sky)
 
 
 DATASET = DataSet(

@@ -7,32 +7,27 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import (
-    NED,
-    DataSet,
-    Frame,
-    Sequence,
-    below,
-    camera,
-    kept,
-    listed,
-    pose_of,
-    rotation_of_quaternion,
-    table,
-)
-from geometrycrafter.data.formats import read_npy, read_picture
+from geometrycrafter.data.conventions import NED, depth_within, pinhole, pose_of, rotation_of_quaternion
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.formats import read_npy, read_picture, read_table
+from geometrycrafter.data.layouts import first_matches, matches
 from geometrycrafter.errors import InputError
 
 SKY = 1000.0
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    name = "[EH]a[sr][yd]/P*/pose_left.txt"
+    """The sequences below a folder.
+
+    Raises:
+        InputError: where what belongs together is not there, or not whole.
+    """
+    name = "{Easy,Hard}/P*/pose_left.txt"
     # The archives of a world hold its name once or twice.
-    for file in below(root, f"*/{name}", f"*/*/{name}", f"*/*/*/{name}"):
+    for file in first_matches(root, f"*/{name}", f"*/*/{name}", f"*/*/*/{name}"):
         folder = file.parent
-        poses = table(file, 7)
-        pictures = listed(folder, "image_left/*_left.png")
+        poses = read_table(file, 7)
+        pictures = matches(folder, "image_left/*_left.png")
         if len(poses) != len(pictures):
             raise InputError(f"{folder}: {len(pictures)} frames and {len(poses)} poses; unpack the archives again.")
         items = tuple(
@@ -43,10 +38,11 @@ def find(root: Path) -> Iterator[Sequence]:
 
 
 def read(picture: Path, depth: Path, pose: tuple[float, ...]) -> Frame:
+    """One frame."""
     z = read_npy(depth).astype(np.float32)
     x, y, w = pose[3], pose[4], pose[6]
     to_world = pose_of(rotation_of_quaternion(w, x, y, pose[5]), np.array(pose[:3])) @ NED
-    return Frame(read_picture(picture), kept(z, 1e-5, SKY), camera(320, 320, 320, 240), to_world, sky=z >= SKY)
+    return Frame(read_picture(picture), depth_within(z, 1e-5, SKY), pinhole(320, 320, 320, 240), to_world, sky=z >= SKY)
 
 
 DATASET = DataSet(

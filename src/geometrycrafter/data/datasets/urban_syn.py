@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, kept
-from geometrycrafter.data.formats import naming, read_exr, read_picture, read_png
+from geometrycrafter.data.conventions import depth_within, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.formats import naming, read_channel, read_exr, read_picture
+from geometrycrafter.data.layouts import first_matches
 
 UNIT, FARTHEST, SKY = 1e5, 200.0, 10
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    pictures = below(root, "rgb/rgb_*.png", "*/rgb/rgb_*.png")
+    """The sequences below a folder."""
+    pictures = first_matches(root, "rgb/rgb_*.png", "*/rgb/rgb_*.png")
     if not pictures:
         return
     top = pictures[0].parents[1]
@@ -47,11 +50,11 @@ def _intrinsics(path: Path) -> tuple[float, float, float, float]:
 
 
 def read(picture: Path, depth: Path, classes: Path, intrinsics: tuple[float, ...]) -> Frame:
+    """One frame."""
     z = read_exr(depth, "Y", "R") * np.float32(UNIT)
-    labels = read_png(classes)
-    sky = (labels if labels.ndim == 2 else labels[..., 0]) == SKY
+    sky = read_channel(classes) == SKY
     z[sky] = 0
-    return Frame(read_picture(picture), kept(z, 0, FARTHEST), camera(*intrinsics), sky=sky)
+    return Frame(read_picture(picture), depth_within(z, 0, FARTHEST), pinhole(*intrinsics), sky=sky)
 
 
 DATASET = DataSet(

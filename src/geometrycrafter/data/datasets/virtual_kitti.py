@@ -7,19 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence, below, camera, inverse_pose, listed, number
+from geometrycrafter.data.conventions import inverse_pose, pinhole
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_picture, read_png16
+from geometrycrafter.data.layouts import first_matches, last_number, matches
 
 SKY = 65535
 
 
 def find(root: Path) -> Iterator[Sequence]:
-    for folder in below(root, "Scene*/*/frames/rgb/Camera_*/", "*/Scene*/*/frames/rgb/Camera_*/"):
+    """The sequences below a folder."""
+    for folder in first_matches(root, "Scene*/*/frames/rgb/Camera_*/", "*/Scene*/*/frames/rgb/Camera_*/"):
         variant, eye = folder.parents[2], int(folder.name.removeprefix("Camera_"))
         intrinsics, extrinsics = (_rows(variant / f"{name}.txt", eye) for name in ("intrinsic", "extrinsic"))
         items = []
-        for p in listed(folder, "rgb_*.jpg"):
-            index = number(p)
+        for p in matches(folder, "rgb_*.jpg"):
+            index = last_number(p)
             with naming(variant / "extrinsic.txt"):
                 k, motion = intrinsics[index], extrinsics[index]
             items.append(
@@ -30,8 +33,7 @@ def find(root: Path) -> Iterator[Sequence]:
                     "extrinsics": tuple(motion),
                 }
             )
-        if items:
-            yield Sequence(f"{variant.parent.name}-{variant.name}-{eye}", tuple(items))
+        yield Sequence(f"{variant.parent.name}-{variant.name}-{eye}", tuple(items))
 
 
 def _rows(path: Path, eye: int) -> dict[int, list[float]]:
@@ -42,11 +44,12 @@ def _rows(path: Path, eye: int) -> dict[int, list[float]]:
 
 
 def read(picture: Path, depth: Path, intrinsics: tuple[float, ...], extrinsics: tuple[float, ...]) -> Frame:
+    """One frame."""
     raw = read_png16(depth)
     pose = inverse_pose(np.array(extrinsics).reshape(4, 4))
     sky = raw == SKY
     z = raw * ~sky * np.float32(0.01)
-    return Frame(read_picture(picture), z, camera(*intrinsics), pose, sky=sky)
+    return Frame(read_picture(picture), z, pinhole(*intrinsics), pose, sky=sky)
 
 
 DATASET = DataSet(

@@ -1,0 +1,86 @@
+"""How data sets write geometry down, and how it is meant here: OpenCV's axes, planar depth, integer pixel centres."""
+
+from __future__ import annotations
+
+import numpy as np
+
+OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Multiplied on the right of a camera-to-world matrix whose camera looks along -z with y up: OpenCV's axes."""
+NED = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+"""The same for a camera whose x looks forward, y right and z down."""
+
+
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """Intrinsics ``[3, 3]``, pixels."""
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+
+
+def pinhole_of_field(shape: tuple[int, ...], tan_x: float, tan_y: float | None = None) -> np.ndarray:
+    """Intrinsics ``[3, 3]`` of a camera that looks through the middle of the picture.
+
+    Args:
+        shape: height and width of the picture.
+        tan_x: tangent of half the horizontal field of view.
+        tan_y: of the vertical one; None: pixels are square.
+    """
+    height, width = shape
+    fx = width / 2 / tan_x
+    fy = fx if tan_y is None else height / 2 / tan_y
+    return pinhole(fx, fy, (width - 1) / 2, (height - 1) / 2)
+
+
+def planar_depth(distance: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Depth along the optical axis from the distance to the optical centre, both ``[H, W]``."""
+    height, width = distance.shape
+    x = (np.arange(width, dtype=np.float32) - intrinsics[0, 2]) / intrinsics[0, 0]
+    y = (np.arange(height, dtype=np.float32) - intrinsics[1, 2]) / intrinsics[1, 1]
+    length = np.sqrt(1 + (x * x)[None].astype(np.float32) + (y * y)[:, None].astype(np.float32))
+    return (distance / length).astype(np.float32)
+
+
+def depth_within(depth: np.ndarray, low: float = 1e-5, high: float = np.inf) -> np.ndarray:
+    """Depth ``[H, W]`` float32 with zero wherever it is not finite or not between the bounds."""
+    with np.errstate(invalid="ignore"):
+        inside = depth > low
+        inside &= depth < high
+    return np.where(inside, depth, 0).astype(np.float32, copy=False)
+
+
+def depth_of_disparity(disparity: np.ndarray, focal: float, baseline: float) -> np.ndarray:
+    """Depth ``[H, W]`` that a stereo pair's disparity stands for; zero where that is not positive.
+
+    Args:
+        disparity: ``[H, W]``, pixels.
+        focal: length, pixels.
+        baseline: between the two cameras; depth has its unit.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(disparity > 0, focal * baseline / disparity, 0)
+
+
+def inverse_pose(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a rigid motion ``[4, 4]``."""
+    turned = np.eye(4)
+    turned[:3, :3] = matrix[:3, :3].T
+    turned[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
+    return turned
+
+
+def rotation_of_quaternion(w: float, x: float, y: float, z: float) -> np.ndarray:
+    """Rotation ``[3, 3]`` of a quaternion of any length."""
+    n = w * w + x * x + y * y + z * z
+    s = 2 / n if n else 0.0
+    return np.array(
+        [
+            [1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)],
+            [s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x)],
+            [s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)],
+        ]
+    )
+
+
+def pose_of(rotation: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """``[4, 4]`` from a rotation ``[3, 3]`` and a position ``[3]``."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, position
+    return pose
