@@ -21,7 +21,8 @@ from geometrycrafter.data.dataset import Frame
 from geometrycrafter.data.datasets import data_set, data_sets
 from geometrycrafter.data.datasets.gmu_kitchens import halved
 from geometrycrafter.data.layouts import matches
-from geometrycrafter.data.preparation import prepare, read_segment, segments
+from geometrycrafter.data.preparation import prepare
+from geometrycrafter.data.segments import read_segment, segments
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.geometry.reprojection import disagreement
 
@@ -207,7 +208,7 @@ def test_protocols_take_the_published_scenes():
 def test_protocols_cut_out_the_published_middle(name, shape, cut, corner):
     truth = trees.room(trees.square(shape, focal=500), shape, frames=1)
     frame = Frame(truth.pictures[0], truth.depth[0].astype(np.float32), truth.intrinsics)
-    from geometrycrafter.data.preparation import as_clip, sized
+    from geometrycrafter.data.segments import as_clip, sized
 
     clip = sized(as_clip(frame, data_set(name), "s"), data_set(name), (320, 640))
     assert clip.depth.shape == (1, *cut)

@@ -21,6 +21,7 @@ from geometrycrafter.data.datasets import data_set
 from geometrycrafter.data.layouts import split_at_gaps
 from geometrycrafter.data.options import PreparationOptions, SynthesisOptions
 from geometrycrafter.data.preparation import prepare
+from geometrycrafter.data.segments import Segment
 from geometrycrafter.data.shards import Shards, ShardWriter
 from geometrycrafter.data.synthesis import rendered, synthesize
 from geometrycrafter.data.workers import in_order
@@ -175,7 +176,7 @@ def test_a_preparation_that_is_killed_between_two_stretches_of_a_segment_goes_on
         sequence.items[2] | torn,
         sequence.items[2],
     ]
-    segment = preparation.Segment("Scene01-clone-0-000000", tuple(items))
+    segment = Segment("Scene01-clone-0-000000", tuple(items))
     monkeypatch.setattr(preparation, "segments", lambda data, root: [segment])
     prepare("virtual-kitti", tmp_path / "v", tmp_path / "whole", (48, 64))
 
@@ -250,6 +251,9 @@ def test_places_that_can_not_be_written_or_read_are_told_in_a_sentence(tmp_path,
             assert re.fullmatch(rf"error: {re.escape(target)}[^\n]*\n", said), said
     assert main(["data", "inspect", str(tmp_path / "nowhere")]) == 2
     assert "holds no shards" in capsys.readouterr().err
+    shards = filled(tmp_path / "s", ["clip0"])
+    assert main(["data", "inspect", str(shards), "-o", str(tmp_path / "file")]) == 2
+    assert "writing failed" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "here"
 
 

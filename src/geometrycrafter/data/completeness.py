@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geometrycrafter.data.dataset import DataSet, Sequence
 from geometrycrafter.data.datasets import data_set
-from geometrycrafter.data.preparation import selected
+from geometrycrafter.data.segments import selected
 from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.reprojection import disagreement
 

@@ -14,8 +14,8 @@ import numpy as np
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.dataset import DataSet
 from geometrycrafter.data.datasets import data_set
-from geometrycrafter.data.preparation import Segment, read_segment, segments
 from geometrycrafter.data.recordings import Recording
+from geometrycrafter.data.segments import Segment, read_segment, segments
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.frames import FrameSequence

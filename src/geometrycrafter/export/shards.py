@@ -14,6 +14,7 @@ from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.ply import write_points
+from geometrycrafter.files import explained
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.geometry.reprojection import disagreement
 from geometrycrafter.video.pictures import at_size, disparity_picture, sheet, write_png
@@ -99,12 +100,13 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
         damaged=damaged,
     )
     if output is not None and shown:
-        output.mkdir(parents=True, exist_ok=True)
-        report.files = [
-            write_png(output / "sheet.png", _sheet(shown)),
-            write_png(output / "depth.png", _histogram(logs)),
-            _cloud(output / "points.ply", shown[0]),
-        ]
+        with explained(output):
+            output.mkdir(parents=True, exist_ok=True)
+            report.files = [
+                write_png(output / "sheet.png", _sheet(shown)),
+                write_png(output / "depth.png", _histogram(logs)),
+                _cloud(output / "points.ply", shown[0]),
+            ]
     return report
 
 
