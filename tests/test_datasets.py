@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trees
 from conftest import SHARED_DATA
 
@@ -89,8 +90,10 @@ def test_poses_carry_one_frame_into_another(name, tmp_path):
     np.testing.assert_allclose(motion, np.linalg.inv(truth.poses[0]) @ truth.poses[1], atol=2e-5, rtol=1e-5)
     assert np.linalg.det(a.pose[:3, :3]) == pytest.approx(1, abs=1e-5)
     if name != "ddad":  # a few points in a hundred pixels: the nearest pixel has none
-        right = disagreement(a.depth, a.intrinsics, a.pose, b.depth, b.intrinsics, b.pose)
-        assert right < 0.01 and disagreement(a.depth, a.intrinsics, b.pose, b.depth, b.intrinsics, a.pose) > 3 * right
+        depth, k, pose = map(torch.tensor, (a.depth, a.intrinsics, a.pose))
+        to_depth, to_k, to_pose = map(torch.tensor, (b.depth, b.intrinsics, b.pose))
+        right = disagreement(depth, k, pose, to_depth, to_k, to_pose)
+        assert right < 0.01 and disagreement(depth, k, to_pose, to_depth, to_k, pose) > 3 * right
 
 
 def test_scannet_is_read_as_it_is_distributed(tmp_path):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from geometrycrafter.data.dataset import DataSet, Sequence
 from geometrycrafter.data.datasets import data_set
 from geometrycrafter.data.segments import selected
@@ -99,5 +101,4 @@ def _first_frames(data: DataSet, sequence: Sequence) -> float | None:
     frames = [data.read(**item) for item in sequence.items[:2]]
     if len(frames) < 2 or not data.video or any(f.pose is None for f in frames):
         return None
-    a, b = ((f.depth, f.intrinsics, f.pose) for f in frames)
-    return disagreement(*a, *b)  # type: ignore[arg-type]
+    return disagreement(*(torch.tensor(x) for f in frames for x in (f.depth, f.intrinsics, f.pose)))

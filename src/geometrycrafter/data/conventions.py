@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+
+from geometrycrafter.geometry import rigid
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Multiplied on the right of a camera-to-world matrix whose camera looks along -z with y up: OpenCV's axes."""
@@ -60,27 +63,14 @@ def depth_of_disparity(disparity: np.ndarray, focal: float, baseline: float) -> 
 
 def inverse_pose(matrix: np.ndarray) -> np.ndarray:
     """The inverse of a rigid motion ``[4, 4]``."""
-    turned = np.eye(4)
-    turned[:3, :3] = matrix[:3, :3].T
-    turned[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
-    return turned
+    return rigid.inverse(torch.tensor(matrix, dtype=torch.float64)).numpy()
 
 
 def rotation_of_quaternion(w: float, x: float, y: float, z: float) -> np.ndarray:
     """Rotation ``[3, 3]`` of a quaternion of any length."""
-    n = w * w + x * x + y * y + z * z
-    s = 2 / n if n else 0.0
-    return np.array(
-        [
-            [1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)],
-            [s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x)],
-            [s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)],
-        ]
-    )
+    return rigid.rotation_of_quaternion(torch.tensor([w, x, y, z], dtype=torch.float64)).numpy()
 
 
 def pose_of(rotation: np.ndarray, position: np.ndarray) -> np.ndarray:
     """``[4, 4]`` from a rotation ``[3, 3]`` and a position ``[3]``."""
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, position
-    return pose
+    return rigid.motion(*(torch.tensor(x, dtype=torch.float64) for x in (rotation, position))).numpy()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from geometrycrafter.data.clip import Clip
+from geometrycrafter.geometry import rigid
 
 
 def resized_intrinsics(intrinsics: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
@@ -96,8 +97,7 @@ def mirrored(clip: Clip) -> Clip:
     """Left and right exchanged; the world is mirrored with the picture, so poses are too."""
     k = clip.intrinsics.copy()
     k[:, 0, 2] = clip.depth.shape[2] - 1 - k[:, 0, 2]
-    flip = np.diag([-1.0, 1, 1, 1]).astype(np.float32)
-    poses = None if clip.poses is None else flip @ clip.poses @ flip
+    poses = None if clip.poses is None else rigid.mirrored(torch.tensor(clip.poses)).numpy()
     flipped = _with(clip, lambda x: np.ascontiguousarray(x[:, :, ::-1]), frames=clip.frames[:, :, ::-1], intrinsics=k)
     return replace(flipped, poses=poses)
 

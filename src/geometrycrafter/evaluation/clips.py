@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.dataset import DataSet
@@ -21,6 +22,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.frames import FrameSequence
 from geometrycrafter.evaluation.protocols import PROTOCOLS, Protocol
 from geometrycrafter.files import fingerprint
+from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.settings import Count, value_of
 
 FIRST_SEED = 20_000_000
@@ -165,12 +167,10 @@ def _selecting(protocol: Protocol) -> DataSet:
 def true_points(clip: Clip) -> FrameSequence:
     """True points of a clip, ``[T, H, W, 3]``, a frame at a time."""
     t, h, w = clip.depth.shape
-    y, x = np.mgrid[:h, :w]
-    pixels = np.stack([x, y, np.ones_like(x)], -1).astype(np.float64)
 
     def read(index: int) -> np.ndarray:
-        rays = pixels @ np.linalg.inv(clip.intrinsics[index].astype(np.float64)).T
-        points: np.ndarray = rays * clip.depth[index][..., None]
+        rays = rays_of_intrinsics(torch.tensor(clip.intrinsics[index], dtype=torch.float64), h, w)
+        points: np.ndarray = unproject(torch.tensor(clip.depth[index], dtype=torch.float64), rays).numpy()
         return points
 
     return FrameSequence((t, h, w, 3), read)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.mp4 import disparity_range
 from geometrycrafter.export.ply import colours
+from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 from geometrycrafter.video.pictures import disparity_picture
 
@@ -111,8 +113,7 @@ def view_of_points(points: np.ndarray, mask: np.ndarray, picture: np.ndarray, an
     kept = p[:, 2] <= far
     p, colour = p[kept], picture[good][kept]
     middle = np.median(p, axis=0)
-    turn = np.radians(angle)
-    rotation = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    rotation = rigid.rotation_about("y", torch.deg2rad(torch.tensor(angle, dtype=torch.float64))).numpy()
     q = (p - middle) @ rotation.T
     q[:, 2] += 1.3 * middle[2]  # a step back, so that what stands out stays in view
     front = q[:, 2] > 0.05 * abs(middle[2])

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 
 VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
@@ -29,8 +30,7 @@ def write_ply(scene: Scene, path: Path, frame: int = 0, step: int = 1) -> Path:
     keep = np.asarray(scene.mask[frame], bool)[::step, ::step]
     points = scene.points[frame][::step, ::step][keep]
     if scene.poses is not None:
-        pose = scene.poses[frame]
-        points = points @ pose[:3, :3].T + pose[:3, 3]
+        points = rigid.apply(torch.tensor(scene.poses[frame]), torch.tensor(points)).numpy()
     return write_points(path, points, colours(scene, frame)[::step, ::step][keep], f"frame {frame}")
 
 

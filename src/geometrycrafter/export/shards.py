@@ -84,7 +84,8 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
         logs += np.histogram(clip.depth[clip.mask], edges)[0]
         known.append(float(clip.mask.mean()))
         if clip.poses is not None and len(clip) > 1:
-            apart.append(disagreement(*(x[i] for i in (0, 1) for x in (clip.depth, clip.intrinsics, clip.poses))))
+            views = (x[i] for i in (0, 1) for x in (clip.depth, clip.intrinsics, clip.poses))
+            apart.append(disagreement(*map(torch.tensor, views)))
         if len(shown) < COLUMNS * ROWS:
             shown.append(clip[:1])
     report = ShardReport(

@@ -11,6 +11,7 @@ from torch import Tensor
 from geometrycrafter.data.renderer.draws import Draws
 from geometrycrafter.data.renderer.rooms import SHELL, Room
 from geometrycrafter.data.renderer.world import World
+from geometrycrafter.geometry import rigid
 
 FPS = 12.0
 
@@ -85,22 +86,6 @@ def camera_path(rng: Draws, frames: int, view: View) -> Tensor:
     yaw = view.yaw + turn * time + sway(0.06 * shake)
     pitch = view.pitch + sway(0.05 * shake)
     roll = rng.uniform(-0.08, 0.08) + sway(0.04 * shake)
-    pose = torch.eye(4).repeat(frames, 1, 1)
-    pose[:, :3, :3] = _rotations(yaw, pitch, roll)
-    pose[:, :3, 3] = position
-    return pose
-
-
-def _rotations(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
-    """``[T, 3, 3]`` of three angles ``[T]``; the camera rolls first."""
-    zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
-
-    def matrix(*rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        return torch.stack([torch.stack(r, -1) for r in rows], -2)
-
-    cy, sy, cp, sp, cr, sr = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin(), roll.cos(), roll.sin()
-    return (
-        matrix((cy, zero, sy), (zero, one, zero), (-sy, zero, cy))
-        @ matrix((one, zero, zero), (zero, cp, sp), (zero, -sp, cp))
-        @ matrix((cr, -sr, zero), (sr, cr, zero), (zero, zero, one))
-    )
+    # The camera rolls first. Looking down is a turn against x, which points right, y pointing down.
+    rotation = rigid.rotation_about("y", yaw) @ rigid.rotation_about("x", -pitch) @ rigid.rotation_about("z", roll)
+    return rigid.motion(rotation, position)

@@ -1,6 +1,11 @@
-"""Steadiness over time: what still points do from frame to frame, the camera's own motion removed."""
+"""Steadiness over time: what still points do from frame to frame, the camera's own motion removed.
+
+Points are moved by torch, which loads when it is needed: the other metrics want numbers alone.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,8 +13,10 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.frames import Frames
 from geometrycrafter.evaluation.metrics.alignment import LeastSquares
 from geometrycrafter.evaluation.metrics.valid import agree, mask_of, pixels_of
-from geometrycrafter.geometry.reprojection import follow
 from geometrycrafter.settings import Positive, value_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def flicker(
@@ -41,21 +48,28 @@ def flicker(
     Raises:
         InputError: where shapes disagree or no point is seen twice.
     """
+    import torch
+
+    from geometrycrafter.geometry.reprojection import follow
+
     _check_motion(depth, gt_depth, gt_mask, poses)
     value_of(Positive, visible, "visible")
+    k, c = _frame(intrinsics), _frame(poses)
     total, count = 0.0, 0
-    for t in range(len(depth) - 1):
-        still, after_still = (_still(depth, gt_mask, moving, i) for i in (t, t + 1))
-        truth, after_truth = np.asarray(gt_depth[t]), np.asarray(gt_depth[t + 1]).reshape(-1)
-        landed = follow(truth, still, intrinsics[t], poses[t], intrinsics[t + 1], poses[t + 1])
-        there = after_truth[landed.target]
-        found = after_still.reshape(-1)[landed.target]
-        found &= np.abs(np.where(found, there, 1) / landed.depth - 1) < visible
-        source, target = landed.source[found], landed.target[found]
-        before = np.asarray(depth[t]).reshape(-1)[source] / truth.reshape(-1)[source]
-        after = np.asarray(depth[t + 1]).reshape(-1)[target] / after_truth[target]
-        total += float(np.abs(np.log(after / before)).sum())
-        count += int(found.sum())
+    previous: tuple[Tensor, Tensor, Tensor] | None = None
+    for t in range(len(depth)):
+        still, truth = _still(depth, gt_mask, moving, t), _frame(gt_depth[t])
+        ratio = (_frame(depth[t]) / truth).log().flatten()
+        if previous is not None:
+            before_still, before_truth, before_ratio = previous
+            landed = follow(before_truth, before_still, k[t - 1], c[t - 1], k[t], c[t])
+            # What is not still is at no depth, so that nothing is close to it.
+            there = torch.where(still, truth, torch.nan).flatten()[landed.target]
+            found = (there / landed.depth - 1).abs() < visible
+            change = (ratio[landed.target] - before_ratio[landed.source]).abs()
+            total += torch.where(found, change, 0.0).sum().item()
+            count += int(found.sum())
+        previous = still, truth, ratio
     if not count:
         raise InputError("no still point is seen in two frames; the flicker of this clip can't be measured.")
     return total / count
@@ -89,21 +103,24 @@ def temporal_alignment_error(
     Raises:
         InputError: where shapes disagree or nothing is seen twice.
     """
+    from geometrycrafter.geometry.reprojection import follow
+
     _check_motion(depth, gt_depth, gt_mask, poses)
     fit = LeastSquares(shift=False)
     for t in range(len(depth)):
         found, true, good = pixels_of(depth, gt_depth, gt_mask, t)
         fit.add(found[good], true[good])
     scale = fit.solve().scale
+    k, c = _frame(intrinsics), _frame(poses)
     errors = []
     for t in range(len(depth) - 1):
         for a, b in ((t, t + 1), (t + 1, t)):
             here, there = (_still(depth, gt_mask, moving, i) for i in (a, b))
-            landed = follow(scale * np.asarray(depth[a]), here, intrinsics[a], poses[a], intrinsics[b], poses[b])
-            both = there.reshape(-1)[landed.target]
-            own = scale * np.asarray(depth[b]).reshape(-1)[landed.target[both]]
+            landed = follow(scale * _frame(depth[a]), here, k[a], c[a], k[b], c[b])
+            both = there.flatten()[landed.target]
+            own = scale * _frame(depth[b]).flatten()[landed.target[both]]
             if len(own):
-                errors.append(float((np.abs(landed.depth[both] - own) / own).mean()))
+                errors.append(((landed.depth[both] - own).abs() / own).mean().item())
     if not errors:
         raise InputError("nothing is seen in two frames; the temporal alignment of this clip can't be measured.")
     return float(np.mean(errors))
@@ -117,8 +134,17 @@ def _check_motion(depth: Frames, gt_depth: Frames, gt_mask: Frames, poses: np.nd
         )
 
 
-def _still(depth: Frames, gt_mask: Frames, moving: Frames | None, t: int) -> np.ndarray:
+def _frame(values: np.ndarray) -> Tensor:
+    """Whatever array, in double precision."""
+    import torch
+
+    return torch.from_numpy(np.array(values, np.float64, order="C"))
+
+
+def _still(depth: Frames, gt_mask: Frames, moving: Frames | None, t: int) -> Tensor:
     """Pixels that are known on both sides and don't move by themselves, ``[H, W]`` bool."""
+    import torch
+
     d = np.asarray(depth[t])
     still: np.ndarray = mask_of(gt_mask, t) & np.isfinite(d) & (d > 0)
-    return still if moving is None else still & ~mask_of(moving, t)
+    return torch.from_numpy(still if moving is None else still & ~mask_of(moving, t))

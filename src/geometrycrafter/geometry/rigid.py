@@ -1,0 +1,66 @@
+"""Rigid motions: ``[..., 4, 4]`` matrices, rotation and translation; a camera's pose is the motion from its axes to the
+world's.
+
+Motions compose as matrices do: ``a @ b`` is b, then a.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def motion(rotation: Tensor, translation: Tensor) -> Tensor:
+    """``[..., 4, 4]`` from a rotation ``[..., 3, 3]`` and a translation ``[..., 3]``."""
+    out = rotation.new_zeros(*torch.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1]), 4, 4)
+    out[..., :3, :3], out[..., :3, 3] = rotation, translation
+    out[..., 3, 3] = 1
+    return out
+
+
+def inverse(motions: Tensor) -> Tensor:
+    """The motions ``[..., 4, 4]`` undone, ``[..., 4, 4]``."""
+    back = motions[..., :3, :3].mT
+    return motion(back, -(back @ motions[..., :3, 3:])[..., 0])
+
+
+def relative(pose: Tensor, to_pose: Tensor) -> Tensor:
+    """The motion ``[..., 4, 4]`` from one camera's axes to another's, of their poses ``[..., 4, 4]``."""
+    return inverse(to_pose) @ pose
+
+
+def apply(motions: Tensor, points: Tensor) -> Tensor:
+    """Points ``[..., N, 3]`` moved by ``[..., 4, 4]``, one motion for all N: ``[..., N, 3]``."""
+    return points @ motions[..., :3, :3].mT + motions[..., None, :3, 3]
+
+
+def mirrored(motions: Tensor) -> Tensor:
+    """The same motions ``[..., 4, 4]`` in a world whose left and right are exchanged: ``[..., 4, 4]``."""
+    flip = motions.new_tensor([-1.0, 1, 1, 1])
+    return flip[:, None] * motions * flip
+
+
+def rotation_about(axis: Literal["x", "y", "z"], angle: Tensor) -> Tensor:
+    """Rotation ``[..., 3, 3]`` by an angle ``[...]`` in radians, right-handed about an axis."""
+    first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    fixed = 3 - first - second
+    out = angle.new_zeros(*angle.shape, 3, 3)
+    out[..., first, first] = out[..., second, second] = angle.cos()
+    out[..., second, first], out[..., first, second] = angle.sin(), -angle.sin()
+    out[..., fixed, fixed] = 1
+    return out
+
+
+def rotation_of_quaternion(quaternion: Tensor) -> Tensor:
+    """Rotation ``[..., 3, 3]`` of a quaternion (w, x, y, z) ``[..., 4]`` of any length; none, where that is zero."""
+    w, x, y, z = quaternion.unbind(-1)
+    square = quaternion.square().sum(-1)
+    s = torch.where(square > 0, 2 / torch.where(square > 0, square, 1.0), 0.0)
+    rows = [
+        [1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)],
+        [s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x)],
+        [s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
