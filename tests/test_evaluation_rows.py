@@ -418,3 +418,26 @@ def test_a_recording_whose_first_frame_has_no_depth_is_judged(tmp_path, capsys):
     assert main(["eval", "folder", str(tmp_path / "bare"), *flags, "-o", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "bare: no colour files match" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["kitti", "s3://bucket/kitti"],
+        ["rendered", "-o", "s3://bucket/out"],
+        ["rendered", "--predictions", "ours=https://example.org/predictions"],
+        ["rendered", "--predictions", "gs://bucket/a=b"],
+        ["rendered", "--model", "s3://bucket/hub"],
+        ["rendered", "--baseline", "moge=https://example.org/model.pt"],
+        ["rendered", "--baseline", "depthcrafter=s3://bucket/hub"],
+        ["table", "s3://bucket/out"],
+    ],
+)
+def test_what_must_be_on_a_local_disk_says_so(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(["eval", *flags])
+    except SystemExit as stopped:
+        status = stopped.code
+    said = capsys.readouterr().err
+    assert status == 2 and "local disk" in said and "://" in said and not list(tmp_path.iterdir()), said

@@ -58,7 +58,7 @@ def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
     if text.lower().startswith("file://"):
         return Path(url2pathname(urlsplit(text).path))
     if is_url(text) or (re.match(r"[a-z][a-z0-9+.-]+:/", text) and not Path(text.split("/")[0]).is_dir()):
-        raise InputError(f"{text}: {what} is written to a local disk; give a path of one, and copy it from there.")
+        raise InputError(f"{text}: {what} must be on a local disk; copy it there, or give another path.")
     return Path(text)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.data.options import Processes
 from geometrycrafter.errors import InputError
+from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.inference.options import Options
 from geometrycrafter.settings import Count, argument
 
@@ -34,8 +35,8 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("dataset", metavar="DATASET")
-    add("root", metavar="ROOT", nargs="*")
-    add("-o", "--output", help="folder for rows and reports (default: eval-PROTOCOL)")
+    add("root", metavar="ROOT", type=argument(Path), nargs="*")
+    add("-o", "--output", type=argument(Path), help="folder for rows and reports (default: eval-PROTOCOL)")
     what = parser.add_argument_group("what is judged")
     _add_methods(what.add_argument)
     how = parser.add_argument_group("on what, and how")
@@ -90,11 +91,10 @@ def call(args: argparse.Namespace) -> int:
     protocol = protocol_of(args.dataset, args.protocol)
     checked_device(args.device)
     methods = _methods(args)
-    root = Path(args.root[0]) if args.root else None
-    clips = clips_of(protocol, root, args.clips, args.stride, args.frames)
+    clips = clips_of(protocol, args.root[0] if args.root else None, args.clips, args.stride, args.frames)
     take = protocol.selection.sequences if protocol.selection else None
     print(f"{protocol.title}: {len(clips)} clips" + (f" of {len(take)}" if take else ""))
-    folder = Path(args.output or f"eval-{protocol.name}")
+    folder = args.output or Path(f"eval-{protocol.name}")
     return _judge(methods, clips, folder, args)
 
 
@@ -117,12 +117,12 @@ def _judge(methods: list[Method], clips: list[Any], folder: Path, args: argparse
     return 2 if found.failures else 0
 
 
-def _table(roots: list[str]) -> int:
+def _table(roots: list[Path]) -> int:
     from geometrycrafter.evaluation.report import combined, read_report
 
     if not roots:
         raise InputError("eval table ROOT...: name the folders that 'eval' wrote.")
-    _print(combined([read_report(Path(r)) for r in roots]))
+    _print(combined([read_report(r) for r in roots]))
     return 0
 
 
@@ -135,11 +135,8 @@ def _methods(args: argparse.Namespace) -> list[Method]:
     for name, place, variant in models:
         found.append(VideoModel(name, place, variant, args.steps, args.seed))
     for text in args.predictions:
-        name, equals, place = text.rpartition("=")
-        folder = Path(place)
-        if not folder.is_dir():
-            raise InputError(f"--predictions {text}: there is no folder {folder}.")
-        found.append(Predictions(name if equals else folder.resolve().name, str(folder)))
+        name, folder = _named(text)
+        found.append(Predictions(name or folder.resolve().name, str(folder)))
     for text in args.baseline or ["prior", "constant", "ramp"]:
         if text != "none":
             found.append(_baseline(text, models[0][1] if models else "tiny"))
@@ -150,10 +147,21 @@ def _methods(args: argparse.Namespace) -> list[Method]:
     return found
 
 
+def _named(text: str) -> tuple[str, Path]:
+    """What ``--predictions`` says: a name, where one is given, and the folder."""
+    name, equals, place = text.partition("=")
+    if not equals or is_url(text) or Path(text).is_dir():
+        name, place = "", text
+    folder = on_disk(place, "a folder of predictions")
+    if not folder.is_dir():
+        raise InputError(f"--predictions {text}: there is no folder {folder}.")
+    return name, folder
+
+
 def _model(text: str) -> tuple[str, str, str | None]:
     """What ``--model`` says: the method's name, the model's, and its variant."""
     place, colon, variant = text.rpartition(":")
-    if not colon or Path(text).is_dir():
+    if not colon or on_disk(text, "a model").is_dir():
         return text, text, None
     if variant not in VARIANTS:
         raise InputError(f"--model {text}: the variant is {' or '.join(VARIANTS)}.")
@@ -176,7 +184,7 @@ def _baseline(text: str, model: str) -> Method:
     if wanted is None or (wanted.startswith("=") and not place) or (not wanted and place):
         known = ", ".join(n + p for n, p in BASELINES.items())
         raise InputError(f"--baseline {text}: there are {known} and none.")
-    return makers[name](place)
+    return makers[name](str(on_disk(place, "what a baseline is loaded from")) if place else "")
 
 
 def _print(table: Table) -> None:
