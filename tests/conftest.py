@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from geometrycrafter.weights import models
+from geometrycrafter.weights import parts
 
 HERE = Path(__file__).parent
 PLACES = (HERE / "golden", HERE.parents[1] / "shared" / "golden")
@@ -69,10 +69,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("weights") / "hub"
     shutil.copytree(HERE / "golden" / "pipeline" / "hub", root)
     for part, salt in SALTS.items():
-        place, config_class, network_class, stem = models.PARTS[part]
-        module = fill_by_recipe(network_class(models.read_config(root / place / "config.json", config_class)), salt)
-        suffix = ".fp16" if place.startswith(models.SVD) else ""
-        save_file(module.state_dict(), root / place / f"{stem}{suffix}.safetensors")
+        own = parts.PARTS[part]
+        module = fill_by_recipe(own.network(own.sizes(root)), salt)
+        suffix = ".fp16" if own.folder.startswith(parts.SVD) else ""
+        save_file(module.state_dict(), root / own.folder / f"{own.stem}{suffix}.safetensors")
     return root
 
 

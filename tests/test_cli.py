@@ -114,7 +114,7 @@ def test_a_mirrored_folder_needs_no_network(hub, clip, tmp_path, capsys, monkeyp
 
 
 def _embedded() -> Path:
-    from geometrycrafter.weights.models import EMBEDDED
+    from geometrycrafter.weights.places import EMBEDDED
 
     return EMBEDDED
 

@@ -20,7 +20,7 @@ from geometrycrafter.evaluation.methods.depthcrafter import load_depthcrafter
 from geometrycrafter.evaluation.protocols import protocol_of
 from geometrycrafter.inference.windows import denoise_generative, join, plan, window_noise
 from geometrycrafter.priors import ReplayPrior
-from geometrycrafter.weights import models
+from geometrycrafter.weights.parts import PARTS
 
 CASES = {
     "diff_window": ("diff_window", "diffusion", {}),
@@ -102,11 +102,11 @@ def test_depthcrafter(hub, tmp_path):
     g = golden("depthcrafter.safetensors")
     root = tmp_path / "hub"
     shutil.copytree(hub, root)
-    place, config_class, network_class, stem = models.PARTS["unet_determ"]
+    own = PARTS["unet_determ"]
     (root / "DepthCrafter").mkdir()
-    shutil.copy(root / place / "config.json", root / "DepthCrafter")
-    unet = fill_by_recipe(network_class(models.read_config(root / place / "config.json", config_class)), salt=5)
-    save_file(unet.state_dict(), root / "DepthCrafter" / f"{stem}.safetensors")
+    shutil.copy(root / own.folder / "config.json", root / "DepthCrafter")
+    unet = fill_by_recipe(own.network(own.sizes(root)), salt=5)
+    save_file(unet.state_dict(), root / "DepthCrafter" / f"{own.stem}.safetensors")
     crafter = load_depthcrafter(root, torch.device("cpu"))
     frames = g["video"].float() / 255
     latents = crafter.latents(frames, g["noise"], g["video_noise"], window=6, overlap=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 
 from geometrycrafter.diffusion.edm import Denoiser
 from geometrycrafter.diffusion.objectives import deterministic_objective
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, WriteError
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.blocks import Attention, TemporalConv
 from geometrycrafter.networks.efficientnet import EfficientNetTrunk, folded
@@ -20,7 +22,7 @@ from geometrycrafter.networks.moge import MoGe, MoGeConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.unet import UNetConfig, VideoUNet
 from geometrycrafter.priors import MoGePrior
-from geometrycrafter.weights import models
+from geometrycrafter.weights import models, parts
 
 PUBLISHED = {
     "unet_diff": (VideoUNet, UNetConfig()),
@@ -42,12 +44,12 @@ def test_published_sizes_have_the_published_keys_and_shapes(name, manifest):
 
 def test_small_sizes_have_the_golden_keys_and_shapes(hub):
     listed = json.loads((HERE / "golden" / "pipeline" / "shapes.json").read_text())
-    for part, (place, _, _, _) in models.PARTS.items():
-        if part == "prior":
+    for name, part in parts.PARTS.items():
+        if name == "prior":
             continue  # ours alone
-        network, file = models._build(part, hub)
+        network, file = parts.unfilled(name, hub)
         shapes = {k: list(v.shape) for k, v in network.state_dict().items()}
-        wanted = next(v for k, v in listed.items() if k.startswith(place))
+        wanted = next(v for k, v in listed.items() if k.startswith(part.folder))
         assert shapes == {k: v if isinstance(v, list) else v["shape"] for k, v in wanted.items()}, file
 
 
@@ -149,7 +151,7 @@ def test_a_light_decoder_that_cannot_be_built_is_named(wrong, tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(vars(LIGHT) | wrong))
     with pytest.raises(InputError, match="point_map_vae"):
-        models.build_part("point_map_vae", tmp_path)
+        parts.build_part("point_map_vae", tmp_path)
 
 
 @pytest.mark.slow
@@ -275,3 +277,36 @@ def test_a_residual_unet_begins_as_its_prior(channels):
             found = denoise(noisy, level)
         skip = 1 / (sigma**2 + 1)
         torch.testing.assert_close(found, skip * noisy + (1 - skip) * prior, atol=1e-4, rtol=1e-4)
+
+
+def test_a_part_that_could_not_be_saved_leaves_the_one_before(hub, tmp_path, monkeypatch):
+    root = tmp_path / "hub"
+    shutil.copytree(hub, root)
+    part = parts.PARTS["unet_determ"]
+    network = parts.load_part("unet_determ", root)
+    file = parts.save_part("unet_determ", root, network.state_dict(), network.config, {"made": "first"})
+    before = {p.name: p.read_bytes() for p in (root / part.folder).iterdir()}
+
+    def full(tensors, path, metadata):
+        Path(path).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(parts, "save_file", full)
+    with pytest.raises(WriteError, match="No space left"):
+        parts.save_part("unet_determ", root, network.state_dict(), network.config, {"made": "second"})
+    assert {p.name: p.read_bytes() for p in (root / part.folder).iterdir()} == before
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_models_identity_follows_its_weights(hub, tmp_path):
+    root = tmp_path / "hub"
+    shutil.copytree(hub, root)
+    identity = parts.hub_identity(root, parts.parts_of("diffusion"))
+    assert models.load_networks(root, "diffusion", torch.float32, torch.device("cpu")).identity == identity
+    other = parts.load_part("unet_determ", root)
+    other.conv_in.weight.data[0, 0, 0, 0] += 1
+    parts.save_part("unet_determ", root, other.state_dict(), other.config, {})
+    assert parts.hub_identity(root, parts.parts_of("diffusion")) == identity  # which has nothing of it
+    assert parts.hub_identity(root, parts.parts_of("deterministic")) != parts.hub_identity(
+        hub, parts.parts_of("deterministic")
+    )

@@ -33,7 +33,7 @@ from geometrycrafter.training.samples import MAPS, ClipSamples, LatentSamples
 from geometrycrafter.training.sampling import Draw, Mixture
 from geometrycrafter.training.stages import STAGES, is_temporal
 from geometrycrafter.training.trainer import Trainer
-from geometrycrafter.weights import models
+from geometrycrafter.weights import parts
 from geometrycrafter.weights.checkpoints import read_tensors
 
 
@@ -76,8 +76,8 @@ def born(tmp_path_factory):
     torch.manual_seed(0)
     unets = {"unet_diff": replace(UNET, in_channels=12), "unet_determ": replace(UNET, in_channels=8)}
     for part, sizes in (SIZES | unets).items():
-        network = models.PARTS[part][2](sizes)
-        models.save_part(part, root, network.state_dict(), sizes, {})
+        network = parts.PARTS[part].network(sizes)
+        parts.save_part(part, root, network.state_dict(), sizes, {})
     return root
 
 
@@ -112,7 +112,7 @@ def quiet(line: str) -> None:
 
 
 def weights(school: Path, part: str) -> dict[str, torch.Tensor]:
-    return models.load_part(part, school).state_dict()
+    return parts.load_part(part, school).state_dict()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def weights(school: Path, part: str) -> dict[str, torch.Tensor]:
     ],
 )
 def test_every_stage_learns_and_writes_what_it_trained_alone(stage, changes, part, school, shards, tmp_path):
-    before = {p: weights(school, p) for p in models.PARTS}
+    before = {p: weights(school, p) for p in parts.PARTS}
     run = Trainer(config(school, shards, stage=stage, steps=25, **changes), tmp_path / "run", quiet)
     first = run.validate()
     last = run.run()
@@ -455,8 +455,8 @@ def test_two_processes_learn_what_one_learns_from_the_doubled_batch(parallel, bo
 
 def test_accumulating_gives_the_gradient_of_the_whole_batch(school, shards, tmp_path):
     found = []
-    for parts in (1, 2):
-        run = Trainer(config(school, shards, batch=2, accumulate=parts, clip=1e9), tmp_path / f"run{parts}", quiet)
+    for pieces in (1, 2):
+        run = Trainer(config(school, shards, batch=2, accumulate=pieces, clip=1e9), tmp_path / f"run{pieces}", quiet)
         batch = next(run._batches())
         run._train_step(batch)
         found.append({n: p.grad.clone() for n, p in run.parameters.items() if p.grad is not None})

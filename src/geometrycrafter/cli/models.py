@@ -21,7 +21,8 @@ def add_parser(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> int:
     from geometrycrafter.errors import InputError
-    from geometrycrafter.weights.models import EMBEDDED, PUBLISHED, cache_folder, check_folder
+    from geometrycrafter.weights.models import check_folder
+    from geometrycrafter.weights.places import EMBEDDED, PUBLISHED, cache_folder
 
     if args.action == "check":
         if args.folder is None or not args.folder.is_dir():

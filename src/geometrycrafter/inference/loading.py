@@ -11,7 +11,8 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.inference.estimator import Estimator
 from geometrycrafter.inference.options import Options
 from geometrycrafter.priors.protocol import FrameFunction, Prior
-from geometrycrafter.weights.models import load_networks, load_prior, prior_file, resolve
+from geometrycrafter.weights.models import load_networks, load_prior
+from geometrycrafter.weights.places import prior_file, resolve
 
 PUBLISHED_PIXELS, TINY_PIXELS = 320 * 640, 192 * 320
 """Pixels of the processing size where none is given."""

@@ -34,7 +34,9 @@ from geometrycrafter.training import losses
 from geometrycrafter.training.config import TrainConfig
 from geometrycrafter.training.samples import NormalisedClip
 from geometrycrafter.weights.checkpoints import digest, fill, read_tensors
-from geometrycrafter.weights.models import UNETS, build_part, load_part, load_prior, prior_file, save_part
+from geometrycrafter.weights.models import load_prior
+from geometrycrafter.weights.parts import UNETS, build_part, load_part, save_part
+from geometrycrafter.weights.places import prior_file
 
 Batch = dict[str, Any]
 TEMPORAL = ("temporal_res_block", "time_mixer", "time_conv", "temporal_transformer_blocks", "time_pos_embed")

@@ -35,7 +35,9 @@ from geometrycrafter.networks.unet import UNetConfig
 from geometrycrafter.training.losses import points_of as points_of_maps
 from geometrycrafter.training.samples import NormalisedClip
 from geometrycrafter.training.stages import LIGHT_WIDTHS
-from geometrycrafter.weights.models import EMBEDDED, PARTS, UNETS, build_part, load_part, load_prior, save_part
+from geometrycrafter.weights.models import load_prior
+from geometrycrafter.weights.parts import PARTS, UNETS, build_part, load_part, save_part
+from geometrycrafter.weights.places import EMBEDDED
 
 UNET = UNetConfig(
     in_channels=8,
@@ -78,9 +80,9 @@ SIZES: dict[str, Any] = {
 def begin(hub: Path) -> None:
     """Write every network's ``config.json`` that is not there, and the image encoder, which stays as it is born."""
     for part, sizes in SIZES.items():
-        if (hub / PARTS[part][0] / "config.json").exists():
+        if (hub / PARTS[part].folder / "config.json").exists():
             continue
-        folder = hub / PARTS[part][0]
+        folder = hub / PARTS[part].folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(vars(sizes), indent=1) + "\n")
         if part == "image_encoder":
@@ -91,7 +93,7 @@ def begin(hub: Path) -> None:
 def package(hub: Path) -> None:
     """Write the trained networks, in half precision, to the place in the package that they are loaded from."""
     for part in SIZES:
-        place, _, _, stem = PARTS[part]
+        place, stem = PARTS[part].folder, PARTS[part].stem
         network = load_part(part, hub)
         with safe_open(hub / place / f"{stem}.safetensors", framework="pt") as file:
             record = file.metadata() or {}

@@ -40,7 +40,7 @@ from geometrycrafter.training.sampling import Draw, Mixture, batches
 from geometrycrafter.training.stages import STAGES, Batch, Stage, UNetStage, VAEStage
 from geometrycrafter.training.tracking import Nothing, Tracker, open_tracker
 from geometrycrafter.video.pictures import write_png
-from geometrycrafter.weights.models import save_part
+from geometrycrafter.weights.parts import save_part
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MOST_BAD_STEPS = 50

@@ -40,7 +40,11 @@ def read_config(path: Path, kind: type[T]) -> T:
 
 
 def config_from(stored: dict[str, Any], kind: type[T], name: str) -> T:
-    """The same from a dictionary that ``name`` holds."""
+    """The same from a dictionary that ``name`` holds.
+
+    Raises:
+        InputError: where a value is of the wrong kind.
+    """
     types = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
@@ -68,7 +72,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """As :func:`read_tensors`, for files that hold plain values beside tensors (MoGe's ``model.pt``)."""
+    """As :func:`read_tensors`, for files that hold plain values beside tensors (MoGe's ``model.pt``).
+
+    Raises:
+        InputError: where the file is missing, damaged, too large or holds code.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: the file is larger than {MAX_BYTES >> 30} GiB; use the published weights.")

@@ -24,7 +24,7 @@ from geometrycrafter.inference.windows import Window, denoise_generative, denois
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
 from geometrycrafter.networks.unet import VideoUNet, published_time_ids
-from geometrycrafter.weights.models import hub_identity, load_part
+from geometrycrafter.weights.parts import hub_identity, load_part
 
 NOISE = 0.02
 """Noise that is put on the frames before they are encoded."""

@@ -14,7 +14,7 @@ from geometrycrafter.evaluation.methods.weights import model_digest
 from geometrycrafter.evaluation.protocols import Protocol
 from geometrycrafter.inference.loading import load
 from geometrycrafter.inference.options import Options
-from geometrycrafter.weights.models import resolve
+from geometrycrafter.weights.places import resolve
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from geometrycrafter.evaluation.methods.weights import prior_digest, prior_of
 from geometrycrafter.evaluation.protocols import Protocol
 from geometrycrafter.inference.loading import checked_device
 from geometrycrafter.priors import Prior
-from geometrycrafter.weights.models import load_prior, resolve
+from geometrycrafter.weights.models import load_prior
+from geometrycrafter.weights.places import resolve
 
 
 @dataclass(frozen=True)

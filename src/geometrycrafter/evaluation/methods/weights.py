@@ -7,7 +7,8 @@ from pathlib import Path
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import fingerprint
-from geometrycrafter.weights.models import hub_identity, parts_of, prior_file
+from geometrycrafter.weights.parts import hub_identity, parts_of
+from geometrycrafter.weights.places import prior_file
 
 
 def model_digest(root: Path, variant: str) -> str:
