@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 
 import av
@@ -134,8 +135,11 @@ def test_depth_in_every_usual_encoding_reads_as_metres(tmp_path):
         np.testing.assert_allclose(read_depth(path), metres, atol=6e-4, err_msg=path.name)
     np.testing.assert_allclose(read_depth(tmp_path / "a.png", unit=0.0002), metres / 5, atol=2e-4)
     (tmp_path / "g.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"g\.png"):
-        read_depth(tmp_path / "g.png")
+    np.save(tmp_path / "h.npy", np.array([["far", "near"]]))
+    np.save(tmp_path / "i.npy", np.zeros((0, 4), np.float32))
+    for name in ("g.png", "h.npy", "i.npy"):
+        with pytest.raises(InputError, match=re.escape(name)):
+            read_depth(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import trees
 from conftest import SHARED_DATA
 
 from geometrycrafter.cli.main import main
+from geometrycrafter.data import formats
 from geometrycrafter.data.completeness import check
 from geometrycrafter.data.dataset import Frame
 from geometrycrafter.data.datasets import data_set, data_sets
@@ -25,6 +27,7 @@ from geometrycrafter.data.layouts import matches
 from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.segments import read_segment, segments
 from geometrycrafter.data.shards import Shards
+from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.reprojection import disagreement
 
 
@@ -144,6 +147,35 @@ def test_real_hypersim_and_ddad_files(tmp_path):
     # The road is below the horizon and near, so depth falls from the middle of the picture to its lower edge.
     middle, lower = (np.median(frame.depth[a:b][known[a:b]]) for a, b in ((560, 660), (1050, 1216)))
     assert lower < middle
+
+
+@pytest.mark.parametrize("name", trees.TREES)
+def test_whatever_a_file_holds_it_is_told_in_a_sentence(name, tmp_path):
+    trees.TREES[name].write(tmp_path)
+    data, kinds = data_set(name), {}
+    for path in sorted(p for p in tmp_path.rglob("*") if p.is_file()):
+        kinds.setdefault((re.sub(r"\d", "", path.stem), path.suffix), path)
+    for path in kinds.values():
+        whole = path.read_bytes()
+        for damaged in (b"", whole[: len(whole) // 2], bytes(range(256)), b"{}", b"1 2 3\n"):
+            path.write_bytes(damaged)
+            forget()
+            try:
+                for segment in segments(data, tmp_path):
+                    read_segment(data, segment, (24, 32))
+            except InputError as error:
+                assert "\n" not in str(error)
+        path.write_bytes(whole)
+        forget()
+
+
+def forget():
+    """Files that adapters have read once are read anew."""
+    formats._hdf5.cache_clear()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("geometrycrafter.data.datasets."):
+            for cached in vars(module).values():
+                getattr(cached, "cache_clear", lambda: None)()
 
 
 # What the paper takes ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -231,9 +232,25 @@ def read_table(path: Path, columns: int | None = None) -> np.ndarray:
         InputError: names the file, where it is missing, or no such table.
     """
     try:
-        values = np.loadtxt(path, ndmin=2, dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which is told below
+            values = np.loadtxt(path, ndmin=2, dtype=np.float64)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: numbers were expected ({reason(error)}).") from error
+    if not values.size:
+        raise InputError(f"{path}: numbers were expected, and it is empty.")
     if columns is not None and values.shape[1] != columns:
         raise InputError(f"{path}: {columns} numbers a line were expected, not {values.shape[1]}.")
     return values
+
+
+def read_matrix(path: Path) -> np.ndarray:
+    """A matrix ``[4, 4]`` of a text file, on one line or on four.
+
+    Raises:
+        InputError: names the file, where it is missing, or holds something else.
+    """
+    values = read_table(path)
+    if values.size != 16:
+        raise InputError(f"{path}: a 4x4 matrix was expected, not {values.size} numbers.")
+    return values.reshape(4, 4)

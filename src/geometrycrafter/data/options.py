@@ -8,6 +8,8 @@ from typing import Annotated
 
 from geometrycrafter.settings import Intrinsics, Positive, Range, Rate, Seed, Settings, Size
 
+LONGEST = 150
+"""Frames of a training clip (supplementary, section 2)."""
 LOSSLESS = 101
 """The quality of pictures that are stored as they are, in PNG."""
 Processes = Annotated[int, Range(1, 1024)]

@@ -12,16 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from geometrycrafter.data.clip import Clip
-from geometrycrafter.data.formats import LARGEST, naming, read_exr, read_npy, read_pfm, read_png16
-from geometrycrafter.data.options import RecordingOptions
+from geometrycrafter.data.formats import LARGEST, naming, read_exr, read_matrix, read_npy, read_pfm, read_png16
+from geometrycrafter.data.options import LONGEST, RecordingOptions
 from geometrycrafter.data.transforms import resize_map
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import natural
 from geometrycrafter.settings import Count, value_of
 from geometrycrafter.video.reading import open_frames
-
-LONGEST = 150
-"""Frames of a take."""
 
 COLOUR = ("*.color.*", "*color*/*", "rgb/*", "image*/*", "*_rgb.*", "*colour*")
 DEPTH = ("*.depth.*", "*depth*/*", "*_depth.*")
@@ -203,10 +200,7 @@ def _picture(path: Path) -> np.ndarray:
 
 
 def _pose(path: Path) -> np.ndarray:
-    try:
-        values = np.loadtxt(path).reshape(4, 4).astype(np.float32)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: this is no 4x4 matrix ({reason(error)}).") from error
+    values = read_matrix(path).astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"{path}: the pose is not finite; leave such frames out.")
     return values
@@ -231,8 +225,11 @@ def read_depth(path: Path, unit: float = 0.0) -> np.ndarray:
         values = readers.get(kind, read_png16)(path)
     if values.ndim == 3:
         values = values[..., 0]
-    if values.ndim != 2 or values.size > LARGEST:
-        raise InputError(f"{path}: a depth map has two axes and at most {LARGEST} pixels; this has {values.shape}.")
+    if values.ndim != 2 or not 0 < values.size <= LARGEST or values.dtype.kind not in "uif":
+        raise InputError(
+            f"{path}: a depth map is numbers on two axes, at most {LARGEST:,}; this is {values.dtype} of shape "
+            f"{list(values.shape)}."
+        )
     factor = unit or (1e-3 if np.issubdtype(values.dtype, np.integer) else 1.0)
     metres = values.astype(np.float32) * np.float32(factor)
     if values.dtype == np.uint16:

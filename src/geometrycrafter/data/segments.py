@@ -10,12 +10,9 @@ import numpy as np
 
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
-from geometrycrafter.data.options import PreparationOptions
+from geometrycrafter.data.options import LONGEST, PreparationOptions
 from geometrycrafter.data.transforms import cover, crop
 from geometrycrafter.errors import InputError
-
-LONGEST = 150
-"""Frames of a training clip (supplementary, section 2)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.geometry import rigid
+from geometrycrafter.video.pictures import nearest
 
 
 def resized_intrinsics(intrinsics: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
@@ -40,11 +41,6 @@ def resize_picture(picture: np.ndarray, height: int, width: int, mode: str = "bi
     else:
         resized = F.interpolate(pixels.float(), (height, width), mode=mode).round().clamp(0, 255).byte()
     return resized[0].permute(1, 2, 0).contiguous().numpy()
-
-
-def nearest(source: int, target: int) -> np.ndarray:
-    """For each of ``target`` pixels along a side the nearest of ``source``, by their centres, ``[target]`` int."""
-    return np.minimum(((np.arange(target) + 0.5) * source / target).astype(int), source - 1)
 
 
 def resize_map(values: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -62,7 +62,12 @@ def disparity_picture(
 def at_size(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """A picture ``[H, W, 3]`` at another size, ``[height, width, 3]``: the nearest pixels, none mixed."""
     h, w = picture.shape[:2]
-    return picture[(np.arange(height) * h // height)[:, None], np.arange(width) * w // width]
+    return picture[nearest(h, height)[:, None], nearest(w, width)]
+
+
+def nearest(source: int, target: int) -> np.ndarray:
+    """For each of ``target`` pixels along a side the nearest of ``source``, by their centres, ``[target]`` int."""
+    return np.minimum(((np.arange(target) + 0.5) * source / target).astype(int), source - 1)
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 0) -> np.ndarray:

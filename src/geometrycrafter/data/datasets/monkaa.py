@@ -55,7 +55,9 @@ def _poses(path: Path) -> dict[int, tuple[float, ...]]:
             if words[:1] == ["Frame"]:
                 index = int(words[1])
             elif words[:1] == ["L"]:
-                found[index] = tuple(float(x) for x in words[1:17])
+                found[index] = tuple(float(x) for x in words[1:])
+                if len(found[index]) != 16:
+                    raise ValueError(f"frame {index} has no 4x4 pose")
     return found
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
-from geometrycrafter.data.formats import LARGEST, decode_picture, naming, read_picture, read_png16, read_table
+from geometrycrafter.data.formats import LARGEST, decode_picture, naming, read_matrix, read_picture, read_png16
 from geometrycrafter.data.layouts import first_matches, last_number, matches
 from geometrycrafter.data.transforms import resize_picture
-from geometrycrafter.errors import InputError
 
 
 def find(root: Path) -> Iterator[Sequence]:
@@ -49,13 +48,11 @@ def read(
     if packed is not None:
         return _read_packed(packed, index)
     assert picture is not None and depth is not None and pose is not None and intrinsics is not None
-    return _frame(read_picture(picture), read_png16(depth), read_table(intrinsics)[:3, :3], read_table(pose, 4), depth)
+    return _frame(read_picture(picture), read_png16(depth), read_matrix(intrinsics)[:3, :3], read_matrix(pose))
 
 
-def _frame(picture: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, pose: np.ndarray, name: Path) -> Frame:
+def _frame(picture: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, pose: np.ndarray) -> Frame:
     """The picture is resized to the depth map as in the published protocol: one camera is not moved to the other."""
-    if intrinsics.shape != (3, 3) or pose.shape != (4, 4):
-        raise InputError(f"{name}: its camera or its pose is no matrix.")
     known = bool(np.isfinite(pose).all())  # a camera that lost its way has -inf
     image = resize_picture(picture, depth.shape[0], depth.shape[1], "bicubic")
     return Frame(image, depth.astype(np.float32) / 1000, intrinsics, pose if known else None)
@@ -100,7 +97,7 @@ def _read_packed(path: Path, index: int) -> Frame:
         height, width = int(about["height"]), int(about["width"])
         unpacked = zlib.decompressobj().decompress(file.read(second), 2 * height * width)
         depth = np.frombuffer(unpacked, "<u2").reshape(height, width)
-        return _frame(picture, depth.astype(np.float32) * (1000 / about["shift"]), intrinsics, pose, path)
+        return _frame(picture, depth.astype(np.float32) * (1000 / about["shift"]), intrinsics, pose)
 
 
 DATASET = DataSet(

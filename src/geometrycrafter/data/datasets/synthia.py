@@ -9,7 +9,7 @@ import numpy as np
 
 from geometrycrafter.data.conventions import OPENGL, depth_within, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
-from geometrycrafter.data.formats import naming, read_channel, read_picture, read_png16, read_table
+from geometrycrafter.data.formats import naming, read_channel, read_matrix, read_picture, read_png16
 from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
 FARTHEST = 64000
@@ -48,7 +48,7 @@ def read(picture: Path, depth: Path, labels: Path, pose: Path, intrinsics: tuple
     if labels.is_file():
         sky = read_channel(labels, 1) == SKY  # the class in the middle channel, the instance in another
         raw[sky] = 0
-    to_world = read_table(pose).reshape(4, 4).T @ OPENGL  # stored by columns
+    to_world = read_matrix(pose).T @ OPENGL  # stored by columns
     metres = depth_within(raw, 0, FARTHEST) / 100
     return Frame(read_picture(picture), metres, pinhole(*intrinsics), to_world, sky=sky)
 
