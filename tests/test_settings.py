@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from geometrycrafter.settings import (
     Written,
     argument,
     read_settings,
+    value_of,
 )
 
 Side = Annotated[int, Range(64, 8192, multiple=64)]
@@ -102,3 +104,18 @@ def test_cameras_of_absurd_numbers_are_refused(text):
 def test_sizes_of_absurd_numbers_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError):
         argument(Size)(text)
+
+
+def test_a_choice_of_numbers_tells_numbers_from_truth_values():
+    angles = Literal[0, 90]
+    assert value_of(angles, 0, "angle") == 0 and value_of(Literal[True], True, "on") is True
+    for kind, value in ((angles, False), (angles, 45), (Literal[True], 1)):
+        with pytest.raises(InputError, match="choose"):
+            value_of(kind, value, "x")
+
+
+def test_a_path_is_on_disk():
+    assert value_of(Path, "a/b", "output") == Path("a/b") and argument(Path)("10:30") == Path("10:30")
+    for bad in ("s3://b/x", "", 3, None):
+        with pytest.raises(InputError):
+            value_of(Path, bad, "output")

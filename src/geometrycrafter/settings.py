@@ -128,9 +128,7 @@ def value_of(kind: Any, value: Any, name: str) -> Any:
                 continue
         return value_of(others[-1], value, name)
     if origin is Literal:
-        if value not in arguments or isinstance(value, bool) != any(
-            value is a for a in arguments if a in (True, False)
-        ):
+        if not any(value == a and isinstance(value, bool) == isinstance(a, bool) for a in arguments):
             raise InputError(f"{name} {value!r}: choose {_listed(map(str, arguments))}.")
         return value
     if origin is tuple:

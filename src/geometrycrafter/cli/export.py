@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from geometrycrafter.errors import InputError
-
-FORMATS = {"npz": "the authors' arrays", "ply": "coloured points of one frame", "mp4": "frames beside disparity"}
+from geometrycrafter.export.formats import FORMATS
+from geometrycrafter.settings import argument, kinds_of
 
 
 def add_parser(commands: Any) -> None:
+    """Its flags: those of every format, from their own declarations."""
     parser = commands.add_parser(
         "export",
         help="write a scene in another format",
-        description="Write a scene in another format: " + "; ".join(f"{k}, {v}" for k, v in FORMATS.items()) + ".",
+        description="Write a scene in another format: "
+        + "; ".join(f"{f.name}, {f.what}" for f in FORMATS.values())
+        + ".",
     )
-    parser.add_argument("scene", type=Path, help="a folder NAME.gc made by 'geometrycrafter run'")
+    parser.add_argument("scene", help="a folder NAME.gc made by 'geometrycrafter run', or the URL of one")
     parser.add_argument("format", choices=list(FORMATS))
-    parser.add_argument("path", nargs="?", type=Path, help="file to write (default: beside the scene)")
-    parser.add_argument("--frame", type=int, help="which frame (ply; default 0)")
-    parser.add_argument("--step", type=int, help="take every n-th pixel (ply; default 1)")
+    parser.add_argument("path", nargs="?", type=argument(Path), help="file to write (default: beside the scene)")
+    for name, takers in _options().items():
+        settings = FORMATS[takers[0]].options
+        option, kind = _fields(settings)[name], kinds_of(settings)[name]
+        default = "" if option.default is None else f"; default {option.default}"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=argument(kind),
+            metavar=f"{{{','.join(get_args(kind))}}}" if get_origin(kind) is Literal else None,
+            help=f"{option.metadata['help']} ({', '.join(takers)}{default})",
+        )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.set_defaults(call=call)
 
 
+def _fields(settings: Any) -> dict[str, dataclasses.Field[Any]]:
+    return {f.name: f for f in dataclasses.fields(settings)}
+
+
+def _options() -> dict[str, list[str]]:
+    """Every option, and the formats that have it."""
+    found: dict[str, list[str]] = {}
+    for format in FORMATS.values():
+        for name in _fields(format.options):
+            found.setdefault(name, []).append(format.name)
+    return found
+
+
 def call(args: argparse.Namespace) -> None:
-    from geometrycrafter.export import export
+    """Write the file and say where it is."""
+    options = {name: getattr(args, name) for name in _options() if getattr(args, name) is not None}
+    for name in options:
+        takers = _options()[name]
+        if args.format not in takers:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for {' and '.join(takers)}; {args.format} has no use for it."
+            )
+
+    from geometrycrafter.export import export, target_of
     from geometrycrafter.scene import open_scene
 
     scene = open_scene(args.scene)
-    options = {k: getattr(args, k) for k in ("frame", "step") if getattr(args, k) is not None}
-    if options and args.format != "ply":
-        raise InputError(f"--{next(iter(options))} is for ply; {args.format} takes all frames.")
-    target = args.path or args.scene.with_suffix(f".{args.format}")
+    target = target_of(scene, args.format, args.path)
     if target.exists() and not args.overwrite:
         raise InputError(f"{target}: the file exists; add --overwrite or name another.")
     print(f"{args.format}: {export(scene, args.format, target, **options)}")

@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.mp4 import write_mp4
-from geometrycrafter.export.npz import write_npz
-from geometrycrafter.export.ply import write_ply
-from geometrycrafter.scene import Scene
+from geometrycrafter.export.formats import FORMATS, Format
+from geometrycrafter.export.targets import check_target, default_target
+from geometrycrafter.files import appearing, explained
+from geometrycrafter.settings import read_settings
 
-FORMATS: dict[str, Callable[..., Path]] = {"npz": write_npz, "ply": write_ply, "mp4": write_mp4}
+if TYPE_CHECKING:
+    from geometrycrafter.scene import Scene
+
+__all__ = ["FORMATS", "Format", "export", "target_of"]
 
 
-def export(scene: Scene, format: str, path: str | Path | None = None, **options: Any) -> Path:
-    """Write a scene in another format; files appear whole or not at all.
+def export(scene: Scene, format: str, path: str | os.PathLike[str] | None = None, **options: Any) -> Path:
+    """Write a scene in another format; the file appears whole or not at all, and replaces one that is there.
 
     Args:
         scene: to write.
-        format: ``npz``, ``ply`` or ``mp4``.
+        format: a name in :data:`FORMATS`.
         path: None: beside the scene, with the format's suffix.
-        **options: of the format's own writer.
+        **options: of the format; see its ``options``.
 
     Returns:
         where it was written.
+
+    Raises:
+        InputError: where the format or an option is unknown, or the place is not one to write to.
+    """
+    target = target_of(scene, format, path)
+    chosen = read_settings(FORMATS[format].options, options, f"export {format}")
+    with explained(target), appearing(target) as temporary:
+        FORMATS[format].write(scene, temporary, chosen)
+    return target
+
+
+def target_of(scene: Scene, format: str, path: str | os.PathLike[str] | None = None) -> Path:
+    """Where an export is written.
+
+    Args:
+        scene: to write.
+        format: a name in :data:`FORMATS`.
+        path: as given; None: beside the scene.
+
+    Raises:
+        InputError: where the format is unknown, a scene in memory or at a URL has no path given, or the place is a
+            URL, a folder, within a scene, or what the scene was made from.
     """
     if format not in FORMATS:
         raise InputError(f"export format {format!r} is unknown; choose one of {', '.join(FORMATS)}.")
     if path is None:
-        if scene.path is None:
-            raise InputError("the scene is in memory, so the export needs a path.")
-        path = scene.path.with_suffix(f".{format}")
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} is missing; make it first.")
-    if target.is_dir():
-        raise InputError(f"{target}: this is a folder; give the name of a file.")
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        FORMATS[format](scene, temporary, **options)
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: writing failed ({error.strerror or error}); choose another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+        return check_target(default_target(scene, FORMATS[format].suffix), scene)
+    return check_target(path, scene)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,32 @@ import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.export.colours import Colours
+from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.export.mp4 import disparity_range
-from geometrycrafter.export.ply import colours
+from geometrycrafter.export.targets import check_target
+from geometrycrafter.files import appearing, explained
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 from geometrycrafter.video.pictures import disparity_picture
 
 TILE = 480
 """Width of a picture, pixels, at most."""
+KINDS = ("png", "pdf", "svg")
 
 
 def draw_comparison(
     scenes: Sequence[Scene],
     names: Sequence[str],
-    path: Path,
+    path: str | os.PathLike[str],
     frames: Sequence[int] | None = None,
     angle: float = 25.0,
 ) -> Path:
     """Draw scenes of the same video side by side.
 
     A row of frames; for each scene a row of its disparity, coloured over the clip, and at the right its point cloud of
-    the middle frame, turned about the vertical. Depth of all scenes is brought to the first one's median.
+    the middle frame, turned about the vertical. Scenes may differ in size. Depth of all is brought to the first one's
+    median over the frames that are shown.
 
     Args:
         scenes: of one video, as many frames each.
@@ -40,58 +46,77 @@ def draw_comparison(
         angle: that point clouds are turned by, degrees.
 
     Raises:
-        InputError: where the scenes are of different lengths, a frame is not there, or matplotlib is not installed.
+        InputError: where the scenes are of different lengths, a frame is not there, the place can't be written, or
+            matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("compare wants matplotlib; pip install 'geometrycrafter[figures]'.") from error
+    options = ComparisonOptions(None if frames is None else tuple(frames), angle)
+    target = check_target(path, *scenes)
+    kind = target.suffix[1:].lower()
+    if kind not in KINDS:
+        raise InputError(f"{target}: figures are written as {', '.join(KINDS)}; give such a name.")
+    chosen = _chosen(scenes, names, options.frames)
+    figure, axes = _grid(scenes[0], len(scenes) + 1, len(chosen) + 1)
+    for axis, t in zip(axes[0], chosen):
+        _show(axis, Colours(scenes[0])[t], f"frame {t}")
+    reference = _median(scenes[0], chosen)
+    for number, (row, scene, name) in enumerate(zip(axes[1:], scenes, names, strict=True)):
+        title = f"points, turned {options.angle:.0f}°" if number == 0 else ""
+        _draw_row(row, scene, name, chosen, reference / _median(scene, chosen), options.angle, title)
+    with explained(target), appearing(target) as temporary:
+        figure.savefig(temporary, dpi=200, format=kind)
+    return target
+
+
+def _chosen(scenes: Sequence[Scene], names: Sequence[str], frames: tuple[int, ...] | None) -> list[int]:
+    """The frames that are shown."""
     count = len(scenes[0])
     for scene, name in zip(scenes, names, strict=True):
         if len(scene) != count:
             raise InputError(f"{name}: {len(scene)} frames where {names[0]} has {count}; compare scenes of one video.")
-    chosen = list(frames) if frames else sorted({round(x) for x in np.linspace(0, count - 1, min(4, count))})
-    if not all(0 <= t < count for t in chosen):
-        raise InputError(f"--frames {','.join(map(str, chosen))}: the scenes have frames 0 to {count - 1}.")
-    middle = chosen[len(chosen) // 2]
-    height, width = scenes[0].depth.shape[1:]
-    across, down = len(chosen) + 1, len(scenes) + 1
+    if not frames:
+        return sorted({round(x) for x in np.linspace(0, count - 1, min(4, count))})
+    if not all(t < count for t in frames):
+        raise InputError(f"--frames {','.join(map(str, frames))}: the scenes have frames 0 to {count - 1}.")
+    return list(frames)
+
+
+def _grid(scene: Scene, down: int, across: int) -> tuple[Any, Any]:
+    """A figure and its axes, ``[down, across]``, in the shape of a scene's frames."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("compare wants matplotlib; pip install 'geometrycrafter[figures]'.") from error
+    height, width = scene.depth.shape[1:]
     tall = 2.6 * height / width
     figure = Figure(figsize=(2.6 * across + 0.4, (tall + 0.06) * down + 0.3), layout="compressed")
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
-    step = max(1, -(-width // TILE))
-
-    def show(axis: Any, picture: np.ndarray, title: str = "") -> None:
-        axis.imshow(picture, interpolation="nearest")
-        if title:
-            axis.set_title(title, fontsize=8)
-
-    for column, t in enumerate(chosen):
-        show(axes[0][column], colours(scenes[0], t)[::step, ::step], f"frame {t}")
-    reference = _median(scenes[0], middle)
-    for row, (scene, name) in enumerate(zip(scenes, names, strict=True), 1):
-        low, high = disparity_range(scene)
-        for column, t in enumerate(chosen):
-            picture = disparity_picture(scene.depth[t], scene.mask[t], low, high)
-            show(axes[row][column], picture[::step, ::step])
-        axes[row][0].text(
-            -0.03, 0.5, name, transform=axes[row][0].transAxes, rotation=90, ha="right", va="center", fontsize=8
-        )
-        scale = reference / _median(scene, middle)
-        cloud = view_of_points(scene.points[middle] * scale, scene.mask[middle], colours(scene, middle), angle)
-        show(axes[row][-1], cloud[::step, ::step], f"points, turned {angle:.0f}°" if row == 1 else "")
-    try:
-        figure.savefig(path, dpi=200)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the figure can't be written there ({error}).") from error
-    return path
+    return figure, axes
 
 
-def _median(scene: Scene, t: int) -> float:
-    depth, mask = scene.depth[t], scene.mask[t]
-    return float(np.median(depth[mask])) if mask.any() else 1.0
+def _draw_row(row: Any, scene: Scene, name: str, chosen: list[int], scale: float, angle: float, title: str) -> None:
+    """A scene's disparity and its point cloud."""
+    low, high = disparity_range(scene)
+    for axis, t in zip(row, chosen):
+        _show(axis, disparity_picture(scene.depth[t], scene.mask[t], low, high))
+    row[0].text(-0.03, 0.5, name, transform=row[0].transAxes, rotation=90, ha="right", va="center", fontsize=8)
+    middle = chosen[len(chosen) // 2]
+    points, mask = scene.points[middle] * scale, scene.mask[middle]
+    _show(row[-1], view_of_points(points, mask, Colours(scene)[middle], angle), title)
+
+
+def _show(axis: Any, picture: np.ndarray, title: str = "") -> None:
+    step = max(1, -(-picture.shape[1] // TILE))
+    axis.imshow(picture[::step, ::step], interpolation="nearest")
+    if title:
+        axis.set_title(title, fontsize=8)
+
+
+def _median(scene: Scene, frames: Sequence[int]) -> float:
+    """Of the valid depth of some frames; 1 where there is none."""
+    valid = np.concatenate([scene.depth[t][scene.mask[t]] for t in frames])
+    return float(np.median(valid)) if valid.size else 1.0
 
 
 def view_of_points(points: np.ndarray, mask: np.ndarray, picture: np.ndarray, angle: float) -> np.ndarray:

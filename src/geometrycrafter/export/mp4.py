@@ -8,7 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from geometrycrafter.export.ply import colours
+from geometrycrafter.errors import InputError
+from geometrycrafter.export.colours import Colours
+from geometrycrafter.export.formats import VideoOptions
 from geometrycrafter.scene import Scene
 from geometrycrafter.video.pictures import disparity_bounds, disparity_picture
 
@@ -24,29 +26,34 @@ def disparity_range(scene: Scene) -> tuple[float, float]:
     return disparity_bounds(np.concatenate(samples))
 
 
-def write_mp4(scene: Scene, path: Path, max_width: int = 1920) -> Path:
+def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None) -> Path:
     """Write frames and disparity side by side, h264.
 
     Args:
         scene: to write.
         path: of the file.
-        max_width: of the video, both pictures together; larger ones are thinned out.
+        options: how wide, in which colours.
+
+    Raises:
+        InputError: where the video of the colours is not there, or ends too soon.
     """
+    options = options or VideoOptions()
     low, high = disparity_range(scene)
-    height, width = scene.depth.shape[1:]
-    step = max(1, -(-2 * width // max_width))
+    step = max(1, -(-2 * scene.depth.shape[2] // options.max_width))
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(scene.fps).limit_denominator(1001))
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "20"}
+        pictures = iter(Colours(scene, options))
         for t in range(len(scene)):
-            pair = np.concatenate(
-                [colours(scene, t), disparity_picture(scene.depth[t], scene.mask[t], low, high)], axis=1
-            )[::step, ::step]
+            picture = next(pictures, None)
+            if picture is None:
+                raise InputError(f"the video of the colours has {t} frames and the scene {len(scene)}; --colour small.")
+            disparity = disparity_picture(scene.depth[t], scene.mask[t], low, high)
+            pair = np.concatenate([picture, disparity], axis=1)[::step, ::step]
             pair = np.pad(pair, ((0, pair.shape[0] % 2), (0, pair.shape[1] % 2), (0, 0)), mode="edge")
             if t == 0:
                 stream.height, stream.width = pair.shape[:2]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pair), format="rgb24")
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pair), format="rgb24")))
         container.mux(stream.encode(None))
     return path

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from geometrycrafter.export.formats import NoOptions
 from geometrycrafter.scene import Scene
 
 
-def write_npz(scene: Scene, path: Path) -> Path:
+def write_npz(scene: Scene, path: Path, options: NoOptions | None = None) -> Path:
     """Write point map and mask; ``numpy.load`` reads them. Memory holds one frame."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _member(archive, "point_map", scene.points.shape, np.dtype(np.float32), iter(scene.points))

@@ -1,18 +1,19 @@
 """Scenes: point maps of a clip, on disk, at a URL or in memory.
 
 NAME.gc/                   a Zarr v3 group, chunked by frame
-  zarr.json                attributes: fps, source, model, options, version, complete
+  zarr.json                attributes: fps, source, source_details, model, options, version, complete
   depth       [T, H, W]    float32, planar, in the clip's own scale
   mask        [T, H, W]    bool
   intrinsics  [T, 3, 3]    float32, pixels; pixel centres are integers
   rays        [T, H, W, 2] float32, x/z and y/z; only where the focal length is free
   poses       [T, 4, 4]    float32, camera-to-world; where known
-  times       [T]          float64, seconds
+  times       [T]          float64, seconds since the source's first frame
   frames      [T, h, w, 3] uint8, a small copy for pictures
   journal.jsonl            a line for every finished stretch of frames
   work/                    intermediate results of a run under way
 """
 
 from geometrycrafter.scene.reader import Scene, open_scene
+from geometrycrafter.scene.source import SourceRecord
 
-__all__ = ["Scene", "open_scene"]
+__all__ = ["Scene", "SourceRecord", "open_scene"]

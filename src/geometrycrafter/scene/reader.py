@@ -18,8 +18,10 @@ from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.scene.places import reading, store_of
+from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import FORMAT_VERSION, SMALL, changing, copy_scene, is_scene, put_in_memory
 from geometrycrafter.settings import Rate, value_of
+from geometrycrafter.video.reading import FrameSource
 
 MAX_VALUES_A_FRAME = 2**28
 MADE = ("depth", "mask", "intrinsics", "rays", "frames")
@@ -107,7 +109,8 @@ class Scene:
         rays: ``[T, H, W, 2]`` where the focal length is free, else None.
         poses: ``[T, 4, 4]`` camera-to-world where known, else None.
         frames: ``[T, h, w, 3]`` uint8, a small copy of the frames, or None.
-        times: ``[T]`` seconds from the video's beginning.
+        times: ``[T]`` seconds since the source's first frame.
+        source: where the frames came from; None where the scene doesn't say.
         fps: frames a second.
         path: the scene's folder; None for one in memory or at a URL.
         place: where the scene is, for messages.
@@ -173,7 +176,7 @@ class Scene:
 
     @property
     def times(self) -> np.ndarray:
-        """``[T]`` float64, seconds from the video's beginning; evenly spaced where the video had no time stamps."""
+        """``[T]`` float64, seconds since the source's first frame; evenly spaced where none are stored."""
         stored = self._stored("times")
         return np.arange(len(self)) / self.fps if stored is None else stored.read(...).astype(np.float64)
 
@@ -181,6 +184,25 @@ class Scene:
     def attributes(self) -> dict[str, Any]:
         """fps, source, model, options, version and whether the run is complete."""
         return dict(self._group.attrs)
+
+    @property
+    def source(self) -> SourceRecord | None:
+        """Where the frames came from; None where the scene doesn't say."""
+        return SourceRecord.of_attributes(self._group.attrs, self.place)
+
+    def open_source(self, path: str | os.PathLike[str] | None = None) -> FrameSource:
+        """The frames that the scene was made from, ``[H, W, 3]`` each, at their full size and the scene's number.
+
+        Args:
+            path: where they are now; None: where they were.
+
+        Raises:
+            InputError: where they have moved or changed, or the scene doesn't say what it was made from.
+        """
+        record = self.source
+        if record is None:
+            raise InputError(f"{self.place}: the scene doesn't say which frames it was made from; run it again.")
+        return record.open(path, len(self))
 
     @property
     def points(self) -> Points:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from geometrycrafter.inference.record import clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
 from geometrycrafter.scene.journal import Journal
+from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.weights.models import Networks
@@ -127,7 +127,7 @@ def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: li
         writer.finish(
             {
                 "fps": source.fps,
-                "source": _place(source),
+                **SourceRecord.of(source, record.options.intrinsics, record.content).stored(),
                 "model": record.model,
                 "options": record.options.stored(),
                 "program": f"geometrycrafter {version('geometrycrafter')}",
@@ -135,8 +135,3 @@ def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: li
                 "frames_digest": clip_digest(d for batch in known for d in batch.digests),
             }
         )
-
-
-def _place(source: FrameSource) -> str:
-    """Where the frames are, wherever the program is started next."""
-    return str(Path(source.name).absolute()) if source.kind in ("video", "images") else source.name

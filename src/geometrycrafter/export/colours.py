@@ -1,0 +1,80 @@
+"""Colours of a scene's frames at the size of its depth: of the video where it is there, else of the small copy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.export.formats import ColourOptions
+from geometrycrafter.scene import Scene
+from geometrycrafter.video.reading import FrameSource
+
+GREY = 160
+"""Of points whose scene has no frames."""
+
+
+class Colours:
+    """Pictures of a scene's frames, ``[H, W, 3]`` uint8 each, one pixel for each of its depth.
+
+    Args:
+        scene: whose frames.
+        options: which colours are wanted; default: of the small copy.
+
+    Raises:
+        InputError: where the video is wanted and not the one that the scene was made from.
+    """
+
+    def __init__(self, scene: Scene, options: ColourOptions | None = None):
+        self.scene = scene
+        self.source = None if options is None else _source(scene, options)
+
+    def __getitem__(self, t: int) -> np.ndarray:
+        """The picture of frame ``t``, ``[H, W, 3]`` uint8; of a video, all before it are decoded."""
+        if self.source is None:
+            return self._small(t)
+        first = self.source.start + t * self.source.stride
+        return _eight_bits(next(iter(self.source.cut(first, first + 1))))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """All pictures in turn, ``[H, W, 3]`` uint8."""
+        if self.source is None:
+            return (self._small(t) for t in range(len(self.scene)))
+        return (_eight_bits(frame) for frame in self.source)
+
+    def _small(self, t: int) -> np.ndarray:
+        height, width = self.scene.depth.shape[1:]
+        if self.scene.frames is None:
+            return np.full((height, width, 3), GREY, np.uint8)
+        small = self.scene.frames[t]
+        if small.shape == (height, width, 3):
+            return small
+        image = torch.from_numpy(small).permute(2, 0, 1)[None].float()
+        image = F.interpolate(image, (height, width), mode="bilinear", align_corners=False)
+        return image[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
+
+
+def _source(scene: Scene, options: ColourOptions) -> FrameSource | None:
+    if options.source is not None:
+        if options.colour == "small":
+            raise InputError(f"--source {options.source}: colours of the small copy need no video; leave out the one.")
+        return scene.open_source(options.source)
+    if options.colour == "full":
+        return scene.open_source()
+    record = scene.source
+    smaller = scene.frames is None or scene.frames.shape[1:3] != scene.depth.shape[1:]
+    if options.colour == "small" or record is None or not record.on_disk or not smaller:
+        return None
+    try:
+        return scene.open_source()
+    except InputError as error:
+        warnings.warn(f"colours are those of the scene's small copy: {error}", stacklevel=2)
+        return None
+
+
+def _eight_bits(frame: np.ndarray) -> np.ndarray:
+    return frame if frame.dtype == np.uint8 else (frame * 255).round().astype(np.uint8)

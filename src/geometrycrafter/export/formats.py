@@ -1,0 +1,109 @@
+"""The formats that scenes are exported in: the one list of them, which loads no writer before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from geometrycrafter.settings import MOST, Count, Index, Range, Settings, Written
+
+if TYPE_CHECKING:
+    from geometrycrafter.scene import Scene
+
+FrameIndex = Annotated[int, Range(-MOST, MOST)]
+"""Of a frame; negative ones count from the end."""
+FrameNumbers = Annotated[tuple[Index, ...], Written("N,N", ",")]
+Angle = Annotated[float, Range(-180, 180)]
+"""Degrees."""
+VideoWidth = Annotated[int, Range(16, 16384)]
+
+
+@dataclass(frozen=True)
+class NoOptions(Settings):
+    """Of a format that has none."""
+
+
+@dataclass(frozen=True)
+class ColourOptions(Settings):
+    """Of formats with colours of the frames."""
+
+    colour: Literal["auto", "full", "small"] = field(
+        default="auto",
+        metadata={"help": "of the video at its full size, of the scene's small copy, or full where the video is there"},
+    )
+    source: str | None = field(default=None, metadata={"help": "where the video is now"})
+
+
+@dataclass(frozen=True)
+class PlyOptions(ColourOptions):
+    """Of point clouds."""
+
+    frame: FrameIndex = field(default=0, metadata={"help": "which frame; negative ones count from the end"})
+    step: Count = field(default=1, metadata={"help": "take every n-th pixel of every n-th row"})
+
+
+@dataclass(frozen=True)
+class VideoOptions(ColourOptions):
+    """Of videos."""
+
+    max_width: VideoWidth = field(default=1920, metadata={"help": "of the video, pixels; larger ones are thinned out"})
+
+
+@dataclass(frozen=True)
+class ComparisonOptions(Settings):
+    """Of figures that compare scenes."""
+
+    frames: FrameNumbers | None = None
+    """Which; None: four, evenly spread."""
+    angle: Angle = 25.0
+    """That point clouds are turned by, degrees about the vertical."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that scenes are exported in."""
+
+    name: str
+    suffix: str
+    what: str
+    """In a few words: what it holds, and what opens it."""
+    writer: str
+    """``module:function(scene, path, options)``; loaded when it is used."""
+    options: type[Settings] = NoOptions
+
+    def write(self, scene: Scene, path: Path, options: Settings) -> None:
+        """Write a scene.
+
+        Args:
+            scene: to write.
+            path: of the file, which need not have the format's suffix.
+            options: of this format.
+
+        Raises:
+            InputError: where the scene and the options don't fit.
+        """
+        module, _, function = self.writer.partition(":")
+        getattr(import_module(module), function)(scene, path, options)
+
+
+_LIST = (
+    Format("npz", ".npz", "the authors' arrays point_map and mask, for NumPy", "geometrycrafter.export.npz:write_npz"),
+    Format(
+        "ply",
+        ".ply",
+        "coloured points of one frame, for MeshLab, CloudCompare or Blender",
+        "geometrycrafter.export.ply:write_ply",
+        PlyOptions,
+    ),
+    Format(
+        "mp4",
+        ".mp4",
+        "frames beside disparity, for any player",
+        "geometrycrafter.export.mp4:write_mp4",
+        VideoOptions,
+    ),
+)
+FORMATS: dict[str, Format] = {f.name: f for f in _LIST}
+"""By name."""

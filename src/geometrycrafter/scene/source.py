@@ -1,0 +1,147 @@
+"""Where a scene's frames came from, so that they can be found again: full-size colours, poses and viewers need them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from geometrycrafter.errors import InputError, reason
+from geometrycrafter.settings import Count, Index, Intrinsics, NotNegative, Settings, read_settings
+from geometrycrafter.video.reading import FrameSource, open_frames
+
+DETAILS = "source_details"
+"""The attribute that holds all but the path, which stands in ``source``."""
+
+
+@dataclass(frozen=True)
+class SourceRecord(Settings):
+    """A source of frames, as a scene remembers it."""
+
+    path: str
+    """Absolute path of a video, a folder of images or a glob of them; what it was where it had none."""
+    kind: Literal["video", "images", "array", "iterator"]
+    height: Count
+    width: Count
+    fps: NotNegative
+    """Chosen frames a second."""
+    start: Index = 0
+    end: Count | None = None
+    stride: Count = 1
+    content: str | None = None
+    """A digest: see :meth:`FrameSource.content`. None for an iterator."""
+    pixel_aspect: NotNegative = 1.0
+    """Width over height of a pixel, as the source was tagged."""
+    orientation: Literal[0, 90, 180, 270] = 0
+    """Degrees, counterclockwise, that frames were turned by to stand upright."""
+    camera: Intrinsics | None = None
+    """fx, fy, cx, cy in pixels, where the caller knew them."""
+
+    @classmethod
+    def of(
+        cls, source: FrameSource, camera: tuple[float, ...] | None = None, content: str | None = None
+    ) -> SourceRecord:
+        """The record of a source, cut as it is used.
+
+        Args:
+            source: of the frames.
+            camera: fx, fy, cx, cy in pixels where they are known.
+            content: the source's, where it has been asked already.
+
+        Raises:
+            InputError: where a file of it can't be read.
+        """
+        on_disk = source.kind in ("video", "images")
+        return cls(
+            path=os.path.abspath(source.name) if on_disk else source.name,  # noqa: PTH100 (a glob is no path)
+            kind=source.kind,  # type: ignore[arg-type]
+            height=source.height,
+            width=source.width,
+            fps=source.fps,
+            start=source.start,
+            end=source.end,
+            stride=source.stride,
+            content=content or source.content(),
+            pixel_aspect=source.pixel_aspect,
+            orientation=source.orientation,  # type: ignore[arg-type]
+            camera=camera,  # type: ignore[arg-type]
+        )
+
+    def stored(self) -> dict[str, Any]:
+        """As attributes of a scene: ``source``, the path, and the rest beside it."""
+        details = asdict(self)
+        return {"source": details.pop("path"), DETAILS: details}
+
+    @classmethod
+    def of_attributes(cls, attributes: Mapping[str, Any], place: str) -> SourceRecord | None:
+        """The record among a scene's attributes; None where it has none.
+
+        Raises:
+            InputError: where it is damaged; names the scene.
+        """
+        if DETAILS not in attributes:
+            return None
+        details = attributes[DETAILS]
+        return read_settings(
+            cls,
+            {"path": attributes.get("source"), **details} if isinstance(details, Mapping) else details,
+            f"{place}: {DETAILS}",
+        )
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether there is a path to look for the frames at."""
+        return self.kind in ("video", "images")
+
+    def includes(self, path: Path) -> bool:
+        """Whether a file is the source, or one of its images: it must not be written over."""
+        if not self.on_disk or not path.exists():
+            return False
+        files = [self.path]
+        if Path(self.path).is_dir():
+            files = [str(path)] if path.parent.exists() and path.parent.samefile(self.path) else []
+        elif not Path(self.path).exists():
+            files = glob.glob(self.path)
+        return any(Path(f).exists() and path.samefile(f) for f in files)
+
+    def open(self, path: str | os.PathLike[str] | None = None, count: int | None = None) -> FrameSource:
+        """Open the source again, at the same frames.
+
+        Args:
+            path: where it is now; None: where it was.
+            count: of frames that there must be, at least.
+
+        Raises:
+            InputError: where it has moved or changed; says what differs, and how to name its new place.
+        """
+        if path is None and not self.on_disk:
+            raise InputError(f"the scene was made from {self.path}; name its frames with --source PATH.")
+        place = self.path if path is None else os.fspath(path)
+        try:
+            source = open_frames(place).cut(self.start, self.end, self.stride)
+            differs = self._difference(source, count)
+        except InputError as error:
+            if path is not None:
+                raise
+            raise InputError(
+                f"{place}: the scene's frames have moved ({reason(error)}); name their place with --source PATH."
+            ) from error
+        if differs:
+            raise InputError(
+                f"{place}: these are not the frames that the scene was made from ({differs}); "
+                "name their place with --source PATH."
+            )
+        return source
+
+    def _difference(self, source: FrameSource, count: int | None) -> str | None:
+        """What tells a source from this one, in words; None where nothing does."""
+        if (source.height, source.width) != (self.height, self.width):
+            return f"they are {source.width}x{source.height}, not {self.width}x{self.height}"
+        if count is not None and source.count is not None and source.count < 0.95 * count - 3:  # headers may lie a bit
+            return f"there are {source.count}, not {count}"
+        if self.on_disk and (source.kind != self.kind or source.content() != self.content):
+            return "their content is another"
+        return None
