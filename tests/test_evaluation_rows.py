@@ -417,7 +417,7 @@ def test_a_recording_whose_first_frame_has_no_depth_is_judged(tmp_path, capsys):
     assert stored["means"]["constant"]["affine_rel"]["mean"] < 1e-6
     assert main(["eval", "folder", str(tmp_path / "bare"), *flags, "-o", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert "bare: no colour files match" in said and "Traceback" not in said
+    assert "bare: the folder is empty" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,8 @@ def clips_of(
     if root is None:
         raise InputError(f"eval {protocol.data} ROOT: the folder is missing.")
     if protocol.data == "folder":
+        if not any(root.glob("**/*")) and root.is_dir():
+            raise InputError(f"{root}: the folder is empty; give one that holds an RGB-D recording.")
         Recording(root).shots()  # refused at once where it is none
         return [ClipReference(protocol.name, root.resolve().name, str(root), stride=stride, frames=frames)]
     found = segments(_selecting(protocol), root)

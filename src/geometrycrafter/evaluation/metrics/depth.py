@@ -31,9 +31,8 @@ def score_depth(
 ) -> dict[str, float]:
     """Depth accuracy with one scale and one shift for the clip.
 
-    Depth is fitted as ``s d + b`` to the true depth; disparity to its inverse, and inverted after. Both minimise the
-    sum of squares over valid pixels of all frames. Errors are means over each frame's valid pixels, then over frames;
-    frames without any are left out.
+    Depth is fitted as ``s d + b`` to the true depth, disparity to its inverse, and inverted after; both by least
+    squares over all frames. Errors are means over each frame's valid pixels, then over frames that have any.
 
     Args:
         gt_depth: ``[T, H, W]``.
@@ -77,8 +76,7 @@ def score_depth(
         if not by_clip and len(pixels.true):
             line = line_of([t])
         tally.add(pixels, **_errors(pixels, line, inverse, max_depth))
-    means = tally.means()
-    return means | {"scale": line.scale, "shift": line.shift}
+    return tally.means() | line._asdict()
 
 
 def _errors(pixels: Pixels, line: Line, inverse: bool, max_depth: float) -> dict[str, np.ndarray]:
