@@ -157,8 +157,13 @@ def _exchanged(new: Path, target: Path) -> bool:
     )
 
 
+def beside(target: Path, ending: str) -> Path:
+    """A hidden place beside a file or folder, ``.NAME.ENDING``."""
+    return target.with_name(f"{_hidden(target.name)}.{ending}")
+
+
 def _aside(target: Path) -> Path:
-    return target.with_name(f"{_hidden(target.name)}.aside")
+    return beside(target, "aside")
 
 
 def _hidden(name: str) -> str:
@@ -246,7 +251,7 @@ def locked(place: Path, what: str) -> Iterator[None]:
         WriteError: where no lock file can be made there.
     """
     path = Path(os.path.abspath(place))  # noqa: PTH100 (a link stays one)
-    path = path.parent / f"{_hidden(path.name)}.lock"
+    path = beside(path, "lock") if path.name else path / ".lock"
     key = os.path.realpath(path)
     with _GUARD:
         if key in _HELD:

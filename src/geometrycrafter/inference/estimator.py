@@ -95,6 +95,7 @@ class Estimator:
         if resume and place.holds(record):
             if record.content is None:
                 place.check_frames(source)
+            place.tidy()  # it may have been killed between its last write and this
             return open_scene(place.folder)
         with place.writing(record, resume, overwrite) as run:
             self._passes(run, source, noise, progress or _silent)

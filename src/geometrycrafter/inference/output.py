@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geometrycrafter.errors import InputError, WriteError
-from geometrycrafter.files import TEMPORARY, explained, locked, on_disk, put_in_place, remove, sweep
+from geometrycrafter.files import TEMPORARY, beside, explained, locked, on_disk, put_in_place, remove, sweep
 from geometrycrafter.inference.record import RunRecord, clip_digest, frame_digest
 from geometrycrafter.inference.run_folder import OtherFramesError, RunFolder, record_of
 from geometrycrafter.scene.writer import is_scene, stored_attributes
@@ -34,7 +34,9 @@ class Output:
     def __init__(self, place: str | os.PathLike[str], goes: bool = False):
         self.named, self.goes = os.fspath(place), goes
         self.folder = Path(os.path.realpath(on_disk(place, "the scene")))  # through links, which stay
-        self.waiting = self.folder.with_name(f".{self.folder.name}.run")
+        if not self.folder.name:
+            raise InputError(f"{self.named}: this is no place for a scene; choose a folder in it.")
+        self.waiting = beside(self.folder, "run")
 
     @classmethod
     def temporary(cls) -> Output:
@@ -51,6 +53,10 @@ class Output:
         attributes = stored_attributes(self.folder)
         return bool(attributes and attributes.get("complete")) and record_of(attributes) == record
 
+    def tidy(self) -> None:
+        """Remove what only passes need: the scene is finished."""
+        RunFolder.clear(self.folder)
+
     def check_frames(self, source: FrameSource) -> None:
         """Compare the finished scene with the frames of an iterator, which nothing else tells apart.
 
@@ -64,16 +70,9 @@ class Output:
                 "give the same, another output, or --overwrite."
             )
 
-    def check(self, record: RunRecord, resume: bool = False, overwrite: bool = False) -> None:
-        """Find out whether a run may write there; nothing is written.
-
-        Raises:
-            InputError: where something else than a scene is there; where a scene is, and neither is asked for; where
-                what is there can't be gone on with, since another run made it.
-        """
+    def _look(self, resume: bool, overwrite: bool) -> None:
+        """Refuse a place that can't become a scene, or that holds one which is not to be touched."""
         if not self._here():
-            if resume and self.waiting.exists():
-                self._compare(RunFolder.open(self.waiting), record)
             return
         if not self.folder.is_dir():
             raise InputError(f"{self.named}: the output is a file; a scene is a folder, choose another name.")
@@ -81,13 +80,14 @@ class Output:
             raise InputError(f"{self.named}: the folder holds other files than a scene; choose another output.")
         if not resume and not overwrite:
             raise InputError(f"{self.named}: the output exists; add --overwrite to replace it or --resume to go on.")
-        if not resume:
-            return
-        if not self._finished():
+
+    def _check_record(self, record: RunRecord) -> None:
+        """Refuse to go on with another run than the one that is there."""
+        if self._here() and not self._finished():
             self._compare(RunFolder.open(self.folder), record)
-        elif (waiting := RunFolder.open(self.waiting)) is not None:
-            self._compare(waiting, record)
-        elif (made_by := record_of(stored_attributes(self.folder))) != record:
+        elif self.waiting.exists():
+            self._compare(RunFolder.open(self.waiting), record)
+        elif self._here() and (made_by := record_of(stored_attributes(self.folder))) != record:
             changed = made_by.differences(record) if made_by else ["version of the program"]
             raise InputError(
                 f"{self.named}: the scene there is finished and was made with another {_listed(changed)}; "
@@ -106,17 +106,18 @@ class Output:
             overwrite: replace what is there.
 
         Raises:
-            InputError: as :meth:`check`; where another process writes there.
+            InputError: where something else than a scene is there; where a scene is, and neither is asked for; where
+                what is there can't be gone on with, since another run made it; where another process writes there.
             WriteError: where the place can't be written.
         """
-        self.check(record, resume, overwrite)
-        if not self.folder.name:
-            raise InputError(f"{self.named}: this is no place for a scene; choose a folder in it.")
         with explained(self.named):
+            self._look(resume, overwrite)
             self.folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.folder, "a run"):
             sweep(self.folder)
-            self.check(record, resume, overwrite)  # again, now that nobody else writes there
+            self._look(resume, overwrite)  # again, now that nobody else writes there
+            if resume:
+                self._check_record(record)
             empty = self.folder.is_dir() and not self._here()
             run, resumed = self._begin(record, resume)
             try:
@@ -128,10 +129,10 @@ class Output:
                     if empty and not self.goes:
                         self.folder.mkdir(exist_ok=True)  # it was there before
                 raise
-            run.clear()
             if run.folder != self.folder:
                 with explained(self.named):
                     put_in_place(run.folder, self.folder)
+            self.tidy()
             remove(self.waiting)
 
     def _begin(self, record: RunRecord, resume: bool) -> tuple[RunFolder, bool]:

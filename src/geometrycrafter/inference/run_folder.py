@@ -62,10 +62,6 @@ class Series:
         except (OSError, SafetensorError):
             return False
 
-    def any(self) -> bool:
-        """Whether there is a first one."""
-        return 0 in self
-
     def save(self, index: int, **tensors: Tensor) -> None:
         """Write a file of tensors of any shape ``[...]``.
 
@@ -194,7 +190,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether there is anything to go on from."""
-        return self.observed.any()
+        return 0 in self.observed
 
     @property
     def frames(self) -> int | None:
@@ -235,9 +231,10 @@ class RunFolder:
             raise InputError(f"{self.folder}: the video has not been read to its end; observe it first.")
         return self.frames
 
-    def clear(self) -> None:
-        """Remove what only passes need: the scene is finished."""
-        remove(self._work)
+    @staticmethod
+    def clear(folder: Path) -> None:
+        """Remove what only passes need from a finished scene's folder."""
+        remove(folder / "work")
 
 
 def record_of(attributes: dict[str, Any] | None) -> RunRecord | None:

@@ -37,7 +37,7 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
         InputError: where a frame can't be had, or is another than the one observed; where there is no frame at all.
         WriteError: where the disk refuses; what was observed stays.
     """
-    if run.frames is not None and run.record.content is not None:
+    if run.record.content is not None and run.frames is not None and all(i in run.observed for i in run.batches()):
         return
     camera = _camera(run)
     asked: ClipPrior | None = None
