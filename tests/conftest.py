@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from school import born, school, shards  # noqa: F401 (fixtures)
 from torch import Tensor, nn
 
 from geometrycrafter.weights import parts

@@ -103,7 +103,7 @@ def test_relative_points_are_what_the_evaluation_says(shape, offset):
     z, truth, theta_hat, theta, mask = maps(*shape)
     mask[:, :, 0, 0] = True  # the evaluation leaves empty frames out
     camera = theta_hat[mask].mean().expand_as(theta_hat)
-    points, gt_points = (losses.points_of(*x).permute(0, 2, 3, 1).numpy() for x in ((z, camera), (truth, theta)))
+    points, gt_points = (losses.point_map(*x).permute(0, 2, 3, 1).numpy() for x in ((z, camera), (truth, theta)))
     frames = range(len(mask))
     scale = score_points(points, gt_points, mask[:, 0].numpy())["scale"]
     errors = np.linalg.norm(scale * points - gt_points, axis=-1) / np.linalg.norm(gt_points, axis=-1)
@@ -157,7 +157,7 @@ def test_points_on_a_line_have_no_normal_and_no_gradient():
 
 def test_a_sphere_has_the_normals_of_a_sphere():
     height, width, theta = 96, 128, 0.7
-    rays = losses.points_of(torch.zeros(1, 1, height, width), torch.full((1, 1, height, width), theta)).double()
+    rays = losses.point_map(torch.zeros(1, 1, height, width), torch.full((1, 1, height, width), theta)).double()
     centre, radius = torch.tensor([0.1, -0.2, 5.0], dtype=torch.float64).view(1, 3, 1, 1), 3.0
     a, b = (rays**2).sum(1), (rays * centre).sum(1)
     root = b**2 - a * ((centre**2).sum() - radius**2)

@@ -16,103 +16,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from school import PROGRAM, command_line, config, quiet, weights
 
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.shards import Shards, ShardWriter
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
-from geometrycrafter.networks.autoencoder import AutoencoderConfig
-from geometrycrafter.networks.image_encoder import ImageEncoderConfig
-from geometrycrafter.networks.point_map_vae import PointMapVAEConfig
-from geometrycrafter.networks.prior_network import PriorNetworkConfig
-from geometrycrafter.networks.unet import UNetConfig
 from geometrycrafter.training.checkpointing import Checkpoints
-from geometrycrafter.training.config import PUBLISHED, Augmentation, TrainConfig, read_train_config
+from geometrycrafter.training.config import PUBLISHED, Augmentation, read_train_config
+from geometrycrafter.training.latents import LatentSamples
 from geometrycrafter.training.muon import Muon
-from geometrycrafter.training.samples import MAPS, ClipSamples, LatentSamples
+from geometrycrafter.training.samples import MAPS, ClipSamples
 from geometrycrafter.training.sampling import Draw, Mixture
-from geometrycrafter.training.stages import STAGES, is_temporal
+from geometrycrafter.training.stages import STAGES, is_temporal, stage_of
 from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights import parts
 from geometrycrafter.weights.checkpoints import read_tensors
-
-
-@pytest.fixture(scope="session")
-def shards(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shards")
-    with ShardWriter(folder) as writer:
-        for seed in range(6):
-            writer.add(f"clip-{seed}", rendered(seed, 3, 32, 48))
-    return folder
-
-
-SIZES = {
-    "autoencoder": AutoencoderConfig(block_out_channels=(8, 8, 8, 16), layers_per_block=1, norm_num_groups=4),
-    "point_map_vae": PointMapVAEConfig(
-        enc_block_out_channels=(8, 8, 8, 16),
-        enc_layers_per_block=1,
-        dec_block_out_channels=(8, 8, 8, 16),
-        dec_layers_per_block=1,
-        norm_num_groups=4,
-    ),
-    "image_encoder": ImageEncoderConfig(16, 32, 1, 2, patch_size=32, projection_dim=16),
-    "prior": PriorNetworkConfig(widths=(8, 8, 8, 8, 16, 16), pixels=32 * 48),
-}
-UNET = UNetConfig(
-    block_out_channels=(16, 16, 32, 32),
-    num_attention_heads=(1, 1, 2, 2),
-    cross_attention_dim=16,
-    layers_per_block=1,
-    addition_time_embed_dim=16,
-    projection_class_embeddings_input_dim=48,
-    norm_num_groups=8,
-)
-
-
-@pytest.fixture(scope="session")
-def born(tmp_path_factory):
-    """A hub with very small networks of every kind, at random."""
-    root = tmp_path_factory.mktemp("born") / "hub"
-    torch.manual_seed(0)
-    unets = {"unet_diff": replace(UNET, in_channels=12), "unet_determ": replace(UNET, in_channels=8)}
-    for part, sizes in (SIZES | unets).items():
-        network = parts.PARTS[part].network(sizes)
-        parts.save_part(part, root, network.state_dict(), sizes, {})
-    return root
-
-
-@pytest.fixture
-def school(born, tmp_path):
-    """A copy of it to train in."""
-    return shutil.copytree(born, tmp_path / "hub")
-
-
-def config(school: Path, shards: Path, **changes) -> TrainConfig:
-    values = {
-        "stage": "vae",
-        "hub": str(school),
-        "sources": [{"path": str(shards)}],
-        "validation": [{"path": str(shards)}],
-        "validation_batches": 1,
-        "size": [32, 48],
-        "steps": 4,
-        "batch": 2,
-        "frames": [1, 2],
-        "workers": 0,
-        "ema": 0.9,
-        "rate": 1e-3,
-    }
-    file = school / "train.toml"
-    file.write_text("")
-    return read_train_config(file, values | changes)
-
-
-def quiet(line: str) -> None:
-    pass
-
-
-def weights(school: Path, part: str) -> dict[str, torch.Tensor]:
-    return parts.load_part(part, school).state_dict()
 
 
 @pytest.mark.parametrize(
@@ -163,8 +82,7 @@ def test_every_stage_learns_and_writes_what_it_trained_alone(stage, changes, par
 )
 def test_parameters_that_train_in_a_stage(changes, trains, school, shards):
     settings = config(school, shards, **changes)
-    stage = STAGES[settings.stage](settings)
-    stage.requires_grad_(False)
+    stage = stage_of(settings)
     stage.choose_parameters()
     chosen = {n for n, p in stage.network.named_parameters() if p.requires_grad}
     assert chosen == {n for n, _ in stage.network.named_parameters() if trains(n)}
@@ -173,30 +91,10 @@ def test_parameters_that_train_in_a_stage(changes, trains, school, shards):
 
 
 def test_temporal_layers_are_those_that_see_other_frames(school, shards):
-    stage = STAGES["unet"](config(school, shards, stage="unet", variant="diffusion"))
+    stage = stage_of(config(school, shards, stage="unet", variant="diffusion"))
     spatial = [n for n, _ in stage.network.named_parameters() if not is_temporal(n)]
     assert any("spatial_res_block" in n for n in spatial) and any("transformer_blocks.0.attn1" in n for n in spatial)
     assert not any("temporal" in n for n in spatial)
-
-
-RUN = [sys.executable, "-m", "geometrycrafter.cli.main", "train"]
-
-
-def command_line(settings: TrainConfig, folder: Path, file: Path) -> list[str]:
-    """The run as a command, its configuration as a TOML file."""
-
-    def toml(value: object) -> str:
-        if isinstance(value, dict):
-            return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
-        if isinstance(value, list):
-            return "[" + ", ".join(map(toml, value)) + "]"
-        return json.dumps(value)
-
-    from geometrycrafter.training.config import as_plain
-
-    plain = json.loads(json.dumps(as_plain(settings)))
-    file.write_text("\n".join(f"{k} = {toml(v)}" for k, v in plain.items()))
-    return ["train", settings.stage, str(file), "-o", str(folder)]
 
 
 @pytest.mark.parametrize("stage", [pytest.param("vae", marks=pytest.mark.slow), "unet"])
@@ -209,7 +107,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(stage, born, school, shards, tmp_
     shutil.rmtree(school)
     shutil.copytree(born, school)
 
-    command = [*RUN[:-1], *command_line(settings, tmp_path / "cut", tmp_path / "cut.toml")]
+    command = [*PROGRAM, *command_line(settings, tmp_path / "cut", tmp_path / "cut.toml")]
     rng, kills = random.Random(stage), 0
     while kills < 2:
         seen = Checkpoints(tmp_path / "cut" / "checkpoints", 2).steps()
@@ -285,7 +183,7 @@ def test_steps_draw_among_sizes_and_validation_does_not(school, shards, tmp_path
     run = Trainer(settings, tmp_path / "run", quiet)
     sizes = [tuple(batch["depth"].shape[-2:]) for batch in run._batches()]
     assert set(sizes) == {(32, 48), (48, 32), (16, 64)}
-    run.step = 10
+    run.state.step = 10
     assert [tuple(batch["depth"].shape[-2:]) for batch in run._batches()] == sizes[10:]
     (judged,) = run._loader(settings.validation, 0, 1, validation=True)
     assert judged["depth"].shape[-2:] == (32, 48)
@@ -342,7 +240,7 @@ def test_normals_have_a_gradient_in_half_precision(school, shards, tmp_path):
     settings = config(school, shards, start="light", precision="bfloat16", size=[144, 192], steps=2)
     run = Trainer(settings, tmp_path / "run", quiet)
     run.run()
-    assert run.counts["skipped steps"] == 0
+    assert run.state.counts["skipped steps"] == 0
 
 
 def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
@@ -367,14 +265,12 @@ def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
 
 def test_a_runs_configuration_appears_whole_or_not_at_all(school, shards, tmp_path, monkeypatch):
     """Other processes of the run look for it, and one that was killed half-way must be able to begin again."""
-    written = Path.write_text
 
-    def half(path, text, *args, **kwargs):
-        written(path, text[: len(text) // 2], *args, **kwargs)
+    def killed(*paths):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", half)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             Trainer(config(school, shards), tmp_path / "run", quiet)
     Trainer(config(school, shards, steps=1), tmp_path / "run", quiet).run()
@@ -409,7 +305,7 @@ def test_latents_made_from_something_else_are_refused(school, shards, tmp_path):
 
 def test_a_signal_to_the_whole_group_finishes_the_step(school, shards, tmp_path):
     settings = config(school, shards, steps=10_000, workers=1, checkpoint_every=5)
-    command = [*RUN[:-1], *command_line(settings, tmp_path / "run", tmp_path / "run.toml")]
+    command = [*PROGRAM, *command_line(settings, tmp_path / "run", tmp_path / "run.toml")]
     store = Checkpoints(tmp_path / "run" / "checkpoints", 2)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -418,7 +314,7 @@ def test_a_signal_to_the_whole_group_finishes_the_step(school, shards, tmp_path)
             time.sleep(0.02)
         os.killpg(p.pid, signal.SIGINT)
         said = p.communicate(timeout=60)[0]
-    assert p.returncode == 0, said
+    assert p.returncode == 130, said
     assert "start again to go on" in said and store.load()["step"] >= store.steps()[0]
 
 
@@ -459,7 +355,7 @@ def test_accumulating_gives_the_gradient_of_the_whole_batch(school, shards, tmp_
         run = Trainer(config(school, shards, batch=2, accumulate=pieces, clip=1e9), tmp_path / f"run{pieces}", quiet)
         batch = next(run._batches())
         run._train_step(batch)
-        found.append({n: p.grad.clone() for n, p in run.parameters.items() if p.grad is not None})
+        found.append({n: p.grad.clone() for n, p in run.state.parameters.items() if p.grad is not None})
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-3, atol=1e-5)
 
@@ -469,7 +365,7 @@ def test_recomputing_changes_memory_and_not_the_gradient(school, shards, tmp_pat
     for again in (False, True):
         run = Trainer(config(school, shards, recompute=again), tmp_path / f"run{again}", quiet)
         run._train_step(next(run._batches()))
-        found.append({n: p.grad.clone() for n, p in run.parameters.items() if p.grad is not None})
+        found.append({n: p.grad.clone() for n, p in run.state.parameters.items() if p.grad is not None})
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-5, atol=1e-8)
 
@@ -478,8 +374,8 @@ def test_the_average_is_what_is_written(school, shards, tmp_path):
     run = Trainer(config(school, shards, ema=0.999), tmp_path / "run", quiet)
     run.run()
     written = weights(school, "point_map_vae")
-    assert all(torch.equal(written[n], v) for n, v in run.average.items())
-    assert any(not torch.equal(written[n], p.detach()) for n, p in run.parameters.items())
+    assert all(torch.equal(written[n], v) for n, v in run.state.average.items())
+    assert any(not torch.equal(written[n], p.detach()) for n, p in run.state.parameters.items())
 
 
 def test_a_run_is_not_gone_on_with_under_another_configuration(school, shards, tmp_path):
@@ -593,7 +489,7 @@ def test_a_run_goes_on_after_a_setting_was_added_to_the_program(school, shards, 
     Trainer(settings, tmp_path / "run", quiet).run()
     file = tmp_path / "run" / "config.json"
     stored = json.loads(file.read_text())
-    del stored["temporal_loss"], stored["augmentation"]["reverse"]
+    del stored["recompute"], stored["augmentation"]["reverse"]
     file.write_text(json.dumps(stored))
     Trainer(config(school, shards, stage="autoencoder", steps=2), tmp_path / "run", quiet).run()
     assert json.loads(file.read_text())["steps"] == 2

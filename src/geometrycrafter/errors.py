@@ -13,3 +13,17 @@ def reason(error: BaseException) -> str:
     """What an exception says, as a few words that fit into a sentence: its first line, without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).strip().splitlines()[0].rstrip(". ")[:200]
+
+
+class Stopped(Exception):  # noqa: N818 (nothing is at fault)
+    """Work that was asked to end has done so, and can be gone on with; the message says how.
+
+    Args:
+        message: a sentence without a full stop.
+        number: of the signal that asked.
+    """
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.status = 128 + number
+        """What the program exits with, as if the signal itself had ended it."""

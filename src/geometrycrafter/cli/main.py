@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from geometrycrafter.cli import compare, data, eval, export, models, run, train
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, Stopped
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,9 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
+    except Stopped as stop:
+        print(f"{stop}.", file=sys.stderr)
+        return stop.status
+    except KeyboardInterrupt as interrupt:
         print(f"stopped; {getattr(args, 'go_on', 'give the same command again')}.", file=sys.stderr)
-        return 143 if isinstance(stop, TerminatedError) else 130
+        return 143 if isinstance(interrupt, TerminatedError) else 130
     except BrokenPipeError:
         # Who read the output has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,8 +7,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from geometrycrafter.errors import InputError
-
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
@@ -23,23 +21,38 @@ def add_parser(commands: Any) -> None:
         "-o", "--output", type=Path, required=True, help="folder of the run: log, pictures, checkpoints"
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value of the configuration (TOML)"
+        "--set",
+        action="append",
+        default=[],
+        type=assignment,
+        metavar="KEY=VALUE",
+        help="replace a value of the configuration (TOML; augmentation.zoom=1.5 reaches into a table)",
     )
     parser.set_defaults(call=call)
 
 
+def assignment(text: str) -> dict[str, Any]:
+    """``KEY=VALUE`` as a table; a value that is no TOML is a string.
+
+    Raises:
+        argparse.ArgumentTypeError: where it is neither.
+    """
+    key, equals, value = (part.strip() for part in text.partition("="))
+    for attempt in (value, f"'{value}'"):
+        try:
+            found = tomllib.loads(f"{key} = {attempt}")
+        except tomllib.TOMLDecodeError:
+            continue
+        if equals and value and len(found) == 1:
+            return found
+    raise argparse.ArgumentTypeError(f"{text!r}: give KEY=VALUE, such as steps=100")
+
+
 def call(args: argparse.Namespace) -> None:
-    from geometrycrafter.training.config import read_train_config
+    from geometrycrafter.training.config import merged, read_train_config
     from geometrycrafter.training.trainer import Trainer
 
-    overrides: dict[str, Any] = {}
-    for text in args.set:
-        key, _, value = text.partition("=")
-        try:
-            overrides[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            overrides[key.strip()] = value
-    config = read_train_config(args.config, overrides)
-    if config.stage != args.stage:
-        raise InputError(f"{args.config}: this configuration trains {config.stage}, not {args.stage}.")
-    Trainer(config, args.output).run()
+    changes: dict[str, Any] = {}
+    for change in args.set:
+        changes = merged(changes, change)
+    Trainer(read_train_config(args.config, changes, args.stage), args.output).run()

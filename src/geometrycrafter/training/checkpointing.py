@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from geometrycrafter.errors import InputError, WriteError
+from geometrycrafter.errors import InputError, WriteError, reason
+from geometrycrafter.files import appearing
 
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
@@ -30,33 +32,48 @@ class Checkpoints:
         """Steps that there is a checkpoint of, rising."""
         return sorted(int(m[1]) for p in self.folder.iterdir() if (m := _NAME.fullmatch(p.name)))
 
-    def _path(self, step: int) -> Path:
+    def path(self, step: int) -> Path:
+        """Where a step's checkpoint lies."""
         return self.folder / f"step-{step:09d}.pt"
 
     def save(self, step: int, state: dict[str, Any], best: bool) -> None:
         """Write a checkpoint, then let go of those that are no longer wanted.
 
+        Args:
+            step: that it is of.
+            state: tensors and plain values.
+            best: keep it as ``best.pt`` too.
+
         Raises:
             WriteError: where it can't be written; those that there are stay.
         """
-        path = self._path(step)
-        temporary = path.with_suffix(".tmp")
+        path = self.path(step)
         try:
-            with open(temporary, "wb") as file:
+            with appearing(path) as temporary, open(temporary, "wb") as file:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
             if best:
-                link = self.folder / "best.tmp"
-                link.unlink(missing_ok=True)
-                os.link(path, link)
-                link.replace(self.folder / "best.pt")
+                with appearing(self.folder / "best.pt") as temporary:
+                    _same(path, temporary)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            temporary.unlink(missing_ok=True)
-            raise WriteError(f"{path}: the checkpoint can't be written ({error}); make room and go on.") from error
+            raise WriteError(
+                f"{path}: the checkpoint can't be written ({reason(error)}); make room and go on."
+            ) from error
         for old in self.steps()[: -self.keep]:
-            self._path(old).unlink()
+            self.path(old).unlink(missing_ok=True)
+
+    def read(self, step: int) -> dict[str, Any]:
+        """A step's checkpoint.
+
+        Raises:
+            InputError: where it can't be read.
+        """
+        try:
+            found: dict[str, Any] = torch.load(self.path(step), map_location="cpu", weights_only=True)
+        except Exception as error:  # a file of anything raises anything
+            raise InputError(f"{self.path(step)}: the checkpoint can't be read ({reason(error)}).") from error
+        return found
 
     def load(self) -> dict[str, Any] | None:
         """The latest checkpoint that can be read; None where there is none.
@@ -67,9 +84,17 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return torch.load(self._path(step), map_location="cpu", weights_only=True)
-            except Exception:  # a file of anything raises anything; the checkpoint before may be whole
+                return self.read(step)
+            except InputError:  # the one before may be whole
                 continue
         if steps:
             raise InputError(f"{self.folder}: no checkpoint can be read; remove the folder to begin anew.")
         return None
+
+
+def _same(path: Path, other: Path) -> None:
+    """Give a file a second name, or a copy where the disk has no such thing (exFAT, many network disks)."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)

@@ -18,20 +18,35 @@ from torch import Tensor
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
 from geometrycrafter.geometry.normals import eroded, normals_of
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
+from geometrycrafter.settings import NotNegative, Settings
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over True pixels; zero, without gradient, where there is none. What lies outside may be NaN."""
+    """Mean over True pixels; zero, without gradient, where there is none. What lies outside may be NaN.
+
+    Args:
+        values: ``[...]``.
+        mask: bool, of the same shape.
+    """
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
 
 
 def reconstruction(prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error over valid pixels, of log depth or of theta_diag (eq. 1)."""
+    """Mean absolute error over valid pixels, of log depth or of theta_diag (eq. 1).
+
+    Args:
+        prediction: ``[N, 1, H, W]``.
+        truth: ``[N, 1, H, W]``.
+        mask: bool, ``[N, 1, H, W]``.
+    """
     return masked_mean((prediction - truth).abs(), mask)
 
 
-def points_of(log_depth: Tensor, theta_diag: Tensor) -> Tensor:
-    """Point map ``[N, 3, H, W]`` that log depth and theta_diag ``[N, 1, H, W]`` describe."""
+def point_map(log_depth: Tensor, theta_diag: Tensor) -> Tensor:
+    """Point map ``[N, 3, H, W]`` that log depth and theta_diag ``[N, 1, H, W]`` describe: x right, y down, z forward.
+
+    Its unit is that of the depth: the clip's mean.
+    """
     height, width = log_depth.shape[-2:]
     field = half_field_of_theta(theta_diag[:, 0], height, width)  # [N, H, W, 2]
     rays = field * half_field_grid(height, width, field)
@@ -43,14 +58,16 @@ def normals(prediction: Tensor, theta_prediction: Tensor, truth: Tensor, theta: 
     """One minus the cosine between surface normals, where the 3x3 neighbourhood is valid (eq. 2).
 
     Args:
-        prediction: log depth; ``theta_prediction`` its theta_diag.
-        truth: log depth; ``theta`` its theta_diag.
-        mask: valid pixels.
+        prediction: log depth, ``[N, 1, H, W]``.
+        theta_prediction: its theta_diag, ``[N, 1, H, W]``.
+        truth: log depth, ``[N, 1, H, W]``.
+        theta: its theta_diag, ``[N, 1, H, W]``.
+        mask: valid pixels, ``[N, 1, H, W]``.
     """
     inside = eroded(mask)
     # Depth outside the mask is anything; a constant keeps its exponential and the gradient finite.
     safe, true = (torch.where(mask, x, 0.0) for x in (prediction, truth))
-    cosine = (normals_of(points_of(safe, theta_prediction)) * normals_of(points_of(true, theta))).sum(1, keepdim=True)
+    cosine = (normals_of(point_map(safe, theta_prediction)) * normals_of(point_map(true, theta))).sum(1, keepdim=True)
     return masked_mean(1 - cosine, inside)
 
 
@@ -61,9 +78,9 @@ def multi_scale_depth(prediction: Tensor, truth: Tensor, mask: Tensor, alphas: t
     patch's valid pixels, and compared. Adding a constant to a patch, as a wrong local scale would, costs nothing.
 
     Args:
-        prediction: log depth.
-        truth: log depth.
-        mask: valid pixels.
+        prediction: log depth, ``[N, 1, H, W]``.
+        truth: log depth, ``[N, 1, H, W]``.
+        mask: valid pixels, ``[N, 1, H, W]``.
         alphas: patches along each side.
 
     Returns:
@@ -89,14 +106,16 @@ def relative_points(prediction: Tensor, theta_prediction: Tensor, truth: Tensor,
     No loss of the paper's; MoGe (Wang et al. 2025) trains on one of the kind, with a shift as well.
 
     Args:
-        prediction: log depth of a clip's frames; ``theta_prediction`` its theta_diag.
-        truth: log depth; ``theta`` its theta_diag.
-        mask: valid pixels.
+        prediction: log depth of a clip's frames, ``[T, 1, H, W]``.
+        theta_prediction: its theta_diag, ``[T, 1, H, W]``.
+        truth: log depth, ``[T, 1, H, W]``.
+        theta: its theta_diag, ``[T, 1, H, W]``.
+        mask: valid pixels, ``[T, 1, H, W]``.
     """
     # Depth outside the mask is anything; a constant keeps its exponential and the gradient finite.
     safe, true = (torch.where(mask, x, 0.0) for x in (prediction, truth))
     camera = masked_mean(theta_prediction, mask).expand_as(theta_prediction)
-    a, b = (torch.where(mask, points_of(*x), 0.0) for x in ((safe, camera), (true, theta)))
+    a, b = (torch.where(mask, point_map(*x), 0.0) for x in ((safe, camera), (true, theta)))
     scale = (a * b).sum() / (a * a).sum().clamp_min(1e-12)
     error = (scale * a - b).square().sum(dim=1, keepdim=True).clamp_min(1e-12).sqrt()
     return masked_mean(error / b.norm(dim=1, keepdim=True).clamp_min(1e-6), mask)
@@ -116,24 +135,24 @@ def validity(mask_logit: Tensor, mask: Tensor, known: Tensor | None = None) -> T
     """Squared error of the mask head, whose targets are 1 and -1 (eq. 5); its sign is the mask.
 
     Args:
-        mask_logit: what the decoder says.
-        mask: where there is a surface.
-        known: where that is known, as it is not in the holes of a depth sensor; None: everywhere.
+        mask_logit: what the decoder says, ``[N, 1, H, W]``.
+        mask: where there is a surface, ``[N, 1, H, W]``.
+        known: ``[N, 1, H, W]``, where that is known, as it is not in the holes of a depth sensor; None: everywhere.
     """
     error = (mask_logit - (mask.to(mask_logit.dtype) * 2 - 1)) ** 2
     return error.mean() if known is None else masked_mean(error, known)
 
 
 @dataclass(frozen=True)
-class VAEWeights:
-    """Weights of the terms in the VAE's total (eq. 7)."""
+class VAEWeights(Settings):
+    """Weights of the terms in the VAE's total (eq. 7); 0 leaves a term out."""
 
-    depth: float = 1.0
-    theta: float = 1.0
-    normals: float = 0.2
-    multi_scale: float = 1.0
-    identity: float = 1.0
-    mask: float = 1.0
+    depth: NotNegative = 1.0
+    theta: NotNegative = 1.0
+    normals: NotNegative = 0.2
+    multi_scale: NotNegative = 1.0
+    identity: NotNegative = 1.0
+    mask: NotNegative = 1.0
 
 
 def vae_terms(
@@ -149,9 +168,9 @@ def vae_terms(
 
     Args:
         decoded: what the decoder says.
-        log_depth: truth.
-        theta_diag: truth, the same for all pixels of a frame.
-        mask: valid pixels.
+        log_depth: truth, ``[N, 1, H, W]``.
+        theta_diag: truth, ``[N, 1, H, W]``, the same for all pixels of a frame.
+        mask: valid pixels, ``[N, 1, H, W]``.
         weights: of the terms; a term of weight zero is not computed.
         identity_pictures: disparity and the frozen SVD decoder's picture of the latents; None leaves the term out.
         known: where it is known whether a pixel is valid; None: everywhere.

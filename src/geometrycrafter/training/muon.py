@@ -44,7 +44,7 @@ class Muon(torch.optim.AdamW):
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Whether a parameter is stepped as a matrix: rows are its outputs, columns all the rest."""
+    """Whether a parameter ``[out, ...]`` is stepped as a matrix: rows are its outputs, columns all the rest."""
     return parameter.ndim > 1 and min(len(parameter), parameter[0].numel()) >= SMALLEST_SIDE
 
 

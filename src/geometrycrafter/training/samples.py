@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.data.transforms import cover, mirrored
-from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.cameras import half_field_of_intrinsics
 from geometrycrafter.inference.conditioning import ClipNormalisation, PriorMaps, encoder_inputs, statistics
 from geometrycrafter.training.config import Augmentation
 from geometrycrafter.training.sampling import Draw
-from geometrycrafter.weights.checkpoints import read_tensors
+
+MAPS = ("depth", "known", "half_field")
+"""What :class:`ClipSamples` gives of the truth, by which latents can be judged after decoding."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,12 @@ def as_numbers(frames: Tensor) -> Tensor:
     return frames.movedim(-1, -3).contiguous().float() / 255
 
 
+def on_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A sample or a batch on a device, its pictures as numbers."""
+    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    return moved | {"frames": as_numbers(moved["frames"])} if "frames" in moved else moved
+
+
 def photographed(frames: Tensor, generator: torch.Generator) -> Tensor:
     """Random gain, gamma, colour cast, saturation, blur and noise, alike for all frames: ``[T, 3, H, W]`` in [0, 1]."""
 
@@ -130,87 +133,3 @@ class NormalisedClip:
         if "log_depth" in batch:
             return [cls(*maps) for maps in zip(*(batch[f.name] for f in fields(cls)), strict=True)]
         return [cls.of(d, h) for d, h in zip(batch["depth"], batch["half_field"], strict=True)]
-
-
-_ANEW = "delete the folder to encode anew, or give 'latents' another one"
-MAPS = ("depth", "known", "half_field")
-"""What :class:`ClipSamples` gives of the truth, by which latents can be judged after decoding."""
-
-
-@dataclass(frozen=True)
-class LatentSamples:
-    """Samples that were encoded before training began; runs in the reading processes."""
-
-    folder: Path
-    variants: int
-    names: tuple[str, ...]
-    """Tensors that are wanted: those that a stage's ``latents`` gives, and perhaps :data:`MAPS`."""
-    reverse: bool = False
-
-    def path(self, source: int, clip: int, variant: int) -> Path:
-        """Where a clip's latents lie."""
-        return self.folder / f"{source:02d}-{clip:07d}-{variant:02d}.safetensors"
-
-    def holds(self, source: int, clip: int, variant: int) -> bool:
-        """Whether a clip is encoded, and with all that is wanted."""
-        file = self.path(source, clip, variant)
-        if not file.exists():
-            return False
-        try:
-            with safe_open(file, framework="pt") as stored:
-                return set(self.names) <= set(stored.keys())
-        except SafetensorError as error:
-            raise InputError(f"{file}: the latents are damaged ({error}); delete the file to encode anew.") from error
-
-    def claim(self, origin: dict[str, Any]) -> None:
-        """Note in the folder what its latents are made from, or find them made from just that.
-
-        Args:
-            origin: plain values. Runs that share latents may each know a part of all.
-
-        Raises:
-            InputError: where the folder's latents are made from something else, or nobody knows from what.
-        """
-        file = self.folder / "origin.json"
-        noted: dict[str, Any] = {}
-        if file.exists():
-            try:
-                noted = dict(json.loads(file.read_text()))
-            except (OSError, ValueError, TypeError) as error:
-                raise InputError(f"{file}: the note is damaged ({error}); {_ANEW}.") from error
-        elif any(self.folder.glob("*.safetensors")):
-            raise InputError(f"{self.folder}: no note says what its latents are made from; {_ANEW}.")
-        changed = [k for k, v in origin.items() if noted.get(k, v) != v]
-        if changed:
-            raise InputError(
-                f"{self.folder}: its latents are made with another {changed[0].replace('_', ' ')} "
-                f"than this run has; {_ANEW}."
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file.with_suffix(".tmp").write_text(json.dumps(noted | origin, indent=1) + "\n")
-        file.with_suffix(".tmp").replace(file)
-
-    def store(self, source: int, clip: int, variant: int, tensors: dict[str, Tensor]) -> None:
-        """Add those tensors ``[T, ...]`` to a clip's, in half precision, that are not there yet."""
-        file = self.path(source, clip, variant)
-        ready = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in tensors.items()}
-        save_file(ready | (read_tensors(file) if file.exists() else {}), file.with_suffix(".tmp"))
-        file.with_suffix(".tmp").replace(file)
-
-    def __call__(self, draw: Draw) -> dict[str, Tensor]:
-        """Some frames of one of the clip's variants.
-
-        Returns:
-            tensors by name ``[T, ...]``; in :data:`MAPS`' place ``known`` and the maps of a :class:`NormalisedClip`.
-        """
-        rng = np.random.default_rng(draw.seed)
-        stored = read_tensors(self.path(draw.source, draw.clip, int(rng.integers(self.variants))))
-        found = {k: stored[k] for k in self.names if k not in MAPS}
-        if "depth" in self.names:
-            # Latents were normalised over all frames, so maps are too, before some are taken.
-            clip = NormalisedClip.of(stored["depth"].float(), stored["half_field"].float())
-            found |= {"known": stored["known"]} | vars(clip)
-        start = int(rng.integers(max(1, len(stored["truth"]) - draw.frames + 1)))
-        found = {k: v[start : start + draw.frames] for k, v in found.items()}
-        found = {k: v if v.dtype == torch.bool else v.float() for k, v in found.items()}
-        return {k: v.flip(0) for k, v in found.items()} if self.reverse and rng.uniform() < 0.5 else found

@@ -144,6 +144,12 @@ def batches(
         workers: reading processes; 0 reads here.
         skip_broken: put the source's next clip in a broken one's place, and say so in the batch's ``skipped``;
             False: raise.
+
+    Returns:
+        a loader of batches: tensors by name ``[B, ...]``, ``seeds`` and ``skipped`` lists.
+
+    Raises:
+        InputError: where the batch can't be shared evenly.
     """
     if mixture.batch % world:
         raise InputError(f"a batch of {mixture.batch} can't be shared evenly by {world} processes.")

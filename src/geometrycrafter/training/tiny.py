@@ -32,9 +32,9 @@ from geometrycrafter.networks.image_encoder import ImageEncoderConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig
-from geometrycrafter.training.losses import points_of as points_of_maps
+from geometrycrafter.training.losses import point_map
 from geometrycrafter.training.samples import NormalisedClip
-from geometrycrafter.training.stages import LIGHT_WIDTHS
+from geometrycrafter.training.stages.starts import LIGHT_WIDTHS
 from geometrycrafter.weights.models import load_prior
 from geometrycrafter.weights.parts import PARTS, UNETS, build_part, load_part, save_part
 from geometrycrafter.weights.places import EMBEDDED
@@ -143,8 +143,8 @@ def _reconstruction(vae: PointMapVAE, svd: VideoAutoencoder, depth: Tensor, half
     decoded = vae.decode(latents, len(depth))
     valid = (decoded.mask_logit > 0) + 1e-6  # the frame's field of view is a mean over these, as in inference
     theta = (decoded.theta_diag * valid).sum((-2, -1), keepdim=True) / valid.sum((-2, -1), keepdim=True)
-    found = points_of_maps(decoded.log_depth, theta.expand_as(decoded.theta_diag))
-    truth = points_of_maps(clip.log_depth, clip.theta_diag)
+    found = point_map(decoded.log_depth, theta.expand_as(decoded.theta_diag))
+    truth = point_map(clip.log_depth, clip.theta_diag)
     found_last, truth_last = (points.permute(0, 2, 3, 1).numpy() for points in (found, truth))
     return score_points(found_last, truth_last, clip.mask[:, 0].numpy())
 

@@ -33,7 +33,7 @@ class Nothing:
         pass
 
     def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
-        pass
+        """A sheet ``[H, W, 3]`` uint8."""
 
     def close(self) -> None:
         pass
@@ -52,6 +52,7 @@ class TensorBoard:
             self.writer.add_scalar(key, value, step)
 
     def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A sheet ``[H, W, 3]`` uint8."""
         self.writer.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -83,6 +84,7 @@ class WeightsAndBiases:
         self.run.log({**values, "step": step})
 
     def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A sheet ``[H, W, 3]`` uint8."""
         self.run.log({name: self.wandb.Image(pixels), "step": step})
 
     def close(self) -> None:

@@ -1,0 +1,159 @@
+"""The processes that train together: what they agree on, and how a network is spread over them.
+
+Whatever decides a collective is agreed on first (:meth:`Workers.any`, :meth:`Workers.firsts`), and an error of one
+process is an error of all (:meth:`Workers.together`), so that none waits for another that went another way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.networks.blocks import SpatioTemporalResBlock
+from geometrycrafter.networks.unet import DownBlock, MiddleBlock, SpatioTemporalTransformer, UpBlock
+from geometrycrafter.training.stages import Stage
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train together; on its own, one."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def join(cls) -> Workers:
+        """Find the others where ``torchrun`` started this process."""
+        cuda = torch.cuda.is_available()
+        if "RANK" not in os.environ:
+            return cls(device=torch.device("cuda" if cuda else "cpu"))
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+        if cuda:
+            torch.cuda.set_device(device)
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if cuda else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), device)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def sum(self, values: dict[str, float]) -> dict[str, float]:
+        """Sum of each value over the processes; all give the same keys, and NaN is a value like another."""
+        if self.world == 1:
+            return values
+        packed = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        dist.all_reduce(packed)
+        return dict(zip(values, packed.tolist(), strict=True))
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """Mean of each value over the processes; all give the same keys, and NaN is a value like another."""
+        return {k: v / self.world for k, v in self.sum(values).items()}
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up in any process."""
+        return self.sum({"flag": float(flag)})["flag"] > 0
+
+    def firsts(self, flag: bool) -> bool:
+        """The first process's flag, whatever the others' clocks and disks say."""
+        return self.any(flag and self.first)
+
+    def gathered(self, value: T) -> list[T]:
+        """Each process's value, in their order; anything that can be pickled."""
+        found = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(found, value)
+        return found
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """A block whose ``InputError`` in one process is raised in all; the block itself must not wait for others.
+
+        Raises:
+            InputError: the lowest process's, of its own class.
+        """
+        error: InputError | None = None
+        try:
+            yield
+        except InputError as raised:
+            if self.world == 1:
+                raise
+            error = raised
+        if self.world == 1 or not self.any(error is not None):
+            return
+        raise next(e for e in self.gathered(error) if e is not None) from error
+
+    def agreed(self, batches: Iterable[T]) -> Iterator[T]:
+        """Items of each process's own iterable, all of one length; one that can't be had stops all."""
+        iterator = iter(batches)
+        while True:
+            items: list[T] = []
+            with self.together():
+                items.extend(item for item in [next(iterator, _END)] if item is not _END)  # type: ignore[arg-type]
+            if not items:
+                return
+            yield items[0]
+
+
+_END: Any = object()
+
+
+def spread(stage: Stage[Any], workers: Workers, parallel: str) -> nn.Module:
+    """What gives the stage's loss with gradients over all processes: the stage itself where there is one."""
+    if workers.world == 1:
+        return stage
+    if parallel == "fsdp":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(workers.device.type, (workers.world,))
+        for module in stage.network.modules():
+            if isinstance(module, DownBlock | MiddleBlock | UpBlock):
+                fully_shard(module, mesh=mesh)
+        fully_shard(stage.network, mesh=mesh)
+        return stage
+    # Queries and keys of an attention over one key have no gradient, nor has an attention that is never reached.
+    return DistributedDataParallel(stage, find_unused_parameters=True)
+
+
+def unsynchronised(loss: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """A block whose backward passes add to the gradients without exchanging them."""
+    return loss.no_sync() if isinstance(loss, DistributedDataParallel) else contextlib.nullcontext()
+
+
+def recompute(network: nn.Module) -> None:
+    """Keep only the inputs of the network's blocks, and run them again in the backward pass."""
+    for module in network.modules():
+        if isinstance(module, SpatioTemporalResBlock | SpatioTemporalTransformer):
+            module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor ``[...]`` gathered from all processes where it is sharded, on the CPU."""
+    full = value.full_tensor() if hasattr(value, "full_tensor") else value
+    return full.detach().cpu().clone()
+
+
+def like(value: Tensor, pattern: Tensor) -> Tensor:
+    """A whole tensor ``[...]`` laid out as another of its shape is, which may be sharded."""
+    if not hasattr(pattern, "full_tensor"):
+        return value.to(pattern.device)
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(pattern, DTensor)
+    return distribute_tensor(value.to(pattern.device), pattern.device_mesh, pattern.placements)

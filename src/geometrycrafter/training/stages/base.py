@@ -1,0 +1,110 @@
+"""What stages share: a module whose forward is the loss, and the pictures of a validation.
+
+Data-parallel wrappers so see everything that needs a gradient. All terms are means over the samples of the batch, each
+sample's own mean being taken first: a batch that is shared by several processes has the gradient of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.training.config import LoopConfig
+
+Batch = dict[str, Any]
+C = TypeVar("C", bound=LoopConfig)
+TEMPORAL = ("temporal_res_block", "time_mixer", "time_conv", "temporal_transformer_blocks", "time_pos_embed")
+"""Names of the layers that look along time."""
+
+
+def is_temporal(name: str) -> bool:
+    """Whether a parameter belongs to a layer that looks along time."""
+    return any(part in name for part in TEMPORAL)
+
+
+class Stage(nn.Module, Generic[C]):
+    """A network in training, with the frozen ones that its loss needs."""
+
+    part: str
+    """Name of the trained network in a hub."""
+    network: nn.Module
+
+    def __init__(self, config: C):
+        super().__init__()
+        self.config = config
+
+    def trains(self, name: str) -> bool:
+        """Whether the configuration lets a parameter of the network train."""
+        return True
+
+    def choose_parameters(self) -> None:
+        """Let those parameters train that the configuration says, and no other network's.
+
+        Raises:
+            InputError: where the network has none of them.
+        """
+        self.requires_grad_(False)
+        chosen = [p for n, p in self.network.named_parameters() if self.trains(n)]
+        if not chosen:
+            raise InputError("layers: the network has no such parameters to train; choose others, or all.")
+        for parameter in chosen:
+            parameter.requires_grad_(True)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms of the loss."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def scores(self, batch: Batch) -> dict[str, Tensor]:
+        """What validation reports; the first is the one by which the best checkpoint is chosen, low being good."""
+        terms = self(batch)
+        return {"loss": torch.stack(list(terms.values())).sum()} | terms
+
+    def finish(self, batches: Iterable[Batch], writes: bool) -> None:
+        """What is left to do when the network is in the hub.
+
+        Args:
+            batches: validation's.
+            writes: whether this process is the one that writes.
+        """
+
+    def pictures(self, batch: Batch) -> Tensor:
+        """A sheet to look at, ``[3, H, W]`` in [0, 1]: the first sample's frames, truth and prediction."""
+        return sheet([batch["frames"][0]])
+
+
+class LatentStage(Stage[C]):
+    """A stage that can train on latents which were encoded before."""
+
+    def stored_names(self) -> tuple[str, ...]:
+        """Tensors that it trains on: those of :meth:`latents`, and of the truth where it decodes."""
+        raise NotImplementedError
+
+    def latents(self, sample: Batch) -> dict[str, Tensor]:
+        """Of one sample, by name, ``[T, ...]``."""
+        raise NotImplementedError
+
+    def encoders(self) -> dict[str, str]:
+        """Digests of the networks that make :meth:`latents`, by name."""
+        raise NotImplementedError
+
+
+def mean_terms(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Each term's mean over the samples."""
+    return {k: torch.stack([row[k] for row in rows]).mean() for k in rows[0]}
+
+
+def shaded(depth: Tensor) -> Tensor:
+    """Inverse depth ``[N, H, W]`` as grey pictures ``[N, 3, H, W]``; black where there is none."""
+    inverse = torch.where(depth > 0, 1 / depth.clamp_min(1e-6), 0.0)
+    top = inverse.flatten().kthvalue(max(1, int(0.98 * inverse.numel()))).values.clamp_min(1e-9)
+    return (inverse / top).clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
+
+
+def sheet(rows: list[Tensor]) -> Tensor:
+    """Rows of pictures ``[N, 3, H, W]`` as one."""
+    return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)

@@ -1,0 +1,56 @@
+"""The embedded per-frame prior: depth, validity and field of view from single pictures."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.networks.prior_network import PriorNetwork
+from geometrycrafter.training import losses
+from geometrycrafter.training.config import PriorStageConfig
+from geometrycrafter.training.stages.base import Batch, Stage, mean_terms, shaded, sheet
+from geometrycrafter.training.stages.starts import prior_network
+
+
+class PriorStage(Stage[PriorStageConfig]):
+    """The embedded per-frame prior: depth, validity and field of view from single pictures."""
+
+    part = "prior"
+
+    def __init__(self, config: PriorStageConfig):
+        super().__init__(config)
+        # Depthwise convolutions run a third faster with channels last.
+        self.network: PriorNetwork = prior_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))
+        theta = batch["half_field"].flatten(0, 1).norm(dim=-1)
+        out = self.network(frames)
+        rows = []
+        for i in range(len(frames)):
+            mask = depth[i] > 0
+            truth = depth[i].clamp(0.3, 80).log()
+            error = torch.where(mask, out.log_depth[i, 0] - truth, 0.0)
+            middle = error.detach()[mask].median() if mask.any() else error.new_zeros(())
+            valid = mask[None, None]
+            rows.append(
+                {
+                    "shape": losses.masked_mean((error - middle).abs(), mask),
+                    "scale": 0.5 * losses.masked_mean(error.abs(), mask),
+                    "local": 0.5 * losses.multi_scale_depth(out.log_depth[i : i + 1], truth[None, None], valid),
+                    "theta": 1.0 * (out.theta_diag[i].log() - theta[i].log()).abs(),
+                    "mask": 0.2
+                    * losses.masked_mean(
+                        F.binary_cross_entropy_with_logits(out.mask_logit[i, 0], mask.float(), reduction="none"),
+                        known[i],
+                    ),
+                }
+            )
+        return mean_terms(rows)
+
+    @torch.no_grad()
+    def pictures(self, batch: Batch) -> Tensor:
+        """Rows of frames, inverse depth and the prediction's, ``[3, H, W]`` in [0, 1]."""
+        frames, depth = batch["frames"].flatten(0, 1)[:4], batch["depth"].flatten(0, 1)[:4]
+        return sheet([frames, shaded(depth), shaded(self.network(frames).log_depth[:, 0].exp())])

@@ -1,0 +1,161 @@
+"""The video UNet (section 3.2), generative or deterministic, on latents of the truth and of the prior."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
+from geometrycrafter.diffusion.objectives import deterministic_objective, draw_sigmas, edm_objective
+from geometrycrafter.errors import InputError
+from geometrycrafter.inference.conditioning import ClipNormalisation, encoder_inputs, prior_view
+from geometrycrafter.networks.autoencoder import VideoAutoencoder
+from geometrycrafter.networks.image_encoder import ImageEncoder
+from geometrycrafter.networks.point_map_vae import PointMapVAE
+from geometrycrafter.networks.unet import VideoUNet, published_time_ids
+from geometrycrafter.priors.protocol import Prior
+from geometrycrafter.training import losses
+from geometrycrafter.training.config import UNetStageConfig
+from geometrycrafter.training.samples import MAPS, NormalisedClip
+from geometrycrafter.training.stages.base import Batch, LatentStage, is_temporal, mean_terms
+from geometrycrafter.training.stages.starts import unet_network
+from geometrycrafter.training.stages.vae import encoders_of
+from geometrycrafter.weights.checkpoints import digest
+from geometrycrafter.weights.models import load_prior
+from geometrycrafter.weights.parts import UNETS, load_part
+from geometrycrafter.weights.places import prior_file
+
+
+class UNetStage(LatentStage[UNetStageConfig]):
+    """The video UNet (section 3.2), generative or deterministic, on latents of the truth and of the prior."""
+
+    def __init__(self, config: UNetStageConfig):
+        super().__init__(config)
+        self.part = UNETS[config.variant]
+        hub = Path(config.hub)
+        self.network: VideoUNet = unet_network(config)
+        self.svd: VideoAutoencoder = load_part("autoencoder", hub)
+        self.point_map_vae: PointMapVAE = load_part("point_map_vae", hub)
+        self.images: ImageEncoder = load_part("image_encoder", hub)
+        file = prior_file(hub)
+        if file is None:
+            raise InputError(f"{hub}: no prior is there; the UNet is conditioned on one.")
+        self.prior: Prior = load_prior(file, torch.device("cpu"))
+        self.prior_file = file
+        self.factor = self.svd.config.scaling_factor
+
+    def stored_names(self) -> tuple[str, ...]:
+        decodes = self.config.decoder_loss or self.config.point_loss
+        return ("video", "prior", "truth", "embedding", *(MAPS if decodes else ()))
+
+    def trains(self, name: str) -> bool:
+        return self.config.layers == "all" or is_temporal(name)
+
+    def encoders(self) -> dict[str, str]:
+        with self.prior_file.open("rb") as file:
+            prior = hashlib.file_digest(file, "sha256").hexdigest()
+        images = digest(self.images.state_dict())
+        return encoders_of(self.svd, self.point_map_vae) | {"image_encoder": images, "prior": prior}
+
+    @torch.no_grad()
+    def latents(self, sample: Batch) -> dict[str, Tensor]:
+        """Of one sample: video, prior and truth latents ``[T, 4, h, w]`` (the first not scaled), embeddings."""
+        frames, depth = sample["frames"], sample["depth"]
+        truth = NormalisedClip.of(depth, sample["half_field"])
+        size = (depth.shape[-2], depth.shape[-1])
+        wanted = F.interpolate(frames, self.prior.frame_size(*size), mode="bilinear", antialias=True)
+        maps, stats = prior_view(self.prior.begin(), wanted, size, size, warn=False)
+        guess = encoder_inputs(maps, ClipNormalisation.of(stats), *size)
+        encode = self.point_map_vae.encode
+        return {
+            "video": self.svd.encode(frames * 2 - 1),
+            "prior": encode(self.svd, *guess) * self.factor,
+            "truth": encode(self.svd, truth.disparity, truth.validity, truth.log_depth, truth.theta_diag) * self.factor,
+            "embedding": self.images(frames),
+        }
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        if "truth" not in batch:
+            keys = ("frames", "depth", "half_field")
+            rows = [self.latents({k: batch[k][i] for k in keys}) for i in range(len(batch["depth"]))]
+            batch = batch | {k: torch.stack([r[k] for r in rows]) for k in rows[0]}
+        video, prior, truth, embedding = (batch[k].float() for k in ("video", "prior", "truth", "embedding"))
+        ids = published_time_ids(len(truth), truth.device)
+        residual = prior if self.network.config.prior_residual else None
+        if self.config.variant == "diffusion":
+            noise, sigma = _noise(batch, tuple(truth.shape[1:]), truth.device, self.config.log_sigma)
+
+            def network(x: Tensor, timestep: Tensor) -> Tensor:
+                return self.network(torch.cat([x, video, prior], dim=2), timestep, embedding, ids)
+
+            start = None
+            if self.config.own_start:
+                start = self._start(network, residual, truth, noise, sigma, batch["seeds"])
+            loss, latents = edm_objective(network, truth, noise, sigma, start, residual)
+        else:
+            loss, latents = deterministic_objective(
+                lambda t: self.network(torch.cat([prior, video], dim=2), t, embedding, ids), truth, residual
+            )
+        terms = {"latent": loss}
+        if self.config.temporal_loss and truth.shape[1] > 1:
+            terms["temporal"] = self.config.temporal_loss * losses.temporal_difference(latents, truth)
+        if self.config.decoder_loss or self.config.point_loss:
+            terms |= self._decoder_terms(latents, batch)
+        return terms
+
+    @torch.no_grad()
+    def _start(
+        self,
+        network: Callable[[Tensor, Tensor], Tensor],
+        residual: Tensor | None,
+        truth: Tensor,
+        noise: Tensor,
+        sigma: Tensor,
+        seeds: list[int],
+    ) -> Tensor:
+        """Latents that noise is put on: the truth, or what a sampler's first step makes of noise alone."""
+        drawn = torch.tensor([np.random.default_rng((seed, 8)).uniform() for seed in seeds])
+        own = (drawn < self.config.own_start).to(sigma.device) & (sigma > 1)
+        if not own.any():
+            return truth
+        first = torch.full_like(sigma, SIGMA_MAX).view(-1, 1, 1, 1, 1)
+        guess = Denoiser(lambda x, timestep: network(x, timestep.flatten()), residual)(first * noise, first)
+        return torch.where(own.view(-1, 1, 1, 1, 1), guess.to(truth.dtype), truth)
+
+    def _decoder_terms(self, latents: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Losses on what the latents decode to; the VAE is frozen but passes the gradient."""
+        rows = []
+        for i, (own, clip) in enumerate(zip(latents, NormalisedClip.all_of(batch), strict=True)):
+            some = self.config.decoder_frames or len(own)
+            start = np.random.default_rng((batch["seeds"][i], 7)).integers(max(1, len(own) - some + 1))
+            cut = slice(start, start + some)
+            own = own[cut]
+            decoded = self.point_map_vae.decode(own / self.factor, len(own))
+            decoded = losses.DecodedPointMap(*(m.float() for m in decoded))
+            log_depth, theta, mask = (m[cut] for m in (clip.log_depth, clip.theta_diag, clip.mask))
+            row = {}
+            if self.config.decoder_loss:
+                weights = losses.VAEWeights(normals=0, multi_scale=0, identity=0)
+                terms = losses.vae_terms(decoded, log_depth, theta, mask, weights)
+                row = {f"decoded_{k}": self.config.decoder_loss * v for k, v in terms.items()}
+            if self.config.point_loss:
+                found = losses.relative_points(decoded.log_depth, decoded.theta_diag, log_depth, theta, mask)
+                row["points"] = self.config.point_loss * found
+            rows.append(row)
+        return mean_terms(rows)
+
+
+def _noise(
+    batch: Batch, shape: tuple[int, ...], device: torch.device, log_sigma: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Noise ``[B, ...]`` and levels ``[B]`` that depend on each sample's own seed alone."""
+    drawn = [torch.Generator().manual_seed(seed) for seed in batch["seeds"]]
+    sigma = torch.cat([draw_sigmas(1, g, log_sigma) for g in drawn])
+    noise = torch.stack([torch.randn(shape, generator=g) for g in drawn])
+    return noise.to(device), sigma.to(device)

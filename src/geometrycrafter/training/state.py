@@ -1,0 +1,130 @@
+"""Everything of a run that changes from step to step, and how it is kept and taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geometrycrafter.training.config import LoopConfig, PriorStageConfig
+from geometrycrafter.training.distribution import Workers, like, whole
+from geometrycrafter.training.muon import Muon
+from geometrycrafter.training.stages import Stage
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TrainingState:
+    """The network that trains, its optimizer, its averaged weights, and where the run is.
+
+    Args:
+        stage: its parameters chosen, and spread over the processes.
+        config: of the run.
+        workers: the processes.
+    """
+
+    def __init__(self, stage: Stage[Any], config: LoopConfig, workers: Workers):
+        self.network, self.config = stage.network, config
+        self.parameters = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
+        trunk = {n for n in self.parameters if n.startswith("trunk.")}
+        slower = config.trunk_rate if isinstance(config, PriorStageConfig) else 1.0
+        groups = [
+            {"params": [p for n, p in self.parameters.items() if (n in trunk) == slow], "factor": factor}
+            for slow, factor in ((False, 1.0), (True, slower))
+        ]
+        optimizer = Muon if config.optimizer == "muon" else torch.optim.AdamW
+        self.optimizer = optimizer(
+            [g for g in groups if g["params"]], lr=config.rate, betas=config.betas, weight_decay=config.weight_decay
+        )
+        self.average = {n: p.detach().clone() for n, p in self.parameters.items()} if config.ema else {}
+        self.scaler = torch.amp.GradScaler(workers.device.type, enabled=config.precision == "float16")
+        self.step, self.spent, self.best = 0, 0.0, math.inf
+        self.counts = {"skipped clips": 0, "skipped steps": 0}
+
+    def rate(self) -> float:
+        """Of the step to come."""
+        config = self.config
+        rise = min(1.0, (self.step + 1) / config.warmup) if config.warmup else 1.0
+        fall = 0.5 * (1 + math.cos(math.pi * self.step / config.steps)) if config.schedule == "cosine" else 1.0
+        return config.rate * rise * max(fall, 0.01)
+
+    def begin_step(self) -> None:
+        """Set the rate, and let go of the last step's gradients."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate() * group["factor"]
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def clip_gradient(self) -> float:
+        """Limit the norm of the gradient; returns what it was, over all processes' shards."""
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)
+        return float(whole(norm))
+
+    def take_step(self) -> None:
+        """Move the weights along the gradient, and their averages after them."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.average.items():
+                value.lerp_(self.parameters[name], 1 - decay)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averaged weights in the network's place for a while."""
+        kept = {n: p.detach().clone() for n, p in self.parameters.items()} if self.average else {}
+        try:
+            for name, value in self.average.items():
+                self.parameters[name].data.copy_(value)
+            yield
+        finally:
+            for name, value in kept.items():
+                self.parameters[name].data.copy_(value)
+
+    def trained(self) -> dict[str, Tensor]:
+        """The network's averaged weights, whole, on the CPU; all processes call it."""
+        with self.averaged():
+            return {n: whole(p) for n, p in self.network.state_dict().items()}
+
+    def plain(self, spent: float) -> dict[str, Any]:
+        """All of it, tensors whole and on the CPU, the optimizer's by the parameters' names; all processes call it."""
+        states = {}
+        for name, parameter in self.parameters.items():
+            own = self.optimizer.state.get(parameter, {})
+            states[name] = {k: whole(v) if isinstance(v, Tensor) else v for k, v in own.items()}
+        return {
+            "step": self.step,
+            "network": {n: whole(p) for n, p in self.network.state_dict().items()},
+            "average": {n: whole(p) for n, p in self.average.items()},
+            "optimizer": states,
+            "scaler": self.scaler.state_dict(),
+            "random": torch.get_rng_state(),
+            "spent": spent,
+            "best": self.best,
+            "counts": self.counts,
+        }
+
+    def restore(self, stored: dict[str, Any]) -> None:
+        """Take up what :meth:`plain` gave."""
+        live = self.network.state_dict()
+        with torch.no_grad():
+            for name, value in stored["network"].items():
+                live[name].copy_(like(value, live[name]))
+            for name, value in stored["average"].items():
+                self.average[name].copy_(like(value, self.average[name]))
+        for name, parameter in self.parameters.items():
+            own = stored["optimizer"][name]
+            if own:
+                self.optimizer.state[parameter] = {
+                    # The count of steps is a plain scalar; moments are laid out as their parameter is.
+                    k: like(v, parameter) if v.shape == parameter.shape and k != "step" else v
+                    for k, v in own.items()
+                }
+        self.scaler.load_state_dict(stored["scaler"])
+        torch.set_rng_state(stored["random"])
+        self.step, self.spent, self.best = stored["step"], stored["spent"], stored["best"]
+        self.counts = stored["counts"]
