@@ -6,6 +6,7 @@ process is an error of all (:meth:`Workers.together`), so that none waits for an
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -46,6 +47,7 @@ class Workers:
             torch.cuda.set_device(device)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo")
+            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), dist.get_world_size(), device)
 
     @property

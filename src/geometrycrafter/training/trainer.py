@@ -165,10 +165,10 @@ class Trainer:
             validated = state.step % config.validate_every == 0 or last
             if validated:
                 scores = self.validate()
-            # Clocks and signals differ from process to process; what follows needs all of them.
-            wishes = {"stop": soft.number > 0, "save": now - saved > config.checkpoint_seconds}
-            wishes["show"] = now - shown > 10
-            stop, save, show = (v > 0 for v in self.workers.sum({k: float(v) for k, v in wishes.items()}).values())
+            # Clocks differ from process to process, and what follows needs all of them: the first one's decides.
+            save = self.workers.firsts(now - saved > config.checkpoint_seconds)
+            show = self.workers.firsts(now - shown > 10)
+            stop = self.workers.any(soft.number > 0)
             if last:
                 break
             if save or stop or state.step % config.checkpoint_every == 0 or (validated and scores):
