@@ -225,3 +225,9 @@ def test_a_run_remembers_its_frames(hub, tmp_path):
     assert scene.source == gc.open(scene.save(tmp_path / "b.gc").path).source
     assert (scene.source.path, scene.source.camera) == (str(video), (50, 50, 24, 20))
     assert scene.attributes["source"] == str(video)
+
+
+@pytest.mark.parametrize("format", list(FORMATS))
+def test_names_with_colons_are_names(tmp_path, monkeypatch, format):
+    monkeypatch.chdir(tmp_path)
+    assert export(made(), format, f"12:30.{format}").stat().st_size > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import http.server
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from test_scene_files import made
 
 import geometrycrafter as gc
-from geometrycrafter.cli.main import main
+from geometrycrafter.cli.main import build_parser, main
 from geometrycrafter.scene.places import name_of
 
 
@@ -168,6 +169,21 @@ def test_places_that_need_a_disk_say_so(arguments, tmp_path, monkeypatch, capsys
     assert [p.name for p in tmp_path.iterdir()] == ["a.gc"]
     with pytest.raises(gc.InputError, match="local disk"):
         made().save("s3://b/x.gc")
+
+
+def flags(parser):
+    """All arguments of a parser and of the commands below it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from flags(command)
+        else:
+            yield action
+
+
+def test_no_flag_turns_urls_into_paths():
+    found = list(flags(build_parser()))
+    assert len(found) > 60 and not [a.dest for a in found if isinstance(a.type, type) and issubclass(a.type, Path)]
 
 
 @pytest.mark.parametrize(

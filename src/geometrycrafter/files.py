@@ -149,12 +149,8 @@ def _exchanged(new: Path, target: Path) -> bool:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):
         return False
-    return (
-        rename(
-            at_working_directory, os.fsencode(new), at_working_directory, os.fsencode(target), ctypes.c_uint(exchange)
-        )
-        == 0
-    )
+    paths = (at_working_directory, os.fsencode(new), at_working_directory, os.fsencode(target))
+    return bool(rename(*paths, ctypes.c_uint(exchange)) == 0)
 
 
 def beside(target: Path, ending: str) -> Path:

@@ -42,8 +42,10 @@ def _add_prepare(actions: Any) -> None:
     )
     parser.set_defaults(call=call_prepare)
     parser.add_argument("name", metavar="NAME", help="a data set, or 'folder'")
-    parser.add_argument("source", type=Path, metavar="SRC", help="where it was unpacked")
-    parser.add_argument("target", type=Path, metavar="DST", nargs="?", help="folder of shards; what it holds is kept")
+    parser.add_argument("source", type=argument(Path), metavar="SRC", help="where it was unpacked")
+    parser.add_argument(
+        "target", type=argument(Path), metavar="DST", nargs="?", help="folder of shards; what it holds is kept"
+    )
     sets = parser.add_argument_group("data sets")
     sets.add_argument("--check", action="store_true", help="look whether the download is whole, and convert nothing")
     sets.add_argument(
@@ -82,7 +84,7 @@ def _add_synthesize(actions: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.set_defaults(call=call_synthesize)
-    parser.add_argument("target", type=Path, metavar="DST", help="folder of shards")
+    parser.add_argument("target", type=argument(Path), metavar="DST", help="folder of shards")
     for name, metavar, what in (
         ("clips", "N", "how many"),
         ("frames", "N", "of each"),
@@ -107,8 +109,8 @@ def _add_inspect(actions: Any) -> None:
         "point cloud.",
     )
     parser.set_defaults(call=call_inspect)
-    parser.add_argument("target", type=Path, metavar="DST", help="folder of shards")
-    parser.add_argument("-o", "--output", type=Path, help="folder for sheet.png, depth.png and points.ply")
+    parser.add_argument("target", type=argument(Path), metavar="DST", help="folder of shards")
+    parser.add_argument("-o", "--output", type=argument(Path), help="folder for sheet.png, depth.png and points.ply")
     parser.add_argument("--all", action="store_true", help="read every frame, and name what is damaged")
 
 

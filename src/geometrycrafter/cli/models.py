@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from geometrycrafter.settings import argument
+
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
@@ -15,7 +17,9 @@ def add_parser(commands: Any) -> None:
         "what the networks expect.",
     )
     parser.add_argument("action", nargs="?", choices=("list", "check"), default="list")
-    parser.add_argument("folder", nargs="?", type=Path, help="with check: a folder laid out like the published ones")
+    parser.add_argument(
+        "folder", nargs="?", type=argument(Path), help="with check: a folder laid out like the published ones"
+    )
     parser.set_defaults(call=call)
 
 

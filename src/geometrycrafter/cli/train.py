@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from geometrycrafter.settings import argument
+
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
@@ -18,7 +20,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("stage", choices=("prior", "autoencoder", "vae", "unet"))
     parser.add_argument("config", help="TOML file, or the name of a configuration that comes with the package")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="folder of the run: log, pictures, checkpoints"
+        "-o", "--output", type=argument(Path), required=True, help="folder of the run: log, pictures, checkpoints"
     )
     parser.add_argument(
         "--set",

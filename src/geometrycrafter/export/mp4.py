@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, WriteError, reason
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import VideoOptions
 from geometrycrafter.scene import Scene
@@ -36,8 +36,16 @@ def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None) -> 
 
     Raises:
         InputError: where the video of the colours is not there, or ends too soon.
+        WriteError: where the file can't be written.
     """
-    options = options or VideoOptions()
+    try:
+        _encode(scene, path.absolute(), options or VideoOptions())  # "12:30.mp4" alone would name a protocol
+    except av.FFmpegError as error:
+        raise WriteError(f"{path.name}: the video can't be written ({reason(error)}); choose another place.") from error
+    return path
+
+
+def _encode(scene: Scene, path: Path, options: VideoOptions) -> None:
     low, high = disparity_range(scene)
     step = max(1, -(-2 * scene.depth.shape[2] // options.max_width))
     with av.open(str(path), "w", format="mp4") as container:
@@ -56,4 +64,3 @@ def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None) -> 
                 stream.height, stream.width = pair.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pair), format="rgb24")))
         container.mux(stream.encode(None))
-    return path
