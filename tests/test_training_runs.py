@@ -21,15 +21,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from school import PROGRAM, command_line, config, pair, quiet, weights
 
+import geometrycrafter as gc
 from geometrycrafter.cli.main import main
+from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError, Stopped, WriteError
+from geometrycrafter.networks.point_map_vae import PointMapVAE
+from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.settings import kinds_of
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import CONFIGS, as_plain, config_of, read_train_config, stored_config_of
 from geometrycrafter.training.latents import LatentSamples
+from geometrycrafter.training.stages import stage_of
 from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights.checkpoints import read_tensors
-from geometrycrafter.weights.parts import PARTS
+from geometrycrafter.weights.parts import PARTS, save_part
 
 NUMBERS = st.one_of(st.floats(), st.integers(-(10**20), 10**20))
 LEAST = {"hub": "h", "size": [32, 32], "steps": 1, "batch": 1, "sources": [{"path": "s"}]}
@@ -116,6 +121,27 @@ def test_a_run_of_the_program_before_goes_on(school, shards, tmp_path):
     assert json.loads(file.read_text()) == stored | {"steps": 2}
     with pytest.raises(InputError, match="learning_rate is no setting"):
         stored_config_of(stored | {"learning_rate": 1}, "c")
+
+
+# Data --------------------------------------------------------------------------------------------------------
+
+
+def test_training_sees_the_prior_as_inference_does(school, monkeypatch):
+    """What is encoded of the prior's maps, which are larger than the frames here, is the same for the same frames."""
+    sizes = PriorNetworkConfig(widths=(8, 8, 8, 8, 16, 16), pixels=128 * 256)
+    torch.manual_seed(0)
+    save_part("prior", school, PARTS["prior"].network(sizes).state_dict(), sizes, {})
+    heard: list[tuple[torch.Tensor, ...]] = []
+    encode = PointMapVAE.encode
+    monkeypatch.setattr(PointMapVAE, "encode", lambda self, svd, *maps: heard.append(maps) or encode(self, svd, *maps))
+    clip = rendered(1, 2, 64, 128)
+    stage = stage_of(config_of(LEAST | {"stage": "unet", "hub": str(school), "size": [64, 128]}, "c"))
+    assert min(stage.prior.frame_size(64, 128)) > 64
+    pictures = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255
+    stage.latents({"frames": pictures, "depth": torch.from_numpy(clip.depth), "half_field": torch.ones(2, 2)})
+    gc.load(school, "deterministic")(clip.frames, size=(64, 128))
+    for trained, run in zip(heard[0], heard[-1], strict=True):
+        torch.testing.assert_close(trained, run, rtol=1e-4, atol=1e-5)
 
 
 # Places that are not as they should be ------------------------------------------------------------------------
