@@ -18,7 +18,7 @@ from torch import Tensor
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.cameras import half_field_at_size, half_field_of_rays, half_field_of_valid_rays
-from geometrycrafter.priors.protocol import ClipPrior, KnownCamera
+from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 
 WIDEST = 2.0
 """Frames of a more extreme aspect ratio are padded before the prior sees them."""
@@ -132,9 +132,17 @@ def _held_to_protocol(answer: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
     return points, mask
 
 
+def resized(frames: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    """Frames ``[N, 3, H, W]`` in [0, 1] at a size, ``[N, 3, h, w]``, by an antialiased filter of PyTorch's."""
+    if tuple(frames.shape[-2:]) == size:
+        return frames
+    return F.interpolate(frames, size, mode=mode, align_corners=False, antialias=True).clamp(0, 1)
+
+
 def prior_view(
-    prior: ClipPrior,
-    frames: Tensor,
+    prior: Prior,
+    asked: ClipPrior,
+    frames: Iterable[Tensor],
     video: tuple[int, int],
     size: tuple[int, int],
     camera: KnownCamera | None = None,
@@ -144,9 +152,10 @@ def prior_view(
     """What inference and training alike take from a prior: maps at the processing size, statistics at its own.
 
     Args:
-        prior: on the clip that the frames are of.
-        frames: ``[N, 3, h, w]`` in [0, 1], at the size that the prior wants.
-        video: height and width of the video's frames; the half field is that of their outermost pixel centres.
+        prior: the prior, which says at what size it wants frames; with ``exact`` it gets them as they are.
+        asked: the same, on the clip that the frames are of.
+        frames: each ``[1, 3, H, W]`` in [0, 1], of the video.
+        video: their height and width; the half field is that of their outermost pixel centres.
         size: of processing; with ``exact`` maps keep the prior's own size, as published.
         camera: what is known of it.
         exact: the published order of operations.
@@ -155,7 +164,10 @@ def prior_view(
     Raises:
         InputError: where the prior breaks its protocol.
     """
-    maps = ask_prior(prior, frames, camera, warn, exact)
+    wanted = video if exact else prior.frame_size(*video)
+    # In one layout, whatever the frames' is: convolutions of another one round otherwise.
+    own = torch.cat([resized(f, wanted, "bilinear") for f in frames]).contiguous(memory_format=torch.channels_last)
+    maps = ask_prior(asked, own, camera, warn, exact)
     stats = statistics(maps)
     if exact:
         return maps, stats
@@ -179,7 +191,10 @@ def statistics(maps: PriorMaps) -> list[FrameStatistics]:
 
 
 def reduce_maps(maps: PriorMaps, height: int, width: int) -> PriorMaps:
-    """Maps at the processing size: depth as a mean over valid pixels, validity as their share."""
+    """Maps at the processing size: depth as a mean over valid pixels, validity as their share in steps of 1/255.
+
+    In these steps runs store it.
+    """
     if maps.depth.shape[-2:] == (height, width):
         return maps
 
@@ -188,7 +203,7 @@ def reduce_maps(maps: PriorMaps, height: int, width: int) -> PriorMaps:
 
     share = resize(maps.valid)
     depth = resize(torch.where(maps.valid > 0, maps.depth, 0.0)) / share.clamp_min(1e-6)
-    return PriorMaps(torch.where(share > 0, depth, 0.0), share.clamp(0, 1), maps.half_field)
+    return PriorMaps(torch.where(share > 0, depth, 0.0), (share.clamp(0, 1) * 255).round() / 255, maps.half_field)
 
 
 def encoder_inputs(

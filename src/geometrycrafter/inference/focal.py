@@ -48,14 +48,15 @@ def clip_intrinsics(
         options: a known camera stands as it is; else one focal length for the clip, or one for each frame.
         height: of the video's frames, pixels.
         width: likewise.
-        trusted: ``[T]`` theta_diag of a prior that knows the field of view better than the decoder.
+        trusted: ``[T, 2]`` half field of a prior that knows it better than the decoder.
     """
     if options.intrinsics is not None:
         fx, fy, cx, cy = options.intrinsics
         return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32).repeat(len(angles), 1, 1)
-    total, valid, plain = torch.tensor([astuple(a) for a in angles], dtype=torch.float64).unbind(-1)
     if trusted is not None:
-        plain, valid = trusted, torch.zeros_like(trusted)  # so that the prior's stands in for the decoder's
+        field = trusted.double().mean(0).expand_as(trusted) if options.focal == "shared" else trusted.double()
+        return intrinsics_from_half_field(field.clamp_min(SMALLEST_ANGLE), height, width).float()
+    total, valid, plain = torch.tensor([astuple(a) for a in angles], dtype=torch.float64).unbind(-1)
     if options.focal == "shared":
         total, valid, plain = (x.mean().expand(len(angles)) for x in (total, valid, plain))
     # Where nothing is valid, the mean over all pixels stands in.

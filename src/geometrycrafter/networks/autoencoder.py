@@ -45,6 +45,7 @@ class EncoderBlock(nn.Module):
             self.downsamplers = nn.ModuleList([Downsample(out_channels, asymmetric=True)])
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, H, W]`` -> ``[N, out, H, W]``, or half the size."""
         for resnet in self.resnets:
             x = resnet(x)
         return self.downsamplers[0](x) if hasattr(self, "downsamplers") else x
@@ -57,6 +58,7 @@ class EncoderMiddle(nn.Module):
         self.resnets = nn.ModuleList(ResnetBlock(channels, channels, None, groups, 1e-6) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, h, w]`` -> ``[N, C, h, w]``."""
         return self.resnets[1](self.attentions[0](self.resnets[0](x)))
 
 
@@ -76,6 +78,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, H, W]`` -> ``[N, out, H/8, W/8]``."""
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
@@ -98,6 +101,7 @@ class DecoderBlock(nn.Module):
             self.upsamplers = nn.ModuleList([Upsample(out_channels)])
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """``[B*T, in, h, w]`` -> ``[B*T, out, h, w]``, or double the size."""
         for resnet in self.resnets:
             x = resnet(x, num_frames)
         return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
@@ -110,6 +114,7 @@ class DecoderMiddle(nn.Module):
         self.resnets = nn.ModuleList(_decoder_resnet(channels, channels, groups) for _ in range(layers))
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """``[B*T, C, h, w]`` -> ``[B*T, C, h, w]``."""
         x = self.resnets[0](x, num_frames)
         # One attention, before the second block; a decoder with a single block (one layer) never reaches it.
         for attention, resnet in zip(self.attentions, self.resnets[1:], strict=False):
@@ -131,7 +136,8 @@ class DecoderTrunk(nn.Module):
             for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
         )
 
-    def features(self, z: Tensor, num_frames: int) -> Tensor:  # [B*T, 4, h, w] -> [B*T, C, 8h, 8w]
+    def features(self, z: Tensor, num_frames: int) -> Tensor:
+        """Latents ``[B*T, 4, h, w]`` -> features ``[B*T, C, 8h, 8w]``."""
         x = self.mid_block(self.conv_in(z), num_frames)
         for block in self.up_blocks:
             x = block(x, num_frames)
@@ -148,6 +154,7 @@ class TemporalDecoder(DecoderTrunk):
         self.time_conv_out = TemporalConv(out_channels, out_channels)
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
+        """Latents ``[B*T, 4, h, w]``, not scaled -> images ``[B*T, 3, 8h, 8w]`` in [-1, 1]."""
         x = self.features(z, num_frames)
         return over_time(self.time_conv_out, self.conv_out(F.silu(self.conv_norm_out(x))), num_frames)
 

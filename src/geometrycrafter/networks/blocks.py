@@ -21,7 +21,8 @@ class TemporalConv(nn.Conv3d):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=(3, 1, 1), padding=(1, 0, 0))
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, C, T, P]
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, in, T, P]`` -> ``[B, out, T, P]``, P being the pixels."""
         return F.conv2d(x, self.weight.squeeze(-1), self.bias, padding=(1, 0))
 
 
@@ -37,6 +38,7 @@ class TimeMixer(nn.Module):
         self.towards_time = towards_time
 
     def forward(self, spatial: Tensor, temporal: Tensor) -> Tensor:
+        """Two branches of one shape, ``[..., C]`` or ``[N, C, H, W]``, blended."""
         weight = torch.sigmoid(self.mix_factor).to(spatial.dtype)
         return torch.lerp(spatial, temporal, weight if self.towards_time else 1 - weight)
 
@@ -53,7 +55,8 @@ class ResnetBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
-    def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:  # [N, C, H, W], [N, E]
+    def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:
+        """``[N, in, H, W]`` and the time embedding ``[N, E]`` -> ``[N, out, H, W]``."""
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is not None and time_embedding is not None:
             h = h + self.time_emb_proj(F.silu(time_embedding))[:, :, None, None]
@@ -72,7 +75,8 @@ class TemporalResnetBlock(nn.Module):
         self.norm2 = nn.GroupNorm(groups, channels, eps=eps)
         self.conv2 = TemporalConv(channels, channels)
 
-    def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:  # [B, C, T, P], [B, T, E]
+    def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:
+        """``[B, C, T, P]`` and the time embedding ``[B, T, E]`` -> ``[B, C, T, P]``, P being the pixels."""
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is not None and time_embedding is not None:
             h = h + self.time_emb_proj(F.silu(time_embedding)).transpose(1, 2)[..., None]
@@ -100,6 +104,7 @@ class SpatioTemporalResBlock(nn.Module):
         self.time_mixer = TimeMixer(mix_factor, towards_time)
 
     def forward(self, x: Tensor, num_frames: int, time_embedding: Tensor | None = None) -> Tensor:
+        """``[B*T, in, H, W]`` and the time embedding ``[B*T, E]`` -> ``[B*T, out, H, W]``."""
         x = self.spatial_res_block(x, time_embedding)
         frames, channels, height, width = x.shape
         clip = x.view(-1, num_frames, channels, height * width).transpose(1, 2)  # [B, C, T, P]
@@ -119,6 +124,7 @@ class Downsample(nn.Module):
         self.asymmetric = asymmetric
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> ``[N, C, H/2, W/2]``."""
         return self.conv(F.pad(x, (0, 1, 0, 1)) if self.asymmetric else x)
 
 
@@ -130,6 +136,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """``[N, C, h, w]`` -> ``[N, C, 2h, 2w]``, or ``[N, C, *size]``."""
         size = size or (2 * x.shape[-2], 2 * x.shape[-1])
         return self.conv(F.interpolate(x, size, mode="nearest"))
 
@@ -146,11 +153,15 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
+        """Self-attention, ``[N, L, C]`` -> ``[N, L, C]``."""
         q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.to_q, self.to_k, self.to_v))
         return self.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
 
     def over_one_key(self, context: Tensor) -> Tensor:
-        """Cross-attention to a single token: the softmax over one key is 1, so queries and keys play no part."""
+        """Cross-attention to a single token ``[N, 1, D]`` -> ``[N, 1, C]``, the same for every query.
+
+        The softmax over one key is 1, so queries and keys play no part.
+        """
         return self.to_out[0](self.to_v(context))
 
 
@@ -161,6 +172,7 @@ class SpatialAttention(Attention):
         super().__init__(channels, heads=1, bias=True)
         self.group_norm = nn.GroupNorm(groups, channels, eps=1e-6)
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> ``[N, C, H, W]``."""
         tokens = self.group_norm(x).flatten(2).transpose(1, 2)
         return x + super().forward(tokens).transpose(1, 2).reshape(x.shape)

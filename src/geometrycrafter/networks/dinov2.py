@@ -36,6 +36,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
 
@@ -47,6 +48,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -56,6 +58,7 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``, each channel times its factor."""
         return x * self.gamma
 
 
@@ -70,6 +73,7 @@ class Block(nn.Module):
         self.ls2 = LayerScale(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``."""
         x = x + self.ls1(self.attn(self.norm1(x)))
         return x + self.ls2(self.mlp(self.norm2(x)))
 

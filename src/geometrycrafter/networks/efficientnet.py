@@ -34,6 +34,7 @@ class SameConv(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, H, W]`` -> ``[N, out, H/stride, W/stride]``, rounded up."""
         total = self.kernel_size[0] - self.stride[0]
         return super().forward(F.pad(x, (total // 2, total - total // 2) * 2) if total else x)
 
@@ -48,6 +49,7 @@ class InvertedResidual(nn.Module):
         self.skips = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, H, W]`` -> ``[N, out, H/stride, W/stride]``, rounded up."""
         h = x if self.expand is None else F.relu6(self.expand(x))
         h = self.project(F.relu6(self.depthwise(h)))
         return x + h if self.skips else h
@@ -69,6 +71,7 @@ class EfficientNetTrunk(nn.Module):
             self.stages.append(nn.Sequential(*rows))
 
     def forward(self, frames: Tensor) -> list[Tensor]:
+        """Pictures ``[N, 3, H, W]`` in [0, 1] -> maps ``[N, C, h, w]``, the finest first; C of :data:`CHANNELS`."""
         x = F.relu6(self.stem((frames * 255 - 127) / 128))
         found = []
         for i, stage in enumerate(self.stages):

@@ -38,6 +38,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``."""
         q, k, v = (
             p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
         )
@@ -52,6 +53,7 @@ class MLP(nn.Module):
         self.quick = activation == "quick_gelu"
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``."""
         x = self.fc1(x)
         return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
 
@@ -65,6 +67,7 @@ class EncoderLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(c.hidden_size, eps=c.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``."""
         x = x + self.self_attn(self.layer_norm1(x))
         return x + self.mlp(self.layer_norm2(x))
 
@@ -77,6 +80,7 @@ class Embeddings(nn.Module):
         self.position_embedding = nn.Embedding((c.image_size // c.patch_size) ** 2 + 1, c.hidden_size)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels ``[N, 3, S, S]``, normalised -> class token, then patches ``[N, L, C]``, with positions."""
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
         return tokens + self.position_embedding.weight
@@ -97,6 +101,7 @@ class VisionModel(nn.Module):
         self.post_layernorm = nn.LayerNorm(c.hidden_size, eps=c.layer_norm_eps)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels ``[N, 3, S, S]``, normalised -> the class token ``[N, C]``, normed."""
         x = self.pre_layrnorm(self.embeddings(pixels))
         for layer in self.encoder.layers:
             x = layer(x)

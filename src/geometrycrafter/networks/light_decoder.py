@@ -24,6 +24,7 @@ class PositionNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` -> ``[N, C, H, W]``."""
         x = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-6)
         return x.permute(0, 3, 1, 2)
 
@@ -39,6 +40,7 @@ class LightBlock(nn.Module):
         _silence(self.conv2)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """``[B*T, C, h, w]`` -> ``[B*T, C, h, w]``; frames don't see each other."""
         return x + self.conv2(F.silu(self.conv1(self.norm(x))))
 
 
@@ -53,6 +55,7 @@ class ContextBlock(LightBlock):
         _silence(self.time_conv)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """``[B*T, C, h, w]`` -> ``[B*T, C, h, w]``."""
         x = super().forward(x, num_frames)
         x = x + self.context(F.silu(x).mean(dim=(-2, -1)))[..., None, None]
         return x + over_time(self.time_conv, F.silu(x), num_frames)
@@ -85,6 +88,7 @@ class LightDecoderTrunk(nn.Module):
         )
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
+        """Latents ``[B*T, c, h, w]`` -> maps ``[B*T, out, 8h, 8w]``."""
         x = self.conv_in(z)
         for blocks, expand in zip(self.stages, self.expand, strict=True):
             for block in blocks.children():

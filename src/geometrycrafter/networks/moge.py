@@ -58,6 +58,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, h, w]`` -> ``[N, C, h, w]``."""
         return x + self.layers(x)
 
 
@@ -118,6 +119,7 @@ class MoGeHead(nn.Module):
         )
 
     def forward(self, features: list[tuple[Tensor, Tensor]], height: int, width: int) -> list[Tensor]:
+        """Tokens of several blocks, each ``[N, h/14 * w/14, C]`` -> points ``[N, 3, h, w]``, mask ``[N, 1, h, w]``."""
         rows, columns, aspect = height // 14, width // 14, width / height
         x = torch.stack(
             [p(f.transpose(1, 2).unflatten(2, (rows, columns))) for p, (f, _) in zip(self.projects, features)]
@@ -218,6 +220,7 @@ class ConvStack(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Maps ``[N, C, h, w]`` of each level, coarsest first -> maps ``[N, C', h, w]`` of each."""
         out, x = [], None
         for i, (take, refine, give) in enumerate(zip(self.input_blocks, self.res_blocks, self.output_blocks)):
             taken = take(features[i])
@@ -242,6 +245,7 @@ class MoGe2Encoder(nn.Module):
         )
 
     def forward(self, images: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Images ``[N, 3, H, W]`` in [0, 1] -> features ``[N, C, rows, columns]`` and class token ``[N, C']``."""
         x = F.interpolate(images, (rows * 14, columns * 14), mode="bilinear", align_corners=False, antialias=True)
         features = self.backbone((x - self.image_mean) / self.image_std, self.layers)
         maps = [

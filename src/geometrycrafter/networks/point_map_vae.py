@@ -55,6 +55,7 @@ class Head(nn.Sequential):
         )
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:  # type: ignore[override]
+        """Features ``[B*T, C, H, W]`` -> a map ``[B*T, 1, H, W]``."""
         norm, act, conv, resnet, act_out, conv_out = self
         return conv_out(act_out(resnet(conv(act(norm(x))), num_frames)))
 
@@ -70,6 +71,7 @@ class PointMapDecoder(DecoderTrunk):
         self.time_conv_outs = nn.ModuleList(TemporalConv(n, n) for n in out_channels)
 
     def forward(self, z: Tensor, num_frames: int) -> DecodedPointMap:
+        """Latents ``[B*T, 4, h, w]``, not scaled -> maps ``[B*T, 1, 8h, 8w]``."""
         x = self.features(z, num_frames)
         return DecodedPointMap(
             *(
@@ -86,6 +88,7 @@ class LightPointMapDecoder(LightDecoderTrunk):
         super().__init__(latent_channels, 3, widths, layers)
 
     def forward(self, z: Tensor, num_frames: int) -> DecodedPointMap:  # type: ignore[override]
+        """Latents ``[B*T, 4, h, w]``, not scaled -> maps ``[B*T, 1, 8h, 8w]``."""
         log_theta, log_depth, mask_logit = super().forward(z, num_frames).split(1, dim=1)
         return DecodedPointMap(log_theta.exp(), log_depth, mask_logit)
 

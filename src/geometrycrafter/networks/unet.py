@@ -59,6 +59,7 @@ class TimestepEmbedding(nn.Module):
         self.linear_2 = nn.Linear(hidden, out_channels or hidden)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, in]`` -> ``[N, out]``."""
         return self.linear_2(F.silu(self.linear_1(x)))
 
 
@@ -68,6 +69,7 @@ class GEGLU(nn.Module):
         self.proj = nn.Linear(channels, 2 * hidden)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, hidden]``."""
         x, gate = self.proj(x).chunk(2, dim=-1)
         return x * F.gelu(gate)
 
@@ -79,6 +81,7 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``."""
         return self.net[2](self.net[0](x))
 
 
@@ -92,7 +95,8 @@ class SpatialTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:  # [N, L, C], [N, 1, D]
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Tokens ``[N, L, C]`` and one token of context ``[N, 1, D]`` -> ``[N, L, C]``."""
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2.over_one_key(context)
         return x + self.ff(self.norm3(x))
@@ -105,6 +109,7 @@ class TemporalTransformerBlock(SpatialTransformerBlock):
         self.ff_in = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Frames of each pixel ``[B*P, T, C]`` and one token of context ``[B*P, 1, D]`` -> ``[B*P, T, C]``."""
         return super().forward(x + self.ff_in(self.norm_in(x)), context)
 
 
@@ -121,7 +126,8 @@ class SpatioTemporalTransformer(nn.Module):
         self.time_mixer = TimeMixer(0.5)
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, num_frames: int, context: Tensor) -> Tensor:  # [B*T, C, H, W], [B, T, D]
+    def forward(self, x: Tensor, num_frames: int, context: Tensor) -> Tensor:
+        """``[B*T, C, H, W]`` and embeddings of the frames ``[B, T, D]`` -> ``[B*T, C, H, W]``."""
         frames, channels, height, width = x.shape
         batch, pixels = frames // num_frames, height * width
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # [B*T, P, C]
@@ -158,7 +164,14 @@ class DownBlock(nn.Module):
             self.downsamplers = nn.ModuleList([Downsample(out_channels, asymmetric=False)])
 
     def forward(self, x: Tensor, num_frames: int, emb: Tensor, context: Tensor) -> list[Tensor]:
-        """What each layer leaves for the way up; the last goes on down."""
+        """What each layer leaves for the way up, the last of which goes on down: ``[B*T, out, h, w]`` each.
+
+        Args:
+            x: ``[B*T, in, h, w]``.
+            num_frames: T.
+            emb: time embedding, ``[B*T, E]``.
+            context: embeddings of the frames, ``[B, T, D]``.
+        """
         skips = []
         for i, resnet in enumerate(self.resnets):
             x = resnet(x, num_frames, emb)
@@ -182,6 +195,7 @@ class MiddleBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, num_frames: int, emb: Tensor, context: Tensor) -> Tensor:
+        """``[B*T, C, h, w]``, time embedding ``[B*T, E]``, context ``[B, T, D]`` -> ``[B*T, C, h, w]``."""
         x = self.attentions[0](self.resnets[0](x, num_frames, emb), num_frames, context)
         return self.resnets[1](x, num_frames, emb)
 
@@ -214,6 +228,16 @@ class UpBlock(nn.Module):
     def forward(
         self, x: Tensor, skips: list[Tensor], size: tuple[int, int], num_frames: int, emb: Tensor, context: Tensor
     ) -> Tensor:
+        """Join with the way down and enlarge: ``[B*T, in, h, w]`` -> ``[B*T, out, *size]``.
+
+        Args:
+            x: from the block below, ``[B*T, in, h, w]``.
+            skips: one a layer, ``[B*T, skip, h, w]``.
+            size: height and width of the block above.
+            num_frames: T.
+            emb: time embedding, ``[B*T, E]``.
+            context: embeddings of the frames, ``[B, T, D]``.
+        """
         for i, (resnet, skip) in enumerate(zip(self.resnets, skips, strict=True)):
             x = resnet(torch.cat([x, skip], dim=1), num_frames, emb)
             if hasattr(self, "attentions"):

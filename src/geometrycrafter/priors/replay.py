@@ -28,11 +28,11 @@ class ReplayPrior(Prior):
     """
 
     def __init__(self, points: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None):
-        self.points = torch.as_tensor(points)
+        self.points = _tensor(points)
         if self.points.ndim != 4 or self.points.shape[-1] != 3:
             raise InputError(f"the prior's points have shape {list(self.points.shape)}; give [T, H, W, 3].")
         finite = torch.isfinite(self.points).all(-1) & (self.points[..., 2] > 0)
-        self.mask = finite if mask is None else torch.as_tensor(mask).bool() & torch.isfinite(self.points).all(-1)
+        self.mask = finite if mask is None else _tensor(mask).bool() & torch.isfinite(self.points).all(-1)
         if self.mask.shape != self.points.shape[:-1]:
             raise InputError(
                 f"the prior's mask has shape {list(self.mask.shape)}; its points want {list(self.points.shape[:-1])}."
@@ -69,6 +69,11 @@ class ReplayPrior(Prior):
             raise InputError(f"{path}: this is no npz archive of point maps ({error}).") from error
 
     def begin(self, first: int = 0) -> ClipPrior:
+        """Play from a frame on.
+
+        Raises:
+            InputError: when more frames are asked for than there are.
+        """
         position = first
 
         def play(frames: Tensor, camera: KnownCamera | None) -> tuple[Tensor, Tensor]:
@@ -82,3 +87,8 @@ class ReplayPrior(Prior):
             return points.float(), mask
 
         return play
+
+
+def _tensor(array: Tensor | np.ndarray) -> Tensor:
+    """The same memory, unless it may not be written to."""
+    return torch.as_tensor(array.copy() if isinstance(array, np.ndarray) and not array.flags.writeable else array)

@@ -118,8 +118,7 @@ def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: li
     record, known = run.record, [run.known(index) for index in run.batches()]
     trusted = None
     if record.trusted_field and not record.options.exact:
-        (half_field,) = run.observed.frames(0, len(angles), run.batch, "half_field")
-        trusted = half_field.double().norm(dim=-1)
+        (trusted,) = run.observed.frames(0, len(angles), run.batch, "half_field")
     intrinsics = clip_intrinsics(angles, record.options, record.height, record.width, trusted)
     with explained(run.folder, REMEDY):
         writer.put("intrinsics", intrinsics.numpy())

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.inference.conditioning import prior_view
+from geometrycrafter.inference.conditioning import prior_view, resized
 from geometrycrafter.inference.record import frame_digest
 from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
 from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
@@ -90,16 +89,15 @@ def _observe_batch(
 ) -> None:
     record, exact = run.record, run.record.options.exact
     video = (record.height, record.width)
-    ask_size = video if exact else prior.frame_size(*video)
-    resized, wanted = [], []
-    for _, frame in batch:
-        image = torch.from_numpy(frame).to(networks.device)
-        image = (image.float() / 255 if image.dtype == torch.uint8 else image).permute(2, 0, 1)[None]
-        resized.append(_resize(image, record.size, "bicubic"))
-        wanted.append(_resize(image, ask_size, "bilinear"))
-    images = torch.cat(resized)
-    maps, statistics = prior_view(asked, torch.cat(wanted), video, record.size, camera, exact, warn=index == 0)
-    pixels = images.to(networks.dtype)
+
+    def images() -> Iterator[Tensor]:  # one by one, as they may be large
+        for _, frame in batch:
+            image = torch.from_numpy(frame).to(networks.device)
+            yield (image.float() / 255 if image.dtype == torch.uint8 else image).permute(2, 0, 1)[None]
+
+    maps, statistics = prior_view(prior, asked, images(), video, record.size, camera, exact, warn=index == 0)
+    small = torch.cat([resized(image, record.size, "bicubic") for image in images()])
+    pixels = small.to(networks.dtype)
     known = ObservedFrames(statistics, [seconds for seconds, _ in batch], [frame_digest(f) for _, f in batch])
     run.observed.save(
         index,
@@ -108,15 +106,9 @@ def _observe_batch(
         half_field=maps.half_field,
         video=networks.autoencoder.encode(pixels * 2 - 1),
         embedding=networks.image_encoder(pixels),
-        frames=(images * 255).round().to(torch.uint8).permute(0, 2, 3, 1),
+        frames=(small * 255).round().to(torch.uint8).permute(0, 2, 3, 1),
         **known.tensors(),
     )
-
-
-def _resize(image: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    if tuple(image.shape[-2:]) == size:
-        return image
-    return F.interpolate(image, size, mode=mode, align_corners=False, antialias=True).clamp(0, 1)
 
 
 def _batches(frames: Iterator[tuple[float, np.ndarray]], size: int) -> Iterator[Batch]:

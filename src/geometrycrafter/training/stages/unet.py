@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
@@ -69,8 +68,7 @@ class UNetStage(LatentStage[UNetStageConfig]):
         frames, depth = sample["frames"], sample["depth"]
         truth = NormalisedClip.of(depth, sample["half_field"])
         size = (depth.shape[-2], depth.shape[-1])
-        wanted = F.interpolate(frames, self.prior.frame_size(*size), mode="bilinear", antialias=True)
-        maps, stats = prior_view(self.prior.begin(), wanted, size, size, warn=False)
+        maps, stats = prior_view(self.prior, self.prior.begin(), frames.split(1), size, size, warn=False)
         guess = encoder_inputs(maps, ClipNormalisation.of(stats), *size)
         encode = self.point_map_vae.encode
         return {

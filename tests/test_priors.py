@@ -1,0 +1,203 @@
+"""Priors in use: clips begin, cameras are measured on what is valid, training sees what inference sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import flat_prior, moving_pattern
+
+import geometrycrafter as gc
+from geometrycrafter.errors import InputError
+from geometrycrafter.inference.conditioning import prior_view
+from geometrycrafter.networks.point_map_vae import PointMapVAE
+from geometrycrafter.priors import KnownCamera, Prior, ReplayPrior, TinyPrior, as_prior
+from geometrycrafter.training.config import read_train_config
+from geometrycrafter.training.stages import STAGES
+from geometrycrafter.weights.places import EMBEDDED
+
+HEIGHT, WIDTH, FOCAL = 48, 64, 100.0
+SIZE = (64, 64)
+"""Of processing: not the video's, so that maps are reduced."""
+
+
+def pinhole_points(depth: np.ndarray, focal: float = FOCAL) -> np.ndarray:
+    """``[..., H, W, 3]`` of depth ``[..., H, W]``, the camera looking through the middle."""
+    height, width = depth.shape[-2:]
+    y, x = np.mgrid[:height, :width]
+    rays = [(x - (width - 1) / 2) / focal, (y - (height - 1) / 2) / focal, np.ones_like(x)]
+    return (np.stack(rays, -1) * depth[..., None]).astype(np.float32)
+
+
+def wavy_depth(frames: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return 2 + np.sin(x / 9 + np.arange(frames)[:, None, None]) * 0.5 + y / 40
+
+
+def focal_of(prior, frames: torch.Tensor, camera: KnownCamera | None = None) -> np.ndarray:
+    """Focal lengths, pixels of the video, that a clip's condition stands for: ``[N, 2]``."""
+    prior, (height, width) = as_prior(prior), frames.shape[-2:]
+    maps, _ = prior_view(prior, prior.begin(), frames.split(1), (height, width), (height, width), camera)
+    return np.array([(width - 1) / 2, (height - 1) / 2]) / maps.half_field.double().numpy()
+
+
+class Spy(Prior):
+    """A prior that takes down what it is asked."""
+
+    def __init__(self, prior):
+        self.prior, self.begun, self.given = prior, [], []
+
+    @property
+    def identity(self):
+        return self.prior.identity
+
+    def begin(self, first=0):
+        self.begun.append(first)
+        inner = self.prior.begin(first)
+
+        def answer(frames, camera):
+            points, mask = inner(frames, camera)
+            self.given += [float(p[0, 0, 2]) for p in points]
+            return points, mask
+
+        return answer
+
+
+def test_a_replayed_prior_begins_anew_with_every_clip():
+    depth = wavy_depth(10)
+    prior = Spy(ReplayPrior(pinhole_points(depth)))
+    estimator = gc.load("tiny", prior=prior)
+    scenes = [estimator(moving_pattern(5, HEIGHT, WIDTH), size=SIZE) for _ in range(2)]
+    assert prior.given == pytest.approx([*depth[:5, 0, 0], *depth[:5, 0, 0]])
+    assert np.array_equal(scenes[0].depth[:], scenes[1].depth[:])
+
+
+def test_a_resumed_run_replays_the_frames_that_it_has_come_to(tmp_path):
+    depth, video = wavy_depth(10), moving_pattern(10, HEIGHT, WIDTH)
+    options = {"size": SIZE, "decode_chunk": 4}
+    whole = gc.load("tiny", prior=ReplayPrior(pinhole_points(depth)))(video, **options)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(stage, done, total):
+        if stage == "observe" and done == 4:
+            raise StoppedError
+
+    prior = Spy(ReplayPrior(pinhole_points(depth)))
+    estimator = gc.load("tiny", prior=prior)
+    with pytest.raises(StoppedError):
+        estimator(video, output=tmp_path / "a.gc", progress=stop, **options)
+    resumed = estimator(video, output=tmp_path / "a.gc", resume=True, **options)
+    assert prior.begun == [0, 4] and prior.given == pytest.approx(list(depth[:, 0, 0]))
+    assert np.array_equal(resumed.depth[:], whole.depth[:])
+
+
+VALID = {
+    "lower half": np.s_[HEIGHT // 2 :, :],
+    "lower left quarter": np.s_[HEIGHT // 2 :, : WIDTH // 2],
+    "two columns": np.s_[:, 3:5],
+}
+
+
+@pytest.mark.parametrize("where", VALID)
+@pytest.mark.parametrize("hole", ["not a number", "zero, masked", "wild, masked"])
+def test_invalid_points_have_no_part_in_the_field_of_view(where, hole):
+    inside = np.zeros((HEIGHT, WIDTH), bool)
+    inside[VALID[where]] = True
+    points = pinhole_points(wavy_depth(2))
+    points[:, ~inside] = {"not a number": np.nan, "zero, masked": 0.0, "wild, masked": [7.0, -3.0, 0.5]}[hole]
+    mask = None if hole == "not a number" else np.broadcast_to(inside, points.shape[:3])
+    frames = torch.zeros(2, 3, HEIGHT, WIDTH)
+    np.testing.assert_allclose(focal_of(ReplayPrior(points, mask), frames), FOCAL, rtol=1e-4)
+
+
+class OwnSize(Prior):
+    """Knows the camera, and works at a size of its own."""
+
+    trusted_field = True
+    identity = "of its own size"
+
+    def __init__(self, size):
+        self.size = size
+
+    def frame_size(self, height, width):
+        return self.size
+
+    def begin(self, first=0):
+        def answer(frames, camera):
+            height, width = frames.shape[-2:]
+            assert (height, width) == self.size
+            points = torch.from_numpy(pinhole_points(wavy_depth(len(frames), height, width), FOCAL * width / WIDTH))
+            return points, torch.ones(points.shape[:3], dtype=torch.bool)
+
+        return answer
+
+
+@pytest.mark.parametrize("focal", ["shared", "per-frame"])
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (24, 32), (12, 16), (96, 128)])
+def test_a_field_measured_at_another_size_is_carried_to_the_videos_pixels(size, focal):
+    np.testing.assert_allclose(focal_of(OwnSize(size), torch.zeros(2, 3, HEIGHT, WIDTH)), FOCAL, rtol=1e-4)
+    scene = gc.load("tiny", prior=OwnSize(size))(moving_pattern(2, HEIGHT, WIDTH), size=SIZE, focal=focal)
+    np.testing.assert_allclose(scene.intrinsics[:, [0, 1], [0, 1]], FOCAL, rtol=1e-4)
+
+
+def test_a_plain_callable_is_a_prior():
+    scene = gc.load("tiny", prior=flat_prior)(moving_pattern(3, HEIGHT, WIDTH), size=SIZE)
+    assert scene.depth.shape == (3, HEIGHT, WIDTH)
+
+
+WRONG = {
+    "nothing": lambda frames: None,
+    "points alone": lambda frames: torch.zeros(len(frames), 8, 8, 3),
+    "arrays": lambda frames: (np.zeros((len(frames), 8, 8, 3)), np.zeros((len(frames), 8, 8), bool)),
+    "depth": lambda frames: (torch.zeros(len(frames), 8, 8), torch.zeros(len(frames), 8, 8)),
+    "channels first": lambda frames: (torch.zeros(len(frames), 3, 8, 8), torch.zeros(len(frames), 8, 8)),
+    "another mask": lambda frames: (torch.zeros(len(frames), 8, 8, 3), torch.zeros(len(frames), 1, 8, 8)),
+    "one frame": lambda frames: (torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8)),
+    "too much": lambda frames: (torch.zeros(len(frames), 8, 8, 3), torch.zeros(len(frames), 8, 8), 3),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_breaks_the_protocol_is_said_in_a_sentence(kind):
+    with pytest.raises(InputError, match="the prior returned") as refusal:
+        gc.load("tiny", prior=WRONG[kind])(moving_pattern(3, HEIGHT, WIDTH), size=SIZE)
+    assert "\n" not in str(refusal.value)
+
+
+def test_training_sees_the_prior_as_inference_does(monkeypatch):
+    """To the bit, with the embedded prior, which works at a size of its own."""
+    seen = []
+    encode = PointMapVAE.encode
+
+    def spied(self, svd, *maps):
+        seen.append([m.clone() for m in maps])
+        return encode(self, svd, *maps)
+
+    begin = TinyPrior.begin
+
+    def holes(self, first=0):
+        inner = begin(self, first)
+
+        def answer(frames, camera):
+            points, mask = inner(frames, camera)
+            return points, mask & (points[..., 2] < points[..., 2].flatten(1).median(1).values[:, None, None])
+
+        return answer
+
+    monkeypatch.setattr(TinyPrior, "begin", holes)
+    monkeypatch.setattr(PointMapVAE, "encode", spied)
+    height, width = 256, 320
+    video = moving_pattern(3, height, width)
+    estimator = gc.load("tiny", variant="deterministic")
+    assert estimator.prior.frame_size(height, width) != (height, width)
+    estimator(video, size=(height, width))
+    (inference,) = seen
+    seen.clear()
+    stage = STAGES["unet"](read_train_config("tiny-unet-deterministic", {"hub": str(EMBEDDED), "start": "hub"}))
+    frames = torch.from_numpy(video).permute(0, 3, 1, 2).float() / 255
+    stage.latents({"frames": frames, "depth": torch.ones(3, height, width), "half_field": torch.full((3, 2), 0.5)})
+    for name, ours, theirs in zip(("disparity", "validity", "log depth", "field"), seen[0], inference, strict=True):
+        assert torch.equal(ours, theirs), name
+    assert (inference[1] > -1).float().mean() > 0 and ((inference[1] > -1) & (inference[1] < 1)).any()
