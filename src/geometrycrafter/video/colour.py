@@ -1,0 +1,217 @@
+"""Decoded frames to display-referred RGB: the conversion is ffmpeg's own, high dynamic range is brought into display
+range by a named curve.
+
+Matrix and range are taken as tagged; untagged YUV is BT.601 below 720 lines and BT.709 from there on, of limited range.
+PQ and HLG (BT.2100) are made linear with 203 nits, the white of BT.2408, at 1; go through the *mobius* curve (knee at
+0.5), applied to the largest component so that hues stay; from BT.2020's to BT.709's primaries; and through the curve
+of sRGB. Footage in a camera's logarithm has no tag, and stays as it is.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import av
+import av.filter
+import numpy as np
+
+PQ, HLG, LINEAR = 16, 18, 8
+"""Transfer characteristics of H.273."""
+MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+LARGE = 720
+"""Lines from which on untagged video is taken for BT.709."""
+WHITE = 203.0
+"""Nits of diffuse white (BT.2408)."""
+PEAK = 1000.0
+"""Nits of the brightest that is told apart, where nothing is tagged."""
+KNEE = 0.5
+FLAGS = "bicubic"
+"""Of ffmpeg's scaler: its default, so that colours are those that ffmpeg itself gives."""
+# BT.2020 to BT.709 primaries, linear light (BT.2087, table 4).
+TO_709 = np.array(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
+    np.float32,
+)
+
+
+class Converter:
+    """Frames of one stream to pictures.
+
+    Args:
+        deinterlace: ``auto`` mends frames that say that they are interlaced, ``on`` all, ``off`` none.
+        background: what is seen through transparent pixels, 0 to 255 each.
+        size: height and width to resize to, with square pixels; None: as stored.
+    """
+
+    def __init__(
+        self,
+        deinterlace: str = "auto",
+        background: tuple[int, int, int] = (0, 0, 0),
+        size: tuple[int, int] | None = None,
+    ):
+        self.deinterlace, self.background, self.size = deinterlace, background, size
+        self._graph: Any = None
+        self._key: tuple[Any, ...] = ()
+        self._weaves = deinterlace == "on"
+
+    def pictures(self, frames: Any) -> Any:
+        """Frames, one after another, to ``(frame, [H, W, 3])``: uint8, or float32 in [0, 1] of deeper sources."""
+        waiting: list[Any] = []
+        for frame in frames:
+            key = _key(frame)
+            weaves = self._weaves or (self.deinterlace == "auto" and frame.interlaced_frame)
+            if self._graph is None or key != self._key or weaves != self._weaves:
+                yield from self._drained(waiting)
+                self._key, self._weaves = key, weaves
+                self._graph = self._made(frame)
+            waiting.append(frame)
+            self._graph.push(frame)
+            yield from self._pulled(waiting)
+        yield from self._drained(waiting)
+
+    def _made(self, frame: Any) -> Any:
+        graph = av.filter.Graph()
+        nodes = [
+            graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=frame.time_base or Fraction(1, 24),
+            )
+        ]
+        if self._weaves:
+            which = "all" if self.deinterlace == "on" else "interlaced"
+            nodes.append(graph.add("bwdif", f"mode=send_frame:deint={which}"))
+        to = f":w={self.size[1]}:h={self.size[0]}" if self.size else ""
+        nodes.append(graph.add("scale", f"{_tags(frame)}:out_range=pc:flags={FLAGS}{to}"))
+        nodes.append(graph.add("format", _target(frame)))
+        nodes.append(graph.add("buffersink"))
+        graph.link_nodes(*nodes).configure()
+        return graph
+
+    def _pulled(self, waiting: list[Any]) -> Any:
+        while waiting:
+            try:
+                made = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            frame = waiting.pop(0)
+            yield frame, self._finished(made, frame)
+
+    def _drained(self, waiting: list[Any]) -> Any:
+        if self._graph is not None and waiting:
+            self._graph.push(None)
+            yield from self._pulled(waiting)
+        self._graph = None
+
+    def _finished(self, made: Any, frame: Any) -> np.ndarray:
+        pixels = made.to_ndarray()
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        if pixels.dtype == np.uint16:
+            pixels = pixels.astype(np.float32) * np.float32(1 / 65535)
+        if pixels.shape[-1] in (2, 4):
+            premultiplied = frame.format.name.startswith("gbrapf")
+            pixels = over(pixels, np.asarray(self.background, np.uint8), premultiplied)
+        if pixels.shape[-1] == 1:
+            pixels = np.repeat(pixels, 3, axis=-1)
+        if frame.color_trc in (PQ, HLG):
+            if pixels.dtype == np.uint8:
+                pixels = pixels.astype(np.float32) * np.float32(1 / 255)
+            return to_display(pixels, int(frame.color_trc))
+        if pixels.dtype == np.float32 and ("f" in frame.format.name.removeprefix("gbr") or frame.color_trc == LINEAR):
+            return srgb(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0))
+        return pixels
+
+
+def over(pixels: np.ndarray, background: np.ndarray, premultiplied: bool = False) -> np.ndarray:
+    """Colour or grey with alpha, laid over a background.
+
+    Args:
+        pixels: ``[H, W, 2]`` or ``[H, W, 4]``, uint8 or float32 in [0, 1].
+        background: ``[3]`` uint8.
+        premultiplied: colour was multiplied by alpha already.
+
+    Returns:
+        ``[H, W, 3]`` of the same type.
+    """
+    whole = pixels.dtype == np.uint8
+    alpha = pixels[..., -1:].astype(np.float32) / (255 if whole else 1)
+    colour = np.broadcast_to(pixels[..., :-1].astype(np.float32), (*pixels.shape[:2], 3))
+    ground = background.astype(np.float32) / (1 if whole else 255)
+    mixed = colour * (1 if premultiplied else alpha) + ground * (1 - alpha)
+    return mixed.round().clip(0, 255).astype(np.uint8) if whole else mixed.astype(np.float32)
+
+
+def srgb(linear: np.ndarray) -> np.ndarray:
+    """Linear light, 1 being white, ``[...]``, to the sRGB curve, clipped to [0, 1] (IEC 61966-2-1)."""
+    x = linear.clip(0, 1).astype(np.float32, copy=False)
+    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** np.float32(1 / 2.4) - 0.055).astype(np.float32)
+
+
+def mobius(x: np.ndarray, peak: float, knee: float = KNEE) -> np.ndarray:
+    """The mobius tone curve: straight up to the knee, then bent so that ``peak`` comes to 1; any shape, ``[...]``."""
+    a = -knee * knee * (peak - 1) / (knee * knee - 2 * knee + peak)
+    b = (knee * knee - 2 * knee * peak + peak) / max(peak - 1, 1e-6)
+    bent = (b * b + 2 * b * knee + knee * knee) / (b - a) * (x + a) / (x + b)
+    return np.where(x <= knee, x, bent)
+
+
+def to_display(code: np.ndarray, transfer: int, peak: float = PEAK) -> np.ndarray:
+    """High dynamic range to display range.
+
+    Args:
+        code: ``[H, W, 3]`` float32 in [0, 1], BT.2020 primaries, PQ or HLG.
+        transfer: of H.273, :data:`PQ` or :data:`HLG`.
+        peak: nits of the brightest that is told apart.
+
+    Returns:
+        ``[H, W, 3]`` float32 in [0, 1], BT.709 primaries, the curve of sRGB.
+    """
+    codes = (code * 65535).round().astype(np.uint16)
+    light = _linear(transfer).take(codes)
+    brightest = np.maximum(light.max(axis=-1, keepdims=True), 1e-6)
+    light = light * (mobius(brightest, peak / WHITE) / brightest)
+    return srgb(light.astype(np.float32) @ TO_709.T)
+
+
+@lru_cache(maxsize=2)
+def _linear(transfer: int) -> np.ndarray:
+    """Light of each code of 16 bits, in units of diffuse white."""
+    e = np.arange(65536) / 65535
+    if transfer == PQ:  # SMPTE ST 2084
+        m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+        p = e ** (1 / m2)
+        return (1e4 / WHITE * (np.maximum(p - c1, 0) / (c2 - c3 * p)) ** (1 / m1)).astype(np.float32)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(e <= 0.5, e * e / 3, (np.exp((e - c) / a) + b) / 12)
+    # The display's own curve for a peak of 1,000 nits (BT.2100, table 5), a component at a time as zscale has it.
+    return (1000 / WHITE * scene**1.2).astype(np.float32)
+
+
+def _key(frame: Any) -> tuple[Any, ...]:
+    return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, frame.color_trc
+
+
+def _tags(frame: Any) -> str:
+    """How the scale filter is told of matrix and range."""
+    name = frame.format.name
+    if frame.format.is_rgb or name.startswith(("gray", "pal", "mono", "ya")):
+        return "in_range=pc" if not name.startswith("gray") or frame.color_range != 1 else "in_range=tv"
+    matrix = MATRICES.get(int(frame.colorspace), "bt709" if frame.height >= LARGE else "bt601")
+    full = frame.color_range == 2 or name.startswith("yuvj")
+    return f"in_color_matrix={matrix}:in_range={'pc' if full else 'tv'}"
+
+
+def _target(frame: Any) -> str:
+    """The pixel format to convert to: as deep as the source, with alpha where it has some."""
+    components = frame.format.components
+    alpha = any(c.is_alpha for c in components) or frame.format.name == "pal8"
+    if "f" in frame.format.name.removeprefix("gbr") and frame.format.is_rgb and components[0].bits >= 16:
+        return "gbrapf32le" if alpha else "gbrpf32le"
+    deep = max(c.bits for c in components) > 8 and frame.format.name != "pal8"
+    if deep:
+        return "rgba64le" if alpha else "rgb48le"
+    return "rgba" if alpha else "rgb24"

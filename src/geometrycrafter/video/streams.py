@@ -1,0 +1,225 @@
+"""Which stream of a file is its video, and the frames of it that a player shows.
+
+The choice is ffmpeg's own: the stream that is marked as the default, then the largest; never a cover, a thumbnail or
+another picture that comes with music. Damaged packets are passed over and counted, as players do.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from geometrycrafter.errors import InputError, reason
+
+MAX_PIXELS = 64 * 2**20
+"""Frames with more pixels are refused: hostile headers claim any size."""
+FASTEST, SLOWEST = 1000.0, 1e-3
+"""Rates, in frames a second, that a video may have; others are marks of a file without times."""
+RATE = 24.0
+"""Frames a second of what has no times of its own."""
+MOST_DAMAGED = 0.1
+"""Share of a video's packets that may be damaged or missing; beyond that it is refused."""
+MANY = 20
+"""A video of fewer packets, or whose number is not known yet, is taken to have so many."""
+DEFAULT_WEIGHT = 5_000_000
+"""Pixels that a mark as the default is worth, in ffmpeg's choice."""
+_PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+
+
+def open_container(path: Path) -> Any:
+    """A file, opened by its name alone: ``12:30.mp4`` is no protocol, ``-x.mp4`` no flag.
+
+    Raises:
+        InputError: where it is nothing that can be read.
+    """
+    try:
+        return av.open(f"file:{path}", metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{path}: this is no video that can be read ({reason(error)}).") from error
+
+
+def video_stream(container: Any, path: Path) -> Any:
+    """The stream that ffmpeg would take.
+
+    Raises:
+        InputError: where there is none, none that can be decoded, or its frames are too large.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & _PICTURES]
+    if not streams:
+        what = "only a cover or thumbnail" if container.streams.video else "no video stream"
+        raise InputError(f"{path}: the file holds {what}, and no video stream; give one with moving pictures.")
+    known = [s for s in streams if s.codec_context is not None]
+    if not known:
+        raise InputError(f"{path}: the video is in a format that has no decoder here; convert it.")
+    best = max(known, key=_score)  # of equals the first
+    if best.codec_context.width * best.codec_context.height > MAX_PIXELS:
+        raise InputError(f"{path}: its frames are larger than {MAX_PIXELS} pixels; make the video smaller.")
+    return best
+
+
+def _score(stream: Any) -> int:
+    default = bool(stream.disposition & av.stream.Disposition.default)
+    return int(stream.codec_context.width * stream.codec_context.height + DEFAULT_WEIGHT * default)
+
+
+def rate_of(stream: Any) -> float:
+    """Frames a second, as far as the header can be believed."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and SLOWEST <= rate <= FASTEST:
+            return float(rate)
+    return RATE
+
+
+def pixel_aspect_of(stream: Any) -> Fraction:
+    """Width over height of a stored pixel, as tagged; 1 where nothing sensible is said."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    return aspect if Fraction(1, 8) <= aspect <= 8 else Fraction(1)
+
+
+def shown_count(container: Any, stream: Any) -> int | None:
+    """Number of frames that will be shown, where the file's own table of all of them is there; else None.
+
+    Headers count a fragmented file's first fragment, an AVI's frames that were dropped, and what an edit list cuts.
+    """
+    if not _complete_table(container, stream):
+        return None
+    return sum(not entry.is_discard for entry in stream.index_entries) or None
+
+
+def _complete_table(container: Any, stream: Any) -> bool:
+    """Whether the file begins or ends with a table of all of its frames."""
+    if "mp4" not in container.format.name or not stream.frames:
+        return False
+    return len(stream.index_entries) >= stream.frames and not _fragmented(container)
+
+
+def _fragmented(container: Any) -> bool:
+    """Whether an MP4 goes on in fragments (``mvex`` in its header says that it may)."""
+    with open(container.name.removeprefix("file:"), "rb") as file:
+        position = 0
+        while True:
+            head = file.read(16)
+            if len(head) < 8:
+                return False
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if kind == b"moof":
+                return True
+            if size == 1 and len(head) == 16:
+                size = int.from_bytes(head[8:], "big")
+            if size < 8:
+                return False
+            if kind == b"moov":
+                file.seek(position + 8)
+                if b"mvex" in file.read(min(size - 8, 64 * 2**20)):
+                    return True
+            position += size
+            file.seek(position)
+
+
+@dataclass
+class Losses:
+    """What could not be shown of a video."""
+
+    packets: int = 0
+    """That were read."""
+    shown: int = 0
+    """Frames that came of them."""
+    damaged: int = 0
+    """Packets that could not be decoded."""
+    before: int = 0
+    """Frames before the first that can be decoded: the video begins in the middle of something."""
+    first: str = ""
+    """What was wrong with the first damaged packet."""
+    good: int = 0
+    """Frames before it."""
+
+    def note(self, error: Exception) -> None:
+        """Count a packet that can't be decoded."""
+        if not self.damaged:
+            self.first, self.good = reason(error), self.shown
+        self.damaged += 1
+
+
+def shown_frames(path: Path, container: Any, stream: Any, strict: bool = False) -> Iterator[Any]:
+    """The frames that a player shows, in display order, decoded.
+
+    Args:
+        path: of the file, for messages.
+        container: it, opened.
+        stream: of it.
+        strict: refuse the first packet that is damaged.
+
+    Raises:
+        InputError: where nothing can be decoded, more than a tenth is damaged or missing, or anything with ``strict``.
+    """
+    stream.thread_type = "AUTO"
+    losses = Losses()
+    entries = len(stream.index_entries) if _complete_table(container, stream) else 0
+    for packet in _packets(container, stream, losses):
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            if packet.size == 0:  # the end, said twice
+                break
+            losses.note(error)
+            if strict or losses.damaged > MOST_DAMAGED * max(entries, losses.packets, MANY):
+                raise _damaged(path, losses) from error
+            continue
+        for frame in frames:
+            if frame.is_corrupt and not losses.shown and not frame.key_frame:
+                losses.before += 1
+                continue
+            losses.shown += 1
+            yield frame
+    _report(path, losses, max(0, entries - losses.packets))
+
+
+def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
+    demuxed = container.demux(stream)
+    while True:
+        try:
+            packet = next(demuxed)
+        except (StopIteration, av.EOFError):
+            return
+        except (av.FFmpegError, OSError, ValueError) as error:
+            losses.note(error)
+            return
+        losses.packets += packet.size > 0
+        yield packet
+
+
+def _damaged(path: Path, losses: Losses) -> InputError:
+    if not losses.shown:
+        said = f" ({losses.first})" if losses.first else ""
+        return InputError(f"{path}: not one frame could be decoded{said}; the file is empty or damaged.")
+    return InputError(
+        f"{path}: the video is damaged after frame {losses.good} ({losses.first}); copy it anew, or take what is good "
+        f"with --end {losses.good}."
+    )
+
+
+def _report(path: Path, losses: Losses, missing: int) -> None:
+    """Say what was lost, or refuse it where it is much."""
+    whole = losses.packets + missing
+    if not losses.shown or losses.damaged > MOST_DAMAGED * whole:
+        raise _damaged(path, losses)
+    if missing > MOST_DAMAGED * whole:
+        raise InputError(
+            f"{path}: the video is cut short, {losses.shown} of {whole} frames can be decoded; copy it anew, or take "
+            f"what is there with --end {losses.shown}."
+        )
+    if missing or losses.damaged:
+        what = "cut short" if missing else f"damaged after frame {losses.good} ({losses.first})"
+        warnings.warn(
+            f"{path}: the video is {what}; {missing + losses.damaged} of {whole} frames are missing", stacklevel=3
+        )
+    if losses.before:
+        warnings.warn(
+            f"{path}: {losses.before} frames at the beginning can't be decoded and are passed over", stacklevel=3
+        )
