@@ -12,8 +12,12 @@ import numpy as np
 
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.video.colour import Converter
+from geometrycrafter.video.frames import as_frame
 from geometrycrafter.video.orientation import Orientation, of_frame
+from geometrycrafter.video.stills import kind_of, orientation_in, pages
 from geometrycrafter.video.streams import (
+    FASTEST,
+    RATE,
     open_container,
     pixel_aspect_of,
     rate_of,
@@ -42,22 +46,46 @@ class Header:
     said."""
     orientation: int
     """Degrees, counterclockwise, that frames are turned by to stand upright: 0, 90, 180 or 270."""
+    still: bool = False
+    """Whether it is one picture, no clip."""
 
 
 def read_header(path: Path) -> Header:
-    """What a video file says of itself.
+    """What a video file, or a file of pictures, says of itself.
 
     Raises:
         InputError: where it holds no video, or none that can be decoded.
     """
+    found = pages(path, kind_of(path))
+    if found is not None:
+        stamps = [stamp for stamp, _ in found]
+        height, width = as_frame(next(_paged(path))[1], str(path)).shape[:2]
+        span = stamps[-1] if len(stamps) > 1 else None
+        rate = RATE if not span else min((len(stamps) - 1) / span, FASTEST)
+        return Header(height, width, rate, len(stamps), 1.0, 0, still=len(stamps) == 1)
     with open_container(path) as container:
         stream = video_stream(container, path)
         rate, count, aspect = rate_of(stream), shown_count(container, stream), pixel_aspect_of(stream)
+        still = container.format.name.endswith("_pipe") or container.format.name == "image2"
         frame = next(shown_frames(path, container, stream))
-        orientation = of_frame(frame)
+        orientation = _orientation(frame, path)
         height, width = orientation.size(*square_size(frame.height, frame.width, aspect))
     upright = 1 / aspect if orientation.transposed else aspect
-    return Header(height, width, rate, count, float(upright), orientation.degrees)
+    return Header(height, width, rate, count, float(upright), orientation.degrees, still)
+
+
+def _paged(path: Path) -> Iterator[tuple[float | None, np.ndarray]]:
+    found = pages(path, kind_of(path))
+    assert found is not None
+    return ((stamp, as_frame(pixels, str(path))) for stamp, pixels in found)
+
+
+def _orientation(frame: Any, path: Path) -> Orientation:
+    """How a frame lies: what its own tags say, or the EXIF block of a picture's file."""
+    tagged = of_frame(frame)
+    if tagged is None:
+        return orientation_in(path) or Orientation()
+    return tagged
 
 
 def square_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
@@ -81,6 +109,9 @@ def decode(path: Path) -> Iterator[tuple[float | None, np.ndarray]]:
     Raises:
         InputError: where the file holds no video, or too much of it is damaged.
     """
+    if pages(path, kind_of(path)) is not None:
+        yield from _paged(path)
+        return
     with open_container(path) as container:
         stream = video_stream(container, path)
         aspect = pixel_aspect_of(stream)
@@ -91,7 +122,7 @@ def decode(path: Path) -> Iterator[tuple[float | None, np.ndarray]]:
         converter = Converter(size=None if size == stored else size)
         try:
             for frame, picture in converter.pictures(_chained(first, frames)):
-                yield frame.time, _upright(frame, picture)
+                yield frame.time, _orientation(frame, path).apply(picture)
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -103,9 +134,22 @@ def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def _upright(frame: Any, picture: np.ndarray) -> np.ndarray:
-    orientation = of_frame(frame)
-    return picture if orientation == Orientation() else orientation.apply(picture)
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture, upright, without decoding it where its header says them.
+
+    Raises:
+        InputError: where the file holds no picture.
+    """
+    if kind_of(path):
+        header = read_header(path)
+        return header.height, header.width
+    with open_container(path) as container:
+        codec = video_stream(container, path).codec_context
+        height, width = codec.height, codec.width
+    if not height or not width:
+        header = read_header(path)
+        return header.height, header.width
+    return (orientation_in(path) or Orientation()).size(height, width)
 
 
 def read_image(path: Path) -> np.ndarray:

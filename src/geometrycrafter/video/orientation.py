@@ -67,13 +67,12 @@ def of_display_matrix(matrix: np.ndarray) -> Orientation:
     return Orientation(True, c < 0, b < 0)
 
 
-def of_frame(frame: Any) -> Orientation:
-    """The orientation that a decoded frame is tagged with."""
+def of_frame(frame: Any) -> Orientation | None:
+    """The orientation that a decoded frame is tagged with; None where an EXIF block hides what its tags say."""
     try:
         for data in frame.side_data:
             if data.type.name == "DISPLAYMATRIX":
                 return of_display_matrix(np.frombuffer(bytes(data), np.int32))
-    except ValueError:  # side data of a kind that the library has no name for hides the rest; the turn is known
-        turns = round(frame.rotation / 90) % 4
-        return (EXIF[1], EXIF[8], EXIF[3], EXIF[6])[turns]
+    except ValueError:  # side data of a kind that the library has no name for: EXIF
+        return None
     return Orientation()

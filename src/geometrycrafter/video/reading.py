@@ -6,7 +6,6 @@ turned upright, with alpha laid over black, in display order.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import itertools
 import os
@@ -18,14 +17,12 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.files import fingerprint, natural
+from geometrycrafter.files import fingerprint
 from geometrycrafter.settings import Count, Index, value_of
-from geometrycrafter.video.decoding import Header, decode, read_header, read_image
+from geometrycrafter.video.decoding import Header, decode, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".exr", ".bmp", ".tif", ".tiff", ".webp")
-RATE = 24.0
-"""Frames a second of what has no times of its own."""
+from geometrycrafter.video.sequences import find, places
+from geometrycrafter.video.streams import RATE
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,8 @@ class FrameSource:
     start: int = 0
     end: int | None = None
     stride: int = 1
+    places: tuple[int, ...] = ()
+    """Where each picture of a sequence stands in time, in frames; numbers that are missing leave a gap."""
 
     @property
     def once(self) -> bool:
@@ -94,7 +93,8 @@ class FrameSource:
         """Index in the source, time and picture of each chosen frame."""
         for index in self._indices(len(self.origin)):
             read = read_image(Path(self.origin[index])) if self.kind == "images" else self.origin[index]
-            yield index, index / self.rate, as_frame(read, self.name)
+            place = self.places[index] if self.places else index
+            yield index, place / self.rate, as_frame(read, self.name)
 
     def _streamed(self) -> Iterator[tuple[int, float, np.ndarray]]:
         """The same from what has to be gone through from its beginning."""
@@ -185,20 +185,27 @@ def open_frames(source: Any) -> FrameSource:
 
 
 def _open_path(text: str) -> FrameSource:
+    images = find(text)
+    if images is not None:
+        return _of_pictures(text, images)
     path = Path(text)
-    if path.is_dir() or (not path.exists() and glob.has_magic(text)):
-        found = [str(p) for p in path.iterdir()] if path.is_dir() else glob.glob(text)
-        images = sorted((p for p in found if p.lower().endswith(IMAGE_SUFFIXES)), key=natural)
-        if not images:
-            what = "the folder" if path.is_dir() else "the pattern"
-            raise InputError(f"{text}: {what} holds no images ({', '.join(IMAGE_SUFFIXES)}); name one that does.")
-        return _of_header(text, "images", images, replace(read_header(Path(images[0])), rate=RATE, count=len(images)))
     if not path.exists():
         raise InputError(f"{text}: there is no such file; check the path.")
     header = read_header(path)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return _of_header(text, "images", [text], replace(header, rate=RATE, count=1))
-    return _of_header(text, "video", text, header)
+    return _of_pictures(text, [path]) if header.still else _of_header(text, "video", text, header)
+
+
+def _of_pictures(text: str, images: list[Path]) -> FrameSource:
+    """Pictures as a clip, all of one size."""
+    header = read_header(images[0])
+    size = header.height, header.width
+    for path in images[1:]:
+        if (found := picture_size(path)) != size:
+            raise InputError(
+                f"{path} is {found[1]}x{found[0]} but {images[0].name} is {size[1]}x{size[0]}; resize them to one size."
+            )
+    source = _of_header(text, "images", [str(p) for p in images], replace(header, rate=RATE, count=len(images)))
+    return replace(source, places=tuple(places(images)))
 
 
 def _of_header(text: str, kind: str, origin: Any, header: Header) -> FrameSource:

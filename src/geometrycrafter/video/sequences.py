@@ -1,0 +1,109 @@
+"""Pictures that are one clip together: folders, patterns, globs and lists, in the order of their numbers."""
+
+from __future__ import annotations
+
+import glob
+import re
+import warnings
+from collections.abc import Sequence
+from functools import reduce
+from math import gcd
+from pathlib import Path
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.files import natural
+from geometrycrafter.video.stills import SUFFIXES
+
+LISTS = (".txt", ".lst", ".ffconcat")
+MOST_LISTED = 10**6
+"""Names in a list; longer ones are refused."""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a name is a picture's: no hidden file or companion of one (``._x.png``), no folder."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def find(text: str) -> list[Path] | None:
+    """The pictures that a folder, a pattern or a list names, in order; None where the text is none of these.
+
+    Args:
+        text: a folder; ``shot.%04d.exr``, ``shot.####.exr`` or ``shot.*.exr``; or a text file of names, one a line.
+
+    Raises:
+        InputError: where there is not one picture.
+    """
+    path = Path(text)
+    if path.is_dir():
+        found, what = [p for p in path.iterdir() if is_picture(p)], "the folder holds no pictures"
+    elif path.exists():
+        return _listed(path) if path.suffix.lower() in LISTS else None
+    else:
+        pattern = _as_glob(path.name)
+        if pattern is None and not glob.has_magic(text):
+            return None
+        if pattern is not None:
+            found = [p for p in path.parent.iterdir() if re.fullmatch(pattern, p.name)] if path.parent.is_dir() else []
+        else:
+            found = [p for p in map(Path, glob.glob(text)) if is_picture(p)]
+        what = "no picture is called so"
+    if not found:
+        raise InputError(f"{text}: {what} ({', '.join(SUFFIXES[:6])}, ...); name one that does.")
+    return sorted(found, key=natural)
+
+
+def _as_glob(name: str) -> str | None:
+    """The regular expression that ``%04d`` or ``####`` in a name stands for; None where there is neither."""
+    match = re.search(r"%(0?)(\d*)d|#+", name)
+    if match is None:
+        return None
+    before, after = re.escape(name[: match.start()]), re.escape(name[match.end() :])
+    width = len(match[0]) if match[0].startswith("#") else int(match[2] or 1)
+    padded = match[0].startswith("#") or match[1]
+    return f"{before}\\d{{{width},}}{after}" if padded else f"{before}\\d+{after}"
+
+
+def _listed(path: Path) -> list[Path]:
+    """Names of a text file: one a line, relative to the file; ``file 'NAME'`` as ffmpeg's lists have it."""
+    try:
+        lines = path.read_text(errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: the list can't be read ({error.strerror}).") from error
+    if len(lines) > MOST_LISTED:
+        raise InputError(f"{path}: the list has {len(lines)} lines; {MOST_LISTED} are the most.")
+    found = []
+    for line in lines:
+        name = re.sub(r"^file\s+'?(.*?)'?$", r"\1", line.strip())
+        if name and not name.startswith("#") and not line.startswith(("ffconcat", "duration")):
+            found.append(path.parent / name)
+    if not found:
+        raise InputError(f"{path}: the list names no picture; give one name a line.")
+    missing = next((p for p in found if not p.is_file()), None)
+    if missing is not None:
+        raise InputError(f"{path}: the list names {missing}, which is not there.")
+    return found
+
+
+def places(paths: Sequence[Path]) -> list[int]:
+    """Where each picture stands in time, in frames: by the numbers in the names, so that gaps stay open.
+
+    Names that are alike but for one number are taken by it; their usual step is a frame. Others stand in a row.
+    """
+    apart = [natural(p.name) for p in paths]
+    row = list(range(len(paths)))
+    if len(paths) < 3 or len({len(a) for a in apart}) > 1:
+        return row
+    varying = [i for i in range(len(apart[0])) if len({a[i] for a in apart}) > 1]
+    if len(varying) != 1 or apart[0][varying[0]][0] != 0:
+        return row
+    numbers = [int(a[varying[0]][1]) for a in apart]
+    steps = [b - a for a, b in zip(numbers, numbers[1:])]
+    unit = reduce(gcd, steps)
+    if unit <= 0 or max(steps) == unit:
+        return row
+    missing = (numbers[-1] - numbers[0]) // unit + 1 - len(numbers)
+    if missing > 10 * len(numbers):  # these are dates or other names, no frames
+        return row
+    after = next(p for p, s in zip(paths, steps) if s > unit)
+    warnings.warn(f"{paths[0].parent}: {missing} pictures are missing, the first after {after.name}", stacklevel=2)
+    return [(n - numbers[0]) // unit for n in numbers]
