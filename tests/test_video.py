@@ -155,7 +155,7 @@ NO_VIDEO = {
     "frames of several sizes": (np.array([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], object), "objects"),
     "five axes": (np.zeros((1, 2, 8, 8, 3), np.uint8), r"\[T, H, W, 3\]"),
     "rows of several lengths": ([[[1, 2], [1]]], "shape"),
-    "words": (["a"], "shape"),
+    "words": (["a"], "a: the file can't be read"),
 }
 
 

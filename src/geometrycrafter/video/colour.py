@@ -17,6 +17,8 @@ import av
 import av.filter
 import numpy as np
 
+from geometrycrafter.video.frames import over
+
 PQ, HLG, LINEAR = 16, 18, 8
 """Transfer characteristics of H.273."""
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
@@ -27,8 +29,8 @@ WHITE = 203.0
 PEAK = 1000.0
 """Nits of the brightest that is told apart, where nothing is tagged."""
 KNEE = 0.5
-FLAGS = "bicubic"
-"""Of ffmpeg's scaler: its default, so that colours are those that ffmpeg itself gives."""
+FAST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12")
+"""Formats that ffmpeg's scaler has a fast and fair conversion of, which is its default; others want to be told."""
 # BT.2020 to BT.709 primaries, linear light (BT.2087, table 4).
 TO_709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]],
@@ -85,7 +87,8 @@ class Converter:
             which = "all" if self.deinterlace == "on" else "interlaced"
             nodes.append(graph.add("bwdif", f"mode=send_frame:deint={which}"))
         to = f":w={self.size[1]}:h={self.size[0]}" if self.size else ""
-        nodes.append(graph.add("scale", f"{_tags(frame)}:out_range=pc:flags={FLAGS}{to}"))
+        flags = "bicubic" if frame.format.name in FAST else "bicubic+accurate_rnd+full_chroma_int"
+        nodes.append(graph.add("scale", f"{_tags(frame)}:out_range=pc:flags={flags}{to}"))
         nodes.append(graph.add("format", _target(frame)))
         nodes.append(graph.add("buffersink"))
         graph.link_nodes(*nodes).configure()
@@ -113,7 +116,7 @@ class Converter:
         if pixels.dtype == np.uint16:
             pixels = pixels.astype(np.float32) * np.float32(1 / 65535)
         if pixels.shape[-1] in (2, 4):
-            premultiplied = frame.format.name.startswith("gbrapf")
+            premultiplied = _is_float(frame)
             pixels = over(pixels, np.asarray(self.background, np.uint8), premultiplied)
         if pixels.shape[-1] == 1:
             pixels = np.repeat(pixels, 3, axis=-1)
@@ -121,28 +124,9 @@ class Converter:
             if pixels.dtype == np.uint8:
                 pixels = pixels.astype(np.float32) * np.float32(1 / 255)
             return to_display(pixels, int(frame.color_trc))
-        if pixels.dtype == np.float32 and ("f" in frame.format.name.removeprefix("gbr") or frame.color_trc == LINEAR):
+        if _is_float(frame) or (pixels.dtype == np.float32 and frame.color_trc == LINEAR):
             return srgb(np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0))
         return pixels
-
-
-def over(pixels: np.ndarray, background: np.ndarray, premultiplied: bool = False) -> np.ndarray:
-    """Colour or grey with alpha, laid over a background.
-
-    Args:
-        pixels: ``[H, W, 2]`` or ``[H, W, 4]``, uint8 or float32 in [0, 1].
-        background: ``[3]`` uint8.
-        premultiplied: colour was multiplied by alpha already.
-
-    Returns:
-        ``[H, W, 3]`` of the same type.
-    """
-    whole = pixels.dtype == np.uint8
-    alpha = pixels[..., -1:].astype(np.float32) / (255 if whole else 1)
-    colour = np.broadcast_to(pixels[..., :-1].astype(np.float32), (*pixels.shape[:2], 3))
-    ground = background.astype(np.float32) / (1 if whole else 255)
-    mixed = colour * (1 if premultiplied else alpha) + ground * (1 - alpha)
-    return mixed.round().clip(0, 255).astype(np.uint8) if whole else mixed.astype(np.float32)
 
 
 def srgb(linear: np.ndarray) -> np.ndarray:
@@ -191,6 +175,10 @@ def _linear(transfer: int) -> np.ndarray:
     return (1000 / WHITE * scene**1.2).astype(np.float32)
 
 
+def _is_float(frame: Any) -> bool:
+    return frame.format.name.startswith(("gbrpf", "gbrapf", "grayf", "rgbf", "rgbaf", "yaf"))
+
+
 def _key(frame: Any) -> tuple[Any, ...]:
     return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, frame.color_trc
 
@@ -209,8 +197,8 @@ def _target(frame: Any) -> str:
     """The pixel format to convert to: as deep as the source, with alpha where it has some."""
     components = frame.format.components
     alpha = any(c.is_alpha for c in components) or frame.format.name == "pal8"
-    if "f" in frame.format.name.removeprefix("gbr") and frame.format.is_rgb and components[0].bits >= 16:
-        return "gbrapf32le" if alpha else "gbrpf32le"
+    if _is_float(frame):
+        return "grayf32le" if frame.format.name.startswith("gray") else "gbrapf32le" if alpha else "gbrpf32le"
     deep = max(c.bits for c in components) > 8 and frame.format.name != "pal8"
     if deep:
         return "rgba64le" if alpha else "rgb48le"

@@ -13,6 +13,7 @@ import numpy as np
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.video.colour import Converter
 from geometrycrafter.video.frames import as_frame
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.orientation import Orientation, of_frame
 from geometrycrafter.video.stills import kind_of, orientation_in, pages
 from geometrycrafter.video.streams import (
@@ -74,10 +75,10 @@ def read_header(path: Path) -> Header:
     return Header(height, width, rate, count, float(upright), orientation.degrees, still)
 
 
-def _paged(path: Path) -> Iterator[tuple[float | None, np.ndarray]]:
+def _paged(path: Path, background: tuple[int, int, int] = (0, 0, 0)) -> Iterator[tuple[float | None, np.ndarray]]:
     found = pages(path, kind_of(path))
     assert found is not None
-    return ((stamp, as_frame(pixels, str(path))) for stamp, pixels in found)
+    return ((stamp, as_frame(pixels, str(path), background)) for stamp, pixels in found)
 
 
 def _orientation(frame: Any, path: Path) -> Orientation:
@@ -89,37 +90,40 @@ def _orientation(frame: Any, path: Path) -> Orientation:
 
 
 def square_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
-    """Height and width with square pixels: one side grows, so that nothing is lost.
+    """Height and width with square pixels: lines stay as they are.
 
     Args:
         height: stored, pixels.
         width: likewise.
         aspect: width over height of a stored pixel.
     """
-    if abs(aspect - 1) < NEARLY_SQUARE:
-        return height, width
-    return (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
+    return height, width if abs(aspect - 1) < NEARLY_SQUARE else max(1, round(width * aspect))
 
 
-def decode(path: Path) -> Iterator[tuple[float | None, np.ndarray]]:
+def decode(path: Path, how: Reading | None = None) -> Iterator[tuple[float | None, np.ndarray]]:
     """Time stamp in seconds, where there is one, and picture ``[H, W, 3]`` of every frame, in display order.
 
     Pictures are uint8, or float32 in [0, 1] where the source has more than eight bits.
 
+    Args:
+        path: of a video, or of a file of several pictures.
+        how: damage, interlaced frames and transparent pixels are dealt with.
+
     Raises:
         InputError: where the file holds no video, or too much of it is damaged.
     """
+    how = how or Reading()
     if pages(path, kind_of(path)) is not None:
-        yield from _paged(path)
+        yield from _paged(path, how.background)
         return
     with open_container(path) as container:
         stream = video_stream(container, path)
         aspect = pixel_aspect_of(stream)
-        frames = shown_frames(path, container, stream)
+        frames = shown_frames(path, container, stream, how.strict)
         first = next(frames)
         stored = first.height, first.width
         size = square_size(*stored, aspect)
-        converter = Converter(size=None if size == stored else size)
+        converter = Converter(how.deinterlace, how.background, None if size == stored else size)
         try:
             for frame, picture in converter.pictures(_chained(first, frames)):
                 yield frame.time, _orientation(frame, path).apply(picture)
@@ -152,10 +156,10 @@ def picture_size(path: Path) -> tuple[int, int]:
     return (orientation_in(path) or Orientation()).size(height, width)
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, how: Reading | None = None) -> np.ndarray:
     """A picture, or a file's first one: ``[H, W, 3]`` uint8, or float32 in [0, 1].
 
     Raises:
         InputError: where the file holds none that can be decoded.
     """
-    return next(decode(path))[1]
+    return next(decode(path, how))[1]

@@ -26,12 +26,13 @@ def as_array(values: Any) -> np.ndarray:
         return np.asarray(None)
 
 
-def as_frame(frame: Any, name: str) -> np.ndarray:
+def as_frame(frame: Any, name: str, background: tuple[int, int, int] = (0, 0, 0)) -> np.ndarray:
     """One frame in any usual form -> ``[H, W, 3]`` uint8 or float32 in [0, 1].
 
     Args:
         frame: ``[H, W]`` or ``[H, W, C]`` with one to four channels; uint8, uint16 or float in [0, 1].
         name: what messages call where it is from.
+        background: seen through transparent pixels, 0 to 255 each.
 
     Raises:
         InputError: where it is no such thing, or holds other values.
@@ -48,10 +49,8 @@ def as_frame(frame: Any, name: str) -> np.ndarray:
         frame = frame.astype(np.float32) / 65535
     elif frame.dtype != np.uint8:
         frame = frame.astype(np.float32).clip(0, 1)
-    if frame.shape[-1] in (2, 4):  # alpha, laid over black
-        alpha = frame[..., -1:].astype(np.float32) / (255 if frame.dtype == np.uint8 else 1)
-        colour = frame[..., :-1] * alpha
-        frame = colour.round().astype(np.uint8) if frame.dtype == np.uint8 else colour
+    if frame.shape[-1] in (2, 4):
+        return over(frame, np.asarray(background, np.uint8))
     return np.repeat(frame, 3, axis=-1) if frame.shape[-1] == 1 else frame
 
 
@@ -101,3 +100,22 @@ def check_video(array: np.ndarray, name: str) -> None:
         raise InputError(f"{name} has shape {shape}; {WANTED}{turned}.")
     if not isinstance(array, np.memmap):  # which may be larger than memory; its frames are looked at one by one
         check_values(array, name)
+
+
+def over(pixels: np.ndarray, background: np.ndarray, premultiplied: bool = False) -> np.ndarray:
+    """Colour or grey with alpha, laid over a background.
+
+    Args:
+        pixels: ``[H, W, 2]`` or ``[H, W, 4]``, uint8 or float32 in [0, 1].
+        background: ``[3]`` uint8.
+        premultiplied: colour was multiplied by alpha already.
+
+    Returns:
+        ``[H, W, 3]`` of the same type.
+    """
+    whole = pixels.dtype == np.uint8
+    alpha = pixels[..., -1:].astype(np.float32) / (255 if whole else 1)
+    colour = np.broadcast_to(pixels[..., :-1].astype(np.float32), (*pixels.shape[:2], 3))
+    ground = background.astype(np.float32) / (1 if whole else 255)
+    mixed = colour * (1 if premultiplied else alpha) + ground * (1 - alpha)
+    return mixed.round().clip(0, 255).astype(np.uint8) if whole else mixed.astype(np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,16 @@ import numpy as np
 
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import fingerprint
-from geometrycrafter.settings import Count, Index, value_of
 from geometrycrafter.video.decoding import Header, decode, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.sequences import find, places
 from geometrycrafter.video.streams import RATE
+
+EVERYTHING = Reading()
+"""Every frame, as the defaults have it."""
+HARDLY = 1e-6
+"""Seconds that make no difference."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,16 @@ class FrameSource:
     origin: Any
     height: int
     width: int
+    """Of frames that stand upright and have square pixels."""
     rate: float
     """Frames a second of the whole source."""
     total: int | None
-    """Frames of the whole source, where that is known without decoding; the headers of videos may lie."""
+    """Frames of the whole source, where that is known without decoding."""
     pixel_aspect: float = 1.0
-    """Width over height of a pixel, as tagged."""
+    """Width over height of a pixel as it is stored; frames have square ones."""
     orientation: int = 0
     """Degrees, counterclockwise, that frames were turned by to stand upright: 0, 90, 180 or 270."""
-    start: int = 0
-    end: int | None = None
-    stride: int = 1
+    how: Reading = EVERYTHING
     places: tuple[int, ...] = ()
     """Where each picture of a sequence stands in time, in frames; numbers that are missing leave a gap."""
 
@@ -56,14 +61,30 @@ class FrameSource:
         return self.kind == "iterator"
 
     @property
+    def start(self) -> int:
+        """The first frame that is taken."""
+        return self.how.start
+
+    @property
+    def end(self) -> int | None:
+        """The frame to stop before; None: the end."""
+        return self.how.end
+
+    @property
+    def stride(self) -> int:
+        """Every so many frames are taken."""
+        return self.how.stride
+
+    @property
     def fps(self) -> float:
         """Frames a second of the chosen frames."""
-        return self.rate / self.stride
+        return self.how.fps or self.rate / self.stride
 
     @property
     def count(self) -> int | None:
         """Number of chosen frames, where it is known without decoding."""
-        return None if self.total is None else len(self._indices(self.total))
+        by_time = (self.how.start_time, self.how.end_time, self.how.fps) != (None, None, None)
+        return None if self.total is None or by_time else len(self._indices(self.total))
 
     def _indices(self, total: int) -> range:
         return range(self.start, total if self.end is None else min(self.end, total), self.stride)
@@ -79,7 +100,12 @@ class FrameSource:
         Raises:
             InputError: where the source is damaged before that, or its frames differ in size; names the frame.
         """
-        chosen = self._streamed() if self.kind in ("video", "iterator") else self._looked_up()
+        random_access = self.kind in ("images", "array")
+        chosen = self._looked_up() if random_access else self._streamed()
+        sound = self._of_one_size(chosen)
+        yield from sound if self.how.fps is None else resampled(sound, self.how.fps, 1 / self.rate)
+
+    def _of_one_size(self, chosen: Iterator[tuple[int, float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
         for index, seconds, frame in chosen:
             if frame.shape[:2] != (self.height, self.width):
                 named = self.origin[index] if self.kind == "images" else f"{self.name}: frame {index}"
@@ -92,24 +118,50 @@ class FrameSource:
     def _looked_up(self) -> Iterator[tuple[int, float, np.ndarray]]:
         """Index in the source, time and picture of each chosen frame."""
         for index in self._indices(len(self.origin)):
-            read = read_image(Path(self.origin[index])) if self.kind == "images" else self.origin[index]
-            place = self.places[index] if self.places else index
-            yield index, place / self.rate, as_frame(read, self.name)
+            seconds = (self.places[index] if self.places else index) / self.rate
+            if self._early(seconds):
+                continue
+            if self._late(seconds):
+                return
+            try:
+                read = self.origin[index]
+                read = read_image(Path(read), self.how) if self.kind == "images" else read
+                frame = as_frame(read, self.name, self.how.background)
+            except InputError as error:
+                if self.how.damaged == "stop" or self.kind != "images":
+                    raise
+                warnings.warn(f"{error} It is passed over.", stacklevel=4)
+                continue
+            yield index, seconds, frame
 
     def _streamed(self) -> Iterator[tuple[int, float, np.ndarray]]:
         """The same from what has to be gone through from its beginning."""
         last = None if self.end is None else self._indices(self.end)[-1]
         first: float | None = None
+        before = -1.0
         for index, (stamp, frame) in enumerate(self._all()):
             first = stamp if first is None else first
-            if index >= self.start and (index - self.start) % self.stride == 0:
-                seconds = index / self.rate if stamp is None or first is None else stamp - first
-                yield index, seconds, as_frame(frame, self.name)
+            seconds = index / self.rate if stamp is None or first is None else stamp - first
+            if seconds <= before:  # two frames at one time: the clock stands still, or runs backwards
+                seconds = before + 0.1 / self.rate
+            before = seconds
+            if self._late(seconds):
+                return
+            if index >= self.start and (index - self.start) % self.stride == 0 and not self._early(seconds):
+                yield index, seconds, as_frame(frame, self.name, self.how.background)
             if index == last:
                 return
 
+    def _early(self, seconds: float) -> bool:
+        return self.how.start_time is not None and seconds < self.how.start_time - HARDLY
+
+    def _late(self, seconds: float) -> bool:
+        return self.how.end_time is not None and seconds >= self.how.end_time - HARDLY
+
     def _all(self) -> Iterator[tuple[float | None, Any]]:
-        return decode(Path(self.origin)) if self.kind == "video" else ((None, frame) for frame in self.origin)
+        if self.kind == "video":
+            return decode(Path(self.origin), self.how)
+        return ((None, frame) for frame in self.origin)
 
     def content(self) -> str | None:
         """A digest of what the chosen frames are read from: two sources that differ in it are not the same.
@@ -140,34 +192,71 @@ class FrameSource:
         Raises:
             InputError: on a range that is empty or not possible.
         """
-        start, end = value_of(Index, start, "start"), value_of(Count | None, end, "end")
-        stride = value_of(Count, stride, "stride")
-        if end is not None and end <= start:
-            raise InputError(f"--start {start} --end {end} selects no frame: end must be beyond start.")
-        chosen = replace(self, start=start, end=end, stride=stride)
+        return self.read_as(replace(self.how, start=start, end=end, stride=stride))
+
+    def read_as(self, how: Reading) -> FrameSource:
+        """The source, read in another way.
+
+        Raises:
+            InputError: where no frame is chosen.
+        """
+        chosen = replace(self, how=how)
         if chosen.count == 0:
-            raise InputError(f"{self.name} has {self.total} frames, so --start {start} selects none.")
+            raise InputError(f"{self.name} has {self.total} frames, so --start {how.start} selects none.")
         return chosen
 
 
-def open_frames(source: Any) -> FrameSource:
+def resampled(
+    frames: Iterator[tuple[float, np.ndarray]], fps: float, last: float
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Frames at a constant rate: at each moment the one that is on show.
+
+    Args:
+        frames: times in seconds, rising, and pictures ``[H, W, 3]``.
+        fps: wanted frames a second.
+        last: seconds that the last one is shown, where there is no other to tell by.
+    """
+    shown: tuple[float, np.ndarray] | None = None
+    origin, number = 0.0, 0
+    for seconds, frame in frames:
+        if shown is None:
+            origin = seconds
+        else:
+            last = seconds - shown[0]
+            while origin + number / fps < seconds - HARDLY:
+                yield origin + number / fps, shown[1]
+                number += 1
+        shown = seconds, frame
+    while shown is not None and origin + number / fps < shown[0] + last - HARDLY:
+        yield origin + number / fps, shown[1]
+        number += 1
+
+
+def open_frames(source: Any, how: Reading | None = None) -> FrameSource:
     """Open a source of frames.
 
     Args:
-        source: a path of a video file, of a folder of images, a glob of images; an array ``[T, H, W, 3]`` (or
-            ``[T, H, W]`` grey) uint8, uint16 or float in [0, 1]; or an iterator of frames ``[H, W, 3]``.
+        source: a path of a video file, of a folder of pictures, a pattern or glob of them, a text file that lists them,
+            or a list of their paths; an array ``[T, H, W, 3]`` (or ``[T, H, W]`` grey) uint8, uint16 or float in
+            [0, 1]; or an iterator of frames ``[H, W, 3]``.
+        how: which frames, and how they are made; None: all.
 
     Raises:
         InputError: where there is nothing to decode; the message names the input.
     """
-    if isinstance(source, FrameSource):
-        return source
-    if isinstance(source, str | os.PathLike):
-        text = os.fspath(source)
+    opened = source if isinstance(source, FrameSource) else _open(source, how or Reading())
+    return opened if how is None else opened.read_as(how)
+
+
+def _open(source: Any, how: Reading) -> FrameSource:
+    if isinstance(source, str | bytes | os.PathLike):
+        text = os.fsdecode(source)
         try:
-            return _open_path(text)
+            return _open_path(text, how)
         except OSError as error:
             raise InputError(f"{text}: this can't be read ({reason(error)}); check the path.") from error
+    if isinstance(source, list | tuple) and len(source) and all(isinstance(p, str | bytes | os.PathLike) for p in source):
+        return _of_pictures("the list of pictures", [Path(os.fsdecode(p)) for p in source], how, numbered=False)
     if isinstance(source, np.ndarray) or hasattr(source, "detach"):
         name, array = "the video array", as_array(source)
         check_video(array, name)
@@ -179,33 +268,45 @@ def open_frames(source: Any) -> FrameSource:
         if raw is None:
             raise InputError("the iterator of frames is empty; give at least one frame.")
         first = as_frame(raw, name)
-        frames = itertools.chain([first], iterator)
+        frames = itertools.chain([raw], iterator)
         return FrameSource(name, "iterator", frames, first.shape[0], first.shape[1], RATE, None)
     raise InputError(f"a {type(source).__name__} is no video; give a path, an array [T, H, W, 3] or an iterator.")
 
 
-def _open_path(text: str) -> FrameSource:
+def _open_path(text: str, how: Reading) -> FrameSource:
     images = find(text)
     if images is not None:
-        return _of_pictures(text, images)
+        return _of_pictures(text, images, how)
     path = Path(text)
     if not path.exists():
         raise InputError(f"{text}: there is no such file; check the path.")
     header = read_header(path)
-    return _of_pictures(text, [path]) if header.still else _of_header(text, "video", text, header)
+    return _of_pictures(text, [path], how) if header.still else _of_header(text, "video", text, header)
 
 
-def _of_pictures(text: str, images: list[Path]) -> FrameSource:
-    """Pictures as a clip, all of one size."""
-    header = read_header(images[0])
-    size = header.height, header.width
-    for path in images[1:]:
-        if (found := picture_size(path)) != size:
+def _of_pictures(text: str, images: list[Path], how: Reading, numbered: bool = True) -> FrameSource:
+    """Pictures as a clip, all of one size; the odd one is named before the first is worked on."""
+    header: Header | None = None
+    first = images[0]
+    for path in images:
+        try:
+            found = picture_size(path) if header else read_header(path)
+        except InputError:
+            if how.damaged == "skip":
+                continue
+            raise
+        if isinstance(found, Header):
+            header, first = found, path
+        elif header is not None and found != (header.height, header.width):
             raise InputError(
-                f"{path} is {found[1]}x{found[0]} but {images[0].name} is {size[1]}x{size[0]}; resize them to one size."
+                f"{path} is {found[1]}x{found[0]} but {first.name} is {header.width}x{header.height}; "
+                "resize them to one size."
             )
+    if header is None:
+        raise InputError(f"{text}: not one of the pictures can be read.")
     source = _of_header(text, "images", [str(p) for p in images], replace(header, rate=RATE, count=len(images)))
-    return replace(source, places=tuple(places(images)))
+    keep = numbered and how.gaps == "keep"
+    return replace(source, places=tuple(places(images))) if keep else source
 
 
 def _of_header(text: str, kind: str, origin: Any, header: Header) -> FrameSource:

@@ -91,7 +91,9 @@ def pages(path: Path, kind: str) -> Iterator[tuple[float | None, np.ndarray]] | 
 
 def _pages(path: Path) -> Iterator[tuple[float | None, np.ndarray]]:
     with _opened(path) as image:
-        orientation = EXIF.get(int(image.getexif().get(EXIF_ORIENTATION, 0) or 0), Orientation())
+        # Pillow stands pages of TIFF and HEIC upright by itself.
+        turned = image.format in ("TIFF", "HEIF")
+        orientation = EXIF.get(0 if turned else int(image.getexif().get(EXIF_ORIENTATION, 0) or 0), Orientation())
         moving = image.format in ("WEBP", "AVIF", "GIF", "PNG")
         seconds = 0.0
         for index in range(getattr(image, "n_frames", 1)):

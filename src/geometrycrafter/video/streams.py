@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,36 @@ def _fragmented(container: Any) -> bool:
             file.seek(position)
 
 
+def share_present(path: Path, container: Any) -> float:
+    """How much of a file is there, by the size that it says of itself at its beginning: above 0, at most 1."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+        size = file.seek(0, 2)
+    said = None
+    if "avi" in container.format.name and head[:4] == b"RIFF":
+        said = int.from_bytes(head[4:8], "little") + 8
+    elif "matroska" in container.format.name:
+        said = _segment_end(head)
+    return min(1.0, size / said) if said else 1.0
+
+
+def _segment_end(head: bytes) -> int | None:
+    """Where the segment of a Matroska file ends, by its first bytes (RFC 8794); None where that is left open."""
+    position = 0
+    for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
+        if head[position : position + 4] != identifier or len(head) < position + 13:
+            return None
+        position += 4
+        length = 9 - head[position].bit_length()
+        value = int.from_bytes(head[position : position + length], "big") & ((1 << 7 * length) - 1)
+        position += length
+        if value == (1 << 7 * length) - 1:
+            return None
+        if identifier == b"\x1a\x45\xdf\xa3":
+            position += value
+    return position + value
+
+
 @dataclass
 class Losses:
     """What could not be shown of a video."""
@@ -134,10 +164,30 @@ class Losses:
     """Packets that could not be decoded."""
     before: int = 0
     """Frames before the first that can be decoded: the video begins in the middle of something."""
+    began: bool = False
+    """Whether a keyframe was read."""
+    stamps: list[int] = field(default_factory=list)
+    """Of the packets before the first frame."""
     first: str = ""
     """What was wrong with the first damaged packet."""
     good: int = 0
     """Frames before it."""
+
+    def read(self, packet: Any) -> None:
+        """Count a packet."""
+        self.packets += 1
+        self.began = self.began or packet.is_keyframe
+        if not self.shown and not packet.is_discard:
+            self.before += not self.began
+            if packet.pts is not None:
+                self.stamps.append(packet.pts)
+
+    def show(self, frame: Any) -> None:
+        """Count a frame; at the first, what should have come before it."""
+        if not self.shown and frame.pts is not None:
+            self.before = max(self.before, sum(stamp < frame.pts for stamp in self.stamps))
+        self.shown += 1
+        self.stamps = []
 
     def note(self, error: Exception) -> None:
         """Count a packet that can't be decoded."""
@@ -158,12 +208,14 @@ def shown_frames(path: Path, container: Any, stream: Any, strict: bool = False) 
     Raises:
         InputError: where nothing can be decoded, more than a tenth is damaged or missing, or anything with ``strict``.
     """
-    stream.thread_type = "AUTO"
+    decoder = _decoder(stream)
     losses = Losses()
     entries = len(stream.index_entries) if _complete_table(container, stream) else 0
     for packet in _packets(container, stream, losses):
         try:
-            frames = packet.decode()
+            if packet.is_corrupt and packet.size:
+                raise ValueError("a packet is cut short or has a wrong checksum")
+            frames = decoder.decode(packet)
         except (av.FFmpegError, ValueError) as error:
             if packet.size == 0:  # the end, said twice
                 break
@@ -173,11 +225,25 @@ def shown_frames(path: Path, container: Any, stream: Any, strict: bool = False) 
             continue
         for frame in frames:
             if frame.is_corrupt and not losses.shown and not frame.key_frame:
-                losses.before += 1
                 continue
-            losses.shown += 1
+            losses.show(frame)
             yield frame
-    _report(path, losses, max(0, entries - losses.packets))
+    share = share_present(path, container)
+    _report(path, losses, max(0, entries - losses.packets, round(losses.packets * (1 / share - 1))))
+
+
+def _decoder(stream: Any) -> Any:
+    """What decodes a stream: ffmpeg's choice, but for transparent VP8 and VP9, which only libvpx knows whole."""
+    context = stream.codec_context
+    context.thread_type = "AUTO"
+    if stream.metadata.get("alpha_mode") != "1" or context.name not in ("vp8", "vp9"):
+        return context
+    try:
+        decoder = av.CodecContext.create({"vp8": "libvpx", "vp9": "libvpx-vp9"}[context.name], "r")
+    except (av.FFmpegError, ValueError):
+        return context
+    decoder.extradata = context.extradata
+    return decoder
 
 
 def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
@@ -190,7 +256,8 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
         except (av.FFmpegError, OSError, ValueError) as error:
             losses.note(error)
             return
-        losses.packets += packet.size > 0
+        if packet.size:
+            losses.read(packet)
         yield packet
 
 
@@ -221,5 +288,6 @@ def _report(path: Path, losses: Losses, missing: int) -> None:
         )
     if losses.before:
         warnings.warn(
-            f"{path}: {losses.before} frames at the beginning can't be decoded and are passed over", stacklevel=3
+            f"{path}: the video begins in the middle: {losses.before} frames before its first keyframe are skipped",
+            stacklevel=3,
         )
