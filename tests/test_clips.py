@@ -28,7 +28,6 @@ def made(case: Case, folder: Path) -> Any:
 
 def opened(source: Any, **reading: Any) -> Any:
     from geometrycrafter.video.options import Reading
-
     from geometrycrafter.video.reading import open_frames
 
     return open_frames(source, Reading(**reading))

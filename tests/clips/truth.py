@@ -8,7 +8,8 @@ WEIGHTS = {"601": (0.299, 0.114), "709": (0.2126, 0.0722), "2020": (0.2627, 0.05
 """Red's and blue's weight in luma (BT.601, BT.709, BT.2020)."""
 REFERENCE_WHITE = 203.0
 """Nits of diffuse white (BT.2408)."""
-CURVE = "BT.2390 EETF to a display of 203 nits, on the largest of R, G, B; BT.2020 to BT.709 primaries; sRGB's curve"
+KNEE = 0.5
+CURVE = "mobius with its knee at 0.5, 203 nits being 1, on the largest of R, G, B; BT.2020 to BT.709 primaries; sRGB's"
 
 BT2020_TO_BT709 = np.array(
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]
@@ -52,21 +53,23 @@ def hlg_nits(signal: np.ndarray, peak: float = 1000.0) -> np.ndarray:
     """Light in nits ``[3]`` of an HLG R'G'B' signal ``[3]`` on a display of ``peak`` nits (BT.2100, gamma 1.2)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-    luminance = scene @ np.array([0.2627, 0.6780, 0.0593])
-    return peak * scene * max(luminance, 1e-9) ** 0.2
+    return peak * scene**1.2
 
 
 def tone_mapped(light: np.ndarray, peak: float = 1000.0) -> np.ndarray:
-    """Display colour ``[3]`` in [0, 1] of BT.2020 light in nits, by :data:`CURVE` (BT.2390 section 5.4.1, no lift)."""
-    brightest = max(light.max(), 1e-6)
-    source, target = pq(peak), pq(REFERENCE_WHITE) / pq(peak)
-    knee = 1.5 * target - 0.5
-    level = min(pq(brightest) / source, 1.0)
-    if level > knee:
-        t = (level - knee) / (1 - knee)
-        level = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * target
-    shown = light / brightest * nits(level * source) / REFERENCE_WHITE
-    return srgb(np.clip(BT2020_TO_BT709 @ shown, 0, 1))
+    """Display colour ``[3]`` in [0, 1] of BT.2020 light in nits, by :data:`CURVE`.
+
+    The curve is the line of slope 1 up to the knee k, and from there on (a x + b) / (x + c), which meets it there with
+    the same slope and reaches 1 at the peak.
+    """
+    level, top = max(light.max(), 1e-6) / REFERENCE_WHITE, peak / REFERENCE_WHITE
+    # Three conditions: (a k + b) / (k + c) = k; a c - b = (k + c)^2; (a top + b) / (top + c) = 1.
+    k = KNEE
+    c = (k * k - 2 * k * top + top) / (top - 1)
+    a = (k + c) ** 2 / (k + c) + k
+    b = k * (k + c) - a * k
+    shown = level if level <= k else (a * level + b) / (level + c)
+    return srgb(np.clip(BT2020_TO_BT709 @ (light / REFERENCE_WHITE * shown / level), 0, 1))
 
 
 def srgb(linear: np.ndarray | float) -> np.ndarray:

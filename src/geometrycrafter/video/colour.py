@@ -1,7 +1,7 @@
 """Decoded frames to display-referred RGB: the conversion is ffmpeg's own, high dynamic range is brought into display
 range by a named curve.
 
-Matrix and range are taken as tagged; untagged YUV is BT.601 below 720 lines and BT.709 from there on, of limited range.
+Matrix and range are taken as tagged; untagged YUV is BT.601 up to 576 lines and BT.709 above, of limited range.
 PQ and HLG (BT.2100) are made linear with 203 nits, the white of BT.2408, at 1; go through the *mobius* curve (knee at
 0.5), applied to the largest component so that hues stay; from BT.2020's to BT.709's primaries; and through the curve
 of sRGB. Footage in a camera's logarithm has no tag, and stays as it is.
@@ -22,7 +22,7 @@ from geometrycrafter.video.frames import over
 PQ, HLG, LINEAR = 16, 18, 8
 """Transfer characteristics of H.273."""
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-LARGE = 720
+LARGE = 577
 """Lines from which on untagged video is taken for BT.709."""
 WHITE = 203.0
 """Nits of diffuse white (BT.2408)."""

@@ -255,7 +255,11 @@ def _open(source: Any, how: Reading) -> FrameSource:
             return _open_path(text, how)
         except OSError as error:
             raise InputError(f"{text}: this can't be read ({reason(error)}); check the path.") from error
-    if isinstance(source, list | tuple) and len(source) and all(isinstance(p, str | bytes | os.PathLike) for p in source):
+    if (
+        isinstance(source, list | tuple)
+        and len(source)
+        and all(isinstance(p, str | bytes | os.PathLike) for p in source)
+    ):
         return _of_pictures("the list of pictures", [Path(os.fsdecode(p)) for p in source], how, numbered=False)
     if isinstance(source, np.ndarray) or hasattr(source, "detach"):
         name, array = "the video array", as_array(source)
