@@ -25,6 +25,7 @@ import geometrycrafter as gc
 from geometrycrafter.inference.options import Options
 from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.priors import Prior
+from geometrycrafter.video.options import Reading
 
 VIDEO = moving_pattern(20, 64, 64)
 OTHER = moving_pattern(20, 64, 64, seed=5)
@@ -339,6 +340,16 @@ texts = st.text(max_size=8)
 @given(
     st.builds(
         RunRecord,
+        reading=st.builds(
+            Reading,
+            start=st.just(0),
+            end=st.none(),
+            stride=st.just(1),
+            start_time=st.none() | st.floats(0, 10),
+            end_time=st.none() | st.floats(11, 20),
+            fps=st.none() | st.floats(0.1, 100),
+            background=st.tuples(*[st.integers(0, 255)] * 3),
+        ),
         *(st.none() | texts, st.integers(1, 9999), st.integers(1, 9999)),
         *(st.integers(0, 99), st.none() | st.integers(1, 99), st.integers(1, 9)),
         options=st.builds(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.options import Options
-from geometrycrafter.settings import Count, Index, argument, kinds_of
+from geometrycrafter.settings import argument, kinds_of
+from geometrycrafter.video.options import Reading
 
 if TYPE_CHECKING:
     from geometrycrafter.inference.estimator import Estimator
@@ -35,13 +36,27 @@ def add_parser(commands: Any) -> None:
     )
     add("--variant", choices=("diffusion", "deterministic"), help="which UNet of the model (default: the model's own)")
     place = parser.add_argument_group("which frames, at which size")
-    place.add_argument("--start", type=argument(Index), default=0, metavar="FRAME", help="first frame (0)")
-    place.add_argument(
-        "--end", type=argument(Count), metavar="FRAME", help="frame to stop before (default: the video's end)"
-    )
-    place.add_argument("--stride", type=argument(Count), default=1, metavar="N", help="take every n-th frame (1)")
+    _option(place, "--start", Reading, metavar="FRAME", help="first frame, as a player counts them (0)")
+    _option(place, "--end", Reading, metavar="FRAME", help="frame to stop before (default: the video's end)")
+    _option(place, "--stride", Reading, metavar="N", help="take every n-th frame (1)")
+    _option(place, "--start-time", Reading, metavar="SECONDS", help="pass over what is shown before")
+    _option(place, "--end-time", Reading, metavar="SECONDS", help="stop before what is shown from then on")
+    _option(place, "--fps", Reading, metavar="RATE", help="resample to a constant rate (default: frames as they are)")
     _option(place, "--size", metavar="HxW", help="processing size, multiples of 64 (default: by shape)")
     _option(place, "--max-size", metavar="PIXELS", help="longest side of the processing size")
+    read = parser.add_argument_group("how frames are read")
+    _option(
+        read, "--deinterlace", Reading, help="mend frames that hold two moments: where they say so, all, none (auto)"
+    )
+    _option(read, "--background", Reading, metavar="R,G,B", help="seen through transparent pixels (0,0,0)")
+    _option(read, "--gaps", Reading, help="missing numbers of a sequence leave a gap in time, or none (keep)")
+    _option(
+        read,
+        "--damaged",
+        Reading,
+        help="a picture of a sequence that can't be read ends the run, or is left out (stop)",
+    )
+    _option(read, "--strict", Reading, action="store_true", help="refuse a damaged video rather than pass damage over")
     how = parser.add_argument_group("how")
     _option(how, "--window", metavar="FRAMES", help="that the network sees at a time (110; tiny: 8, as it learned)")
     _option(how, "--overlap", metavar="FRAMES", help="that windows share (25; tiny: 4)")
@@ -60,13 +75,15 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(call=call, go_on="go on with the same command and --resume")
 
 
-def _option(group: Any, flag: str, **how: Any) -> None:
-    """A flag that sets the run's option of the same name, in the range which that declares.
+def _option(group: Any, flag: str, settings: type = Options, **how: Any) -> None:
+    """A flag that sets the option of the same name, in the range which that declares.
 
     Where it isn't given it is not there at all, so that the model's own setting stands.
     """
-    kind = kinds_of(Options)[flag.removeprefix("--").replace("-", "_")]
-    if typing.get_origin(kind) is Literal:
+    kind = kinds_of(settings)[flag.removeprefix("--").replace("-", "_")]
+    if "action" in how:
+        pass
+    elif typing.get_origin(kind) is Literal:
         how |= {"choices": typing.get_args(kind)}
     else:
         how |= {"type": argument(kind)}
@@ -120,7 +137,7 @@ def _noted(videos: list[str], video: str, failures: dict[str, str]) -> Iterator[
 def _opened(args: argparse.Namespace, video: str) -> FrameSource:
     from geometrycrafter.video.reading import open_frames
 
-    return open_frames(video).cut(args.start, args.end, args.stride)
+    return open_frames(video, Reading(**{k: v for k, v in vars(args).items() if k in kinds_of(Reading)}))
 
 
 def _loaded(args: argparse.Namespace) -> Estimator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.formats import ColourOptions
 from geometrycrafter.scene import Scene
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource
 
 GREY = 160
@@ -37,8 +39,10 @@ class Colours:
         """The picture of frame ``t``, ``[H, W, 3]`` uint8; of a video, all before it are decoded."""
         if self.source is None:
             return self._small(t)
-        first = self.source.start + t * self.source.stride
-        return _eight_bits(next(iter(self.source.cut(first, first + 1))))
+        if self.source.how.making == Reading():
+            first = self.source.start + t * self.source.stride
+            return _eight_bits(next(iter(self.source.cut(first, first + 1))))
+        return _eight_bits(next(itertools.islice(self.source, t, None)))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """All pictures in turn, ``[H, W, 3]`` uint8."""

@@ -14,10 +14,11 @@ from torch import Tensor
 from geometrycrafter.inference.options import Options
 from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.settings import read_settings
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.weights.models import Networks
 
-PROCEDURE = 2
+PROCEDURE = 3
 """Counts up where the same input gives other results, or the files between passes change."""
 WORDS = {
     "content": "video",
@@ -47,6 +48,8 @@ class RunRecord:
     start: int
     end: int | None
     stride: int
+    reading: Reading
+    """How its frames are made: see :attr:`Reading.making`."""
     options: Options
     """With the processing size."""
     model: str
@@ -82,6 +85,7 @@ class RunRecord:
             start=source.start,
             end=source.end,
             stride=source.stride,
+            reading=source.how.making,
             options=options,
             model=f"{networks.name}/{networks.variant}",
             weights=networks.identity,
@@ -97,8 +101,9 @@ class RunRecord:
         if not isinstance(stored, Mapping) or stored.get("procedure") != PROCEDURE:
             return None
         try:
-            values = dict(stored) | {"options": read_settings(Options, stored["options"], "options")}
-            return cls(**values)
+            options = read_settings(Options, stored["options"], "options")
+            reading = read_settings(Reading, stored["reading"], "reading")
+            return cls(**dict(stored) | {"options": options, "reading": reading})
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -120,14 +125,17 @@ class RunRecord:
             observing: this one is still reading the video. Where the other's ends, and what follows the frames that
                 were read, makes no difference then; the frames themselves are compared one by one.
         """
-        ignored = {"options"} | ({"content", "end"} if observing else set())
+        ignored = {"options", "reading"} | ({"content", "end"} if observing else set())
         words = [
             WORDS.get(f.name, f.name)
             for f in fields(self)
             if f.name not in ignored and getattr(self, f.name) != getattr(other, f.name)
         ]
-        mine, others = self.options.stored(), other.options.stored()
-        words += [f"--{k.replace('_', '-')} ({_told(mine[k])})" for k in mine if mine[k] != others[k]]
+        for mine, others in (
+            (self.options.stored(), other.options.stored()),
+            (asdict(self.reading), asdict(other.reading)),
+        ):
+            words += [f"--{k.replace('_', '-')} ({_told(mine[k])})" for k in mine if mine[k] != others[k]]
         return list(dict.fromkeys(words))
 
 
@@ -146,7 +154,7 @@ def clip_digest(frames: Iterable[bytes]) -> str:
 
 
 def _told(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _digest(tensor: Tensor) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.settings import Count, Index, Intrinsics, NotNegative, Settings, read_settings
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource, open_frames
+from geometrycrafter.video.sequences import find
 
 DETAILS = "source_details"
 """The attribute that holds all but the path, which stands in ``source``."""
@@ -31,6 +32,8 @@ class SourceRecord(Settings):
     start: Index = 0
     end: Count | None = None
     stride: Count = 1
+    reading: Reading = field(default_factory=Reading)
+    """How its frames were made: see :attr:`Reading.making`."""
     content: str | None = None
     """A digest: see :meth:`FrameSource.content`. None for an iterator."""
     pixel_aspect: NotNegative = 1.0
@@ -64,6 +67,7 @@ class SourceRecord(Settings):
             start=source.start,
             end=source.end,
             stride=source.stride,
+            reading=source.how.making,
             content=content or source.content(),
             pixel_aspect=source.pixel_aspect,
             orientation=source.orientation,  # type: ignore[arg-type]
@@ -100,12 +104,13 @@ class SourceRecord(Settings):
         """Whether a file is the source, or one of its images: it must not be written over."""
         if not self.on_disk or not path.exists():
             return False
-        files = [self.path]
         if Path(self.path).is_dir():
-            files = [str(path)] if path.parent.exists() and path.parent.samefile(self.path) else []
-        elif not Path(self.path).exists():
-            files = glob.glob(self.path)
-        return any(Path(f).exists() and path.samefile(f) for f in files)
+            return path.parent.exists() and path.parent.samefile(self.path)
+        try:
+            files = find(self.path) or [Path(self.path)]
+        except InputError:
+            files = []
+        return any(file.exists() and path.samefile(file) for file in files)
 
     def open(self, path: str | os.PathLike[str] | None = None, count: int | None = None) -> FrameSource:
         """Open the source again, at the same frames.
@@ -121,7 +126,8 @@ class SourceRecord(Settings):
             raise InputError(f"the scene was made from {self.path}; name its frames with --source PATH.")
         place = self.path if path is None else os.fspath(path)
         try:
-            source = open_frames(place).cut(self.start, self.end, self.stride)
+            how = replace(self.reading, start=self.start, end=self.end, stride=self.stride)
+            source = open_frames(place, how)
             differs = self._difference(source, count)
         except InputError as error:
             if path is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from geometrycrafter.errors import InputError
@@ -55,3 +55,8 @@ class Reading(Settings):
                 f"--start-time {self.start_time or 0:g} --end-time {self.end_time:g} selects no frame: the end must be "
                 "later than the start."
             )
+
+    @property
+    def making(self) -> Reading:
+        """The same without which frames are counted out: how those that are taken come to be."""
+        return replace(self, start=0, end=None, stride=1)
