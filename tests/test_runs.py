@@ -340,6 +340,8 @@ texts = st.text(max_size=8)
 @given(
     st.builds(
         RunRecord,
+        *(st.none() | texts, st.integers(1, 9999), st.integers(1, 9999)),
+        *(st.integers(0, 99), st.none() | st.integers(1, 99), st.integers(1, 9)),
         reading=st.builds(
             Reading,
             start=st.just(0),
@@ -350,8 +352,6 @@ texts = st.text(max_size=8)
             fps=st.none() | st.floats(0.1, 100),
             background=st.tuples(*[st.integers(0, 255)] * 3),
         ),
-        *(st.none() | texts, st.integers(1, 9999), st.integers(1, 9999)),
-        *(st.integers(0, 99), st.none() | st.integers(1, 99), st.integers(1, 9)),
         options=st.builds(
             Options,
             size=st.sampled_from([(64, 64), [64, 128]]),
