@@ -32,7 +32,11 @@ def add_parser(commands: Any) -> None:
 
 
 def call(args: argparse.Namespace) -> None:
-    """Draw the figure and say where it is."""
+    """Draw the figure.
+
+    Raises:
+        InputError: where a scene, a name or the place of the figure is at fault.
+    """
     from geometrycrafter.export.figure import draw_comparison
     from geometrycrafter.scene import open_scene
     from geometrycrafter.scene.places import name_of

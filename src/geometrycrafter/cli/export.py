@@ -52,7 +52,11 @@ def _options() -> dict[str, list[str]]:
 
 
 def call(args: argparse.Namespace) -> None:
-    """Write the file and say where it is."""
+    """Write one scene in one format.
+
+    Raises:
+        InputError: where the scene, the place or an option is at fault.
+    """
     options = {name: getattr(args, name) for name in _options() if getattr(args, name) is not None}
     for name in options:
         takers = _options()[name]

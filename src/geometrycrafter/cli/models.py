@@ -24,6 +24,11 @@ def add_parser(commands: Any) -> None:
 
 
 def call(args: argparse.Namespace) -> int:
+    """List models, or check a folder; the status is 1 where something in it is wrong.
+
+    Raises:
+        InputError: where the folder to check is none.
+    """
     from geometrycrafter.errors import InputError
     from geometrycrafter.weights.models import check_folder
     from geometrycrafter.weights.places import EMBEDDED, PUBLISHED, cache_folder
