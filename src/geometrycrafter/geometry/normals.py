@@ -15,7 +15,7 @@ def normals_of(points: Tensor) -> Tensor:
     padded = F.pad(points, (1, 1, 1, 1), mode="replicate")
     along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    normals = torch.linalg.cross(along_y, along_x, dim=1)
+    normals: Tensor = torch.linalg.cross(along_y, along_x, dim=1)
     # A norm along an axis of three is slow where that axis is not the last.
     return normals / (normals * normals).sum(1, keepdim=True).clamp_min(1e-24).sqrt()
 
