@@ -14,7 +14,7 @@ from torch import Tensor
 
 def motion(rotation: Tensor, translation: Tensor) -> Tensor:
     """``[..., 4, 4]`` from a rotation ``[..., 3, 3]`` and a translation ``[..., 3]``."""
-    shape = torch.broadcast_tensors(rotation[..., 0, 0], translation[..., 0])[0].shape
+    shape = (rotation[..., 0, 0] + translation[..., 0]).shape
     out = rotation.new_zeros(*shape, 4, 4)
     out[..., :3, :3], out[..., :3, 3] = rotation, translation
     out[..., 3, 3] = 1
