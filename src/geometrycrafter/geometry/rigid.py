@@ -14,11 +14,9 @@ from torch import Tensor
 
 def motion(rotation: Tensor, translation: Tensor) -> Tensor:
     """``[..., 4, 4]`` from a rotation ``[..., 3, 3]`` and a translation ``[..., 3]``."""
-    shape = (rotation[..., 0, 0] + translation[..., 0]).shape
-    out = rotation.new_zeros(*shape, 4, 4)
-    out[..., :3, :3], out[..., :3, 3] = rotation, translation
-    out[..., 3, 3] = 1
-    return out
+    upper = torch.cat([rotation, translation[..., None].expand(*rotation.shape[:-1], 1)], dim=-1)
+    below = rotation.new_tensor([[0.0, 0, 0, 1]]).expand(*rotation.shape[:-2], 1, 4)
+    return torch.cat([upper, below], dim=-2)
 
 
 def inverse(motions: Tensor) -> Tensor:

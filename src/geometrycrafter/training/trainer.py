@@ -246,8 +246,7 @@ class Trainer:
         return scores
 
     def _picture(self, batch: Batch) -> None:
-        sheet = self.stage.pictures(batch)
-        pixels = (sheet.permute(1, 2, 0) * 255).byte().cpu().numpy()
+        pixels = self.stage.pictures(batch)
         self.folder.picture(self.state.step, pixels)
         self.tracker.picture("validation", pixels, self.state.step)
 

@@ -70,11 +70,11 @@ def nearest(source: int, target: int) -> np.ndarray:
     return np.minimum(((np.arange(target) + 0.5) * source / target).astype(int), source - 1)
 
 
-def sheet(rows: Sequence[Sequence[np.ndarray]], gap: int = 0) -> np.ndarray:
+def sheet(rows: Sequence[Sequence[np.ndarray] | np.ndarray], gap: int = 0) -> np.ndarray:
     """Rows of pictures ``[H, W, 3]`` uint8, all of one size, as one ``[H', W', 3]``; short rows end in black.
 
     Args:
-        rows: top to bottom, each left to right.
+        rows: top to bottom, each left to right; a row may be ``[N, H, W, 3]``.
         gap: black pixels between neighbours.
     """
     height, width = rows[0][0].shape[:2]

@@ -128,7 +128,9 @@ def compare(module: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
     return found
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], name: str, dtype: torch.dtype, device: torch.device) -> None:
+def load_weights(
+    module: nn.Module, tensors: dict[str, Tensor], name: str, dtype: torch.dtype, device: torch.device
+) -> None:
     """Give a module (which may stand on the meta device) its tensors.
 
     Raises:

@@ -15,7 +15,7 @@ from geometrycrafter.networks.moge import MoGe, MoGe2, MoGe2Config, MoGeConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.networks.unet import VideoUNet
 from geometrycrafter.priors import MoGePrior, Prior, TinyPrior
-from geometrycrafter.weights.checkpoints import compare, config_from, fill, read_checkpoint, read_tensors
+from geometrycrafter.weights.checkpoints import compare, config_from, load_weights, read_checkpoint, read_tensors
 from geometrycrafter.weights.parts import GEOMETRY, PARTS, SVD, UNETS, filled, hub_identity, parts_of, unfilled
 from geometrycrafter.weights.places import prior_file
 
@@ -103,7 +103,7 @@ def load_prior(file: Path, device: torch.device) -> Prior:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{file}: model_config describes no MoGe that is known here ({error}).") from error
-    fill(network, state["model"], str(file), torch.float32, device)
+    load_weights(network, state["model"], str(file), torch.float32, device)
     return MoGePrior(network, identity=fingerprint(file))
 
 

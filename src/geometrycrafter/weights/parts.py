@@ -19,7 +19,7 @@ from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderCon
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.prior_network import PriorNetwork, PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig, VideoUNet
-from geometrycrafter.weights.checkpoints import fill, read_config, read_tensors
+from geometrycrafter.weights.checkpoints import load_weights, read_config, read_tensors
 
 GEOMETRY, SVD = "GeometryCrafter", "stable-video-diffusion-img2vid-xt"
 UNETS = {"diffusion": "unet_diff", "deterministic": "unet_determ"}
@@ -165,7 +165,7 @@ def filled(part: str, root: Path, dtype: torch.dtype, device: torch.device) -> A
         InputError: names the folder, file or tensor that is not as it should be.
     """
     network, file = unfilled(part, root)
-    fill(network, read_tensors(file), str(file), dtype, device)
+    load_weights(network, read_tensors(file), str(file), dtype, device)
     return network
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.training.config import AutoencoderStageConfig
 from geometrycrafter.training.samples import NormalisedClip
-from geometrycrafter.training.stages.base import Batch, Stage, is_temporal, mean_terms, sheet
+from geometrycrafter.training.stages.base import Batch, Stage, bytes_of, is_temporal, mean_terms
 from geometrycrafter.training.stages.starts import hub_network
+from geometrycrafter.video.pictures import sheet
 
 
 class AutoencoderStage(Stage[AutoencoderStageConfig]):
@@ -38,8 +40,8 @@ class AutoencoderStage(Stage[AutoencoderStageConfig]):
         return mean_terms(rows)
 
     @torch.no_grad()
-    def pictures(self, batch: Batch) -> Tensor:
+    def pictures(self, batch: Batch) -> np.ndarray:
         """Rows of frames and what is decoded of them, ``[3, H, W]`` in [0, 1]."""
         frames = batch["frames"].flatten(0, 1)[:4]
         decoded = self.network.decode(self.network.encode(frames * 2 - 1), num_frames=1)
-        return sheet([frames, (decoded / 2 + 0.5).clamp(0, 1)])
+        return sheet([bytes_of(frames), bytes_of(decoded / 2 + 0.5)])

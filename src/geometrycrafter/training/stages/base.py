@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.training.config import LoopConfig
+from geometrycrafter.video.pictures import disparity_picture, sheet
 
 Batch = dict[str, Any]
 C = TypeVar("C", bound=LoopConfig)
@@ -72,9 +74,9 @@ class Stage(nn.Module, Generic[C]):
             writes: whether this process is the one that writes.
         """
 
-    def pictures(self, batch: Batch) -> Tensor:
-        """A sheet to look at, ``[3, H, W]`` in [0, 1]: the first sample's frames, truth and prediction."""
-        return sheet([batch["frames"][0]])
+    def pictures(self, batch: Batch) -> np.ndarray:
+        """A sheet to look at, ``[H, W, 3]`` uint8: the first sample's frames, truth and prediction."""
+        return sheet([bytes_of(batch["frames"][0])])
 
 
 class LatentStage(Stage[C]):
@@ -98,13 +100,12 @@ def mean_terms(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {k: torch.stack([row[k] for row in rows]).mean() for k in rows[0]}
 
 
-def shaded(depth: Tensor) -> Tensor:
-    """Inverse depth ``[N, H, W]`` as grey pictures ``[N, 3, H, W]``; black where there is none."""
-    inverse = torch.where(depth > 0, 1 / depth.clamp_min(1e-6), 0.0)
-    top = inverse.flatten().kthvalue(max(1, int(0.98 * inverse.numel()))).values.clamp_min(1e-9)
-    return (inverse / top).clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
+def in_colours(depth: Tensor) -> np.ndarray:
+    """Inverse depth ``[N, H, W]``, zero where there is none, as pictures ``[N, H, W, 3]`` uint8 on its own scale."""
+    values = depth.float().cpu().numpy()
+    return disparity_picture(values, values > 0)
 
 
-def sheet(rows: list[Tensor]) -> Tensor:
-    """Rows of pictures ``[N, 3, H, W]`` as one."""
-    return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
+def bytes_of(pictures: Tensor) -> np.ndarray:
+    """Pictures ``[N, 3, H, W]`` in [0, 1] as ``[N, H, W, 3]`` uint8."""
+    return (pictures.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

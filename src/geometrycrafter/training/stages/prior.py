@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,8 +10,9 @@ from torch import Tensor
 from geometrycrafter.networks.prior_network import PriorNetwork
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import PriorStageConfig
-from geometrycrafter.training.stages.base import Batch, Stage, mean_terms, shaded, sheet
+from geometrycrafter.training.stages.base import Batch, Stage, bytes_of, in_colours, mean_terms
 from geometrycrafter.training.stages.starts import prior_network
+from geometrycrafter.video.pictures import sheet
 
 
 class PriorStage(Stage[PriorStageConfig]):
@@ -50,7 +52,7 @@ class PriorStage(Stage[PriorStageConfig]):
         return mean_terms(rows)
 
     @torch.no_grad()
-    def pictures(self, batch: Batch) -> Tensor:
+    def pictures(self, batch: Batch) -> np.ndarray:
         """Rows of frames, inverse depth and the prediction's, ``[3, H, W]`` in [0, 1]."""
         frames, depth = batch["frames"].flatten(0, 1)[:4], batch["depth"].flatten(0, 1)[:4]
-        return sheet([frames, shaded(depth), shaded(self.network(frames).log_depth[:, 0].exp())])
+        return sheet([bytes_of(frames), in_colours(depth), in_colours(self.network(frames).log_depth[:, 0].exp())])

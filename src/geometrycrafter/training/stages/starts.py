@@ -15,7 +15,7 @@ from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.networks.prior_network import PriorNetwork
 from geometrycrafter.networks.unet import VideoUNet
 from geometrycrafter.training.config import LoopConfig, PriorStageConfig, UNetStageConfig, VAEStageConfig
-from geometrycrafter.weights.checkpoints import fill, read_tensors
+from geometrycrafter.weights.checkpoints import load_weights, read_tensors
 from geometrycrafter.weights.parts import UNETS, build_part, load_part
 
 LIGHT_WIDTHS = (32, 64, 96)
@@ -107,4 +107,4 @@ def widen(network: VideoUNet, start: Path) -> None:
         raise InputError(f"{start}: its input convolution does not fit into one of {list(wanted)}.")
     wider = weight.new_zeros(wanted)
     wider[:, : weight.shape[1]] = weight
-    fill(network, tensors | {"conv_in.weight": wider}, str(start), torch.float32, torch.device("cpu"))
+    load_weights(network, tensors | {"conv_in.weight": wider}, str(start), torch.float32, torch.device("cpu"))

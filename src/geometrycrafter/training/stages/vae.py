@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +15,9 @@ from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import VAEStageConfig
 from geometrycrafter.training.samples import MAPS, NormalisedClip
-from geometrycrafter.training.stages.base import Batch, LatentStage, is_temporal, mean_terms, shaded, sheet
+from geometrycrafter.training.stages.base import Batch, LatentStage, bytes_of, in_colours, is_temporal, mean_terms
 from geometrycrafter.training.stages.starts import vae_network
+from geometrycrafter.video.pictures import sheet
 from geometrycrafter.weights.checkpoints import digest
 from geometrycrafter.weights.parts import load_part, save_part
 
@@ -133,12 +135,14 @@ class VAEStage(LatentStage[VAEStageConfig]):
         return mean_terms(rows)
 
     @torch.no_grad()
-    def pictures(self, batch: Batch) -> Tensor:
+    def pictures(self, batch: Batch) -> np.ndarray:
         """Rows of frames, inverse depth and what is decoded of it, ``[3, H, W]`` in [0, 1]."""
         clips, _, decoded = self._pass(batch)
         frames = min(4, batch["depth"].shape[1])
         truth = torch.where(clips[0].mask, clips[0].log_depth.exp(), 0.0)[:frames, 0]
-        return sheet([batch["frames"][0][:frames], shaded(truth), shaded(decoded.log_depth[:frames, 0].exp())])
+        return sheet(
+            [bytes_of(batch["frames"][0][:frames]), in_colours(truth), in_colours(decoded.log_depth[:frames, 0].exp())]
+        )
 
 
 def encoders_of(svd: VideoAutoencoder, vae: PointMapVAE) -> dict[str, str]:
