@@ -298,6 +298,7 @@ def test_places_that_are_none_are_named(clip, tmp_path, capsys, monkeypatch):
     (tmp_path / "empty.gc" / "zarr.json").touch()
     for place in ("/proc/x", "/", tmp_path / "file", tmp_path / "file" / "a.gc", "s3://bucket/a.gc", "/dev/null/a"):
         assert str(place) in refused(capsys, "run", clip, "-o", place, "--size", "64x64", "--end", 2)
+    assert "UTF-8" in refused(capsys, "run", clip, "-o", f"{tmp_path}/o\udce9.gc", "--size", "64x64")
     for flag in ("--overwrite", "--resume"):
         assert "empty.gc" in refused(capsys, "run", clip, "-o", tmp_path / "empty.gc", "--size", "64x64", flag)
     (tmp_path / "here").mkdir()

@@ -36,6 +36,10 @@ class Output:
         self.folder = Path(os.path.realpath(on_disk(place, "the scene")))  # through links, which stay
         if not self.folder.name:
             raise InputError(f"{self.named}: this is no place for a scene; choose a folder in it.")
+        try:
+            os.fspath(self.folder).encode()
+        except UnicodeEncodeError as error:  # libraries that write there take text
+            raise InputError(f"{self.named}: the name is no UTF-8; choose another.") from error
         self.waiting = beside(self.folder, "run")
 
     @classmethod
