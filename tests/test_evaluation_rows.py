@@ -38,7 +38,7 @@ from geometrycrafter.evaluation.methods import (
 from geometrycrafter.evaluation.protocols import protocol_of
 from geometrycrafter.evaluation.report import Report, combined, reasons, table_of
 from geometrycrafter.evaluation.runner import evaluate
-from geometrycrafter.weights.models import EMBEDDED
+from geometrycrafter.weights.places import EMBEDDED
 
 PROTOCOL = protocol_of("rendered")
 

@@ -88,7 +88,7 @@ def test_what_lies_outside_is_refused_and_what_lies_inside_is_taken(name, data):
         )
         for _ in limits
     ]
-    absurd = data.draw(st.none() | st.sampled_from(ABSURD))
+    absurd = data.draw(st.none() | st.sampled_from([text for text in ABSURD if not between or between not in text]))
     if open_ended(kind):  # as many as one likes, each in the one range
         numbers = numbers * data.draw(st.integers(1, 3))
         limits = limits * len(numbers)
