@@ -258,8 +258,7 @@ def read_train_config(
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: this is no TOML that can be read ({reason(error)}).") from error
     stored = merged(stored, overrides or {})
-    stored.setdefault("stage", stage)
-    if stage is not None and stored["stage"] != stage:
+    if stage is not None and stored.setdefault("stage", stage) != stage:
         raise InputError(f"{name}: this configuration trains {stored['stage']}, not {stage}.")
     return config_of(stored, str(path))
 
@@ -271,9 +270,10 @@ def config_of(stored: Mapping[str, Any], name: str) -> LoopConfig:
         InputError: names the key that is unknown or has a wrong value.
     """
     stage = stored.get("stage")
-    if not isinstance(stage, str) or stage not in CONFIGS:
-        raise InputError(f"{name}: stage {stage!r}: choose {', '.join(CONFIGS)}.")
-    return read_settings(CONFIGS[stage], stored, name)
+    if isinstance(stage, str) and stage in CONFIGS:
+        return read_settings(CONFIGS[stage], stored, name)
+    # Of no stage: what every one has is looked at all the same, the stage among it.
+    return read_settings(LoopConfig, _without_others(stored, LoopConfig), name)
 
 
 def stored_config_of(stored: Mapping[str, Any], name: str) -> LoopConfig:
@@ -284,9 +284,13 @@ def stored_config_of(stored: Mapping[str, Any], name: str) -> LoopConfig:
     Raises:
         InputError: as :func:`config_of` does.
     """
-    own = kinds_of(CONFIGS.get(str(stored.get("stage")), LoopConfig))
-    others = {key for config in CONFIGS.values() for key in kinds_of(config)} - set(own)
-    return config_of({k: v for k, v in stored.items() if k not in others}, name)
+    return config_of(_without_others(stored, CONFIGS.get(str(stored.get("stage")), LoopConfig)), name)
+
+
+def _without_others(stored: Mapping[str, Any], own: type[LoopConfig]) -> dict[str, Any]:
+    """Values without the settings that only other stages have."""
+    others = {key for config in CONFIGS.values() for key in kinds_of(config)} - set(kinds_of(own))
+    return {k: v for k, v in stored.items() if k not in others}
 
 
 def merged(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,17 +21,15 @@ from typing import Any
 
 import torch
 
-from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError, Stopped
 from geometrycrafter.training.checkpointing import Checkpoints
-from geometrycrafter.training.config import Augmentation, LatentStageConfig, LoopConfig, Source, as_plain
+from geometrycrafter.training.config import LoopConfig, Source, as_plain
 from geometrycrafter.training.distribution import Workers, recompute, spread, unsynchronised
 from geometrycrafter.training.exporting import Export
-from geometrycrafter.training.latents import LatentSamples, encoded
+from geometrycrafter.training.loading import loader
 from geometrycrafter.training.run_folder import RunFolder
-from geometrycrafter.training.samples import ClipSamples, on_device
-from geometrycrafter.training.sampling import Mixture, batches
-from geometrycrafter.training.stages import Batch, LatentStage, stage_of
+from geometrycrafter.training.samples import on_device
+from geometrycrafter.training.stages import Batch, stage_of
 from geometrycrafter.training.state import PRECISIONS, TrainingState
 from geometrycrafter.training.stopping import SoftStop
 from geometrycrafter.training.tracking import Nothing, Tracker, open_tracker
@@ -80,32 +78,15 @@ class Trainer:
     # Data -------------------------------------------------------------------------------------------------------
 
     def _loader(self, sources: tuple[Source, ...], first: int, last: int, validation: bool = False) -> Any:
-        config, workers = self.config, self.workers
-        with workers.together():
-            shards = tuple(Shards(s.path) for s in sources)
-            clips = (
-                ClipSamples(shards, config.size, Augmentation())
-                if validation
-                else ClipSamples(shards, config.size, config.augmentation, config.other_sizes)
-            )
-            # Validation sees the same samples each time, by an order of its own.
-            seed = config.seed + 7919 if validation else config.seed
-            frames = (config.frames[1], config.frames[1]) if validation else config.frames
-            mixture = Mixture([len(s) for s in shards], [s.weight for s in sources], frames, config.batch, seed)
-        make: ClipSamples | LatentSamples = clips
-        if not validation and isinstance(config, LatentStageConfig) and config.latent_variants:
-            assert isinstance(self.stage, LatentStage)  # by the configuration
-            make = encoded(clips, self.stage, self.folder.path, workers, self.say)
-        readers = 0 if validation else config.workers
-        return batches(make, mixture, first, last, workers.rank, workers.world, readers, config.broken == "skip")
+        return loader(self.stage, self.workers, self.folder.path, self.say, sources, first, last, validation)
 
     def _batches(self) -> Iterator[Batch]:
         return self.workers.agreed(self._loader(self.config.sources, self.state.step, self.config.steps))
 
     def _judged(self) -> Iterator[Batch]:
         """Validation's batches, on the device."""
-        loader = self._loader(self.config.validation, 0, self.config.validation_batches, validation=True)
-        for batch in self.workers.agreed(loader):
+        batches = self._loader(self.config.validation, 0, self.config.validation_batches, validation=True)
+        for batch in self.workers.agreed(batches):
             batch.pop("skipped")
             yield on_device(batch, self.workers.device)
 
@@ -137,9 +118,9 @@ class Trainer:
             with self.workers.together():
                 name = self.config.tracker if self.workers.first else "none"
                 self.tracker = open_tracker(name, self.folder.path, as_plain(self.config))
-            loader = self._batches()  # clips that have to be encoded first are encoded here
+            batches = self._batches()  # clips that have to be encoded first are encoded here
             with SoftStop() as soft, contextlib.closing(self.tracker):
-                return self._train(loader, soft)
+                return self._train(batches, soft)
 
     def _stored(self) -> dict[str, Any] | None:
         """The first process's latest sound checkpoint, read by all."""
@@ -151,12 +132,12 @@ class Trainer:
         with self.workers.together():
             return state if state is not None or step < 0 else self.checkpoints.read(step)
 
-    def _train(self, loader: Iterator[Batch], soft: SoftStop) -> dict[str, float]:
+    def _train(self, batches: Iterator[Batch], soft: SoftStop) -> dict[str, float]:
         state, config = self.state, self.config
         scores: dict[str, float] = {}
         running: dict[str, float] = {}
         started = saved = shown = time.monotonic()
-        for batch in loader:
+        for batch in batches:
             for key, value in self._train_step(batch).items():
                 running[key] = 0.98 * running.get(key, value) + 0.02 * value
             state.step += 1
