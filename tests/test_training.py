@@ -466,7 +466,7 @@ def test_unknown_settings_are_named(tmp_path):
         ("= 3", "TOML"),
         (f"{FULL}latent_variants = 1", "latent_variants"),
         (f"{FULL.replace('vae', 'unet')}latent_noise = 0.1", "latent_noise"),
-        (f"{FULL}other_sizes = [[32, 33]]", "multiples"),
+        (f"{FULL}other_sizes = [[32, 33]]", "multiple of 8"),
         (f"{FULL}layers = 'decoder'\nlatent_variants = 1\nother_sizes = [[32, 64]]", "other_sizes"),
         (f"{FULL}log_sigma = [1.0, 0.0]", "log_sigma"),
         (f"{FULL}augmentation = {{level = -1.0}}", "level"),
