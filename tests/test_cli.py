@@ -337,3 +337,35 @@ def test_a_hostile_prior_checkpoint_runs_nothing(hub, clip, tmp_path, capsys):
 def test_an_unfinished_scene_is_no_scene_yet(tmp_path, capsys):
     (tmp_path / "a.gc").mkdir()
     assert "a.gc" in refused(capsys, "export", tmp_path / "a.gc", "npz")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "{}", "-o", "o.gc"],
+        ["export", "{}", "ply"],
+        ["compare", "{}"],
+        ["models", "check", "{}"],
+        ["eval", "folder", "{}"],
+        ["data", "prepare", "sintel", "{}", "out"],
+        ["data", "inspect", "{}"],
+        ["train", "prior", "{}", "-o", "r"],
+        ["train", "vae", "tiny-vae", "-o", "{}"],
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_sentence(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([word.replace("{}", 300 * "a") for word in words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_the_program_runs_from_a_folder_of_sources():
+    code = (
+        "import importlib.metadata as m\n"
+        "def missing(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = missing\n"
+        "from geometrycrafter.cli.main import main\nmain(['--version'])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == "geometrycrafter 0+unknown\n"

@@ -35,9 +35,12 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = import_module(f"geometrycrafter.{name}")
     elif name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        value = version("geometrycrafter")
+        try:
+            value = version("geometrycrafter")
+        except PackageNotFoundError:  # run from a folder of sources
+            value = "0+unknown"
     else:
         raise AttributeError(f"module 'geometrycrafter' has no attribute {name!r}")
     globals()[name] = value

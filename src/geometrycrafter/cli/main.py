@@ -12,11 +12,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from geometrycrafter.cli import compare, data, eval, export, models, run, train
-from geometrycrafter.errors import InputError, Stopped
+from geometrycrafter.errors import InputError, Stopped, reason
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,6 +25,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message[0].lower()}{message[1:]}; see '{self.prog} --help'.\n")
 
 
+class Version(argparse.Action):
+    """Looks the version up when it is asked for, which takes longer than all flags together."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import geometrycrafter
+
+        print(f"geometrycrafter {geometrycrafter.__version__}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     parser = Parser(
@@ -33,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Point maps of videos: for every frame the 3-D point behind each pixel, one scale for the clip.",
         epilog="Start with: geometrycrafter run VIDEO -o out.gc, then geometrycrafter export out.gc mp4.",
     )
-    parser.add_argument("--version", action="version", version=f"geometrycrafter {version('geometrycrafter')}")
+    parser.add_argument("--version", action=Version, nargs=0, help="say the version and end")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for command in (run, export, compare, models, eval, data, train):
         command.add_parser(commands)
@@ -108,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Who read the output has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        # Of a file that no command expects: a name that is too long, a disk that fails, a prior of the user's own.
+        print(f"error: {error.filename or args.command}: {reason(error)}.", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
+from geometrycrafter import __version__
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.errors import InputError, WriteError, reason
 from geometrycrafter.evaluation import metrics
@@ -154,7 +154,7 @@ def row_identity(clip: ClipReference, content: str, method: Method, identity: di
     whole = {
         "protocol": PROTOCOLS[clip.protocol].title,
         "metrics": metrics.VERSION,
-        "geometrycrafter": version("geometrycrafter"),
+        "geometrycrafter": __version__,
         "clip": {"name": clip.name, "stride": clip.stride, "frames": clip.frames, "content": content},
         "method": identity | {"predictions": method.content(clip.name)},
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from geometrycrafter import __version__
 from geometrycrafter.files import explained
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
 from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_joined
@@ -129,7 +129,7 @@ def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: li
                 **SourceRecord.of(source, record.options.intrinsics, record.content).stored(),
                 "model": record.model,
                 "options": record.options.stored(),
-                "program": f"geometrycrafter {version('geometrycrafter')}",
+                "program": f"geometrycrafter {__version__}",
                 "run": record.to_json(),
                 "frames_digest": clip_digest(d for batch in known for d in batch.digests),
             }
