@@ -35,12 +35,9 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = import_module(f"geometrycrafter.{name}")
     elif name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from geometrycrafter.version import program_version
 
-        try:
-            value = version("geometrycrafter")
-        except PackageNotFoundError:  # run from a folder of sources
-            value = "0+unknown"
+        value = program_version()
     else:
         raise AttributeError(f"module 'geometrycrafter' has no attribute {name!r}")
     globals()[name] = value

@@ -29,9 +29,9 @@ class Version(argparse.Action):
     """Looks the version up when it is asked for, which takes longer than all flags together."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        import geometrycrafter
+        from geometrycrafter.version import program_version
 
-        print(f"geometrycrafter {geometrycrafter.__version__}")
+        print(f"geometrycrafter {program_version()}")
         parser.exit()
 
 

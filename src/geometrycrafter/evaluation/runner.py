@@ -12,7 +12,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from geometrycrafter import __version__
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.errors import InputError, WriteError, reason
 from geometrycrafter.evaluation import metrics
@@ -22,6 +21,7 @@ from geometrycrafter.evaluation.measure import measure
 from geometrycrafter.evaluation.methods import Method, Predictor
 from geometrycrafter.evaluation.protocols import PROTOCOLS
 from geometrycrafter.files import explained, locked, write_json
+from geometrycrafter.version import program_version
 
 
 class Row(TypedDict):
@@ -154,7 +154,7 @@ def row_identity(clip: ClipReference, content: str, method: Method, identity: di
     whole = {
         "protocol": PROTOCOLS[clip.protocol].title,
         "metrics": metrics.VERSION,
-        "geometrycrafter": __version__,
+        "geometrycrafter": program_version(),
         "clip": {"name": clip.name, "stride": clip.stride, "frames": clip.frames, "content": content},
         "method": identity | {"predictions": method.content(clip.name)},
     }

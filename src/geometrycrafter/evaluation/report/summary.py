@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter import __version__
 from geometrycrafter.evaluation.metrics import VERSION
 from geometrycrafter.evaluation.protocols import Protocol
 from geometrycrafter.evaluation.runner import Failure, Row
+from geometrycrafter.version import program_version
 
 RESAMPLES = 2000
 RANKED = ("point_rel", "point_inlier", "affine_rel", "affine_inlier")
@@ -166,7 +166,7 @@ class Report:
             "frames of each, at most": self.rows[0]["identity"]["clip"]["frames"] if self.rows else None,
             "frames without truth": empty,
             "share of pixels not predicted": {m: c.mean for m, c in missing.items() if c and c.mean},
-            "geometrycrafter": __version__,
+            "geometrycrafter": program_version(),
             "torch": version("torch"),
             "numpy": version("numpy"),
             "python": platform.python_version(),

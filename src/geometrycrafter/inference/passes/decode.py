@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometrycrafter import __version__
 from geometrycrafter.files import explained
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
 from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_joined
@@ -20,6 +19,7 @@ from geometrycrafter.networks.point_map_vae import DecodedPointMap
 from geometrycrafter.scene.journal import Journal
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
+from geometrycrafter.version import program_version
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.weights.models import Networks
 
@@ -129,7 +129,7 @@ def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: li
                 **SourceRecord.of(source, record.options.intrinsics, record.content).stored(),
                 "model": record.model,
                 "options": record.options.stored(),
-                "program": f"geometrycrafter {__version__}",
+                "program": f"geometrycrafter {program_version()}",
                 "run": record.to_json(),
                 "frames_digest": clip_digest(d for batch in known for d in batch.digests),
             }
