@@ -26,6 +26,7 @@ from geometrycrafter.inference.options import Options
 from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.priors import Prior
 from geometrycrafter.video.options import Reading
+from geometrycrafter.video.reading import open_frames
 
 VIDEO = moving_pattern(20, 64, 64)
 OTHER = moving_pattern(20, 64, 64, seed=5)
@@ -328,11 +329,15 @@ def test_a_torn_file_of_a_run_is_made_anew(estimator, whole, tmp_path):
     assert bits(estimator(VIDEO, **HOW, steps=1, output=out, resume=True)) == whole
 
 
-def test_a_scene_keeps_the_time_of_each_frame(hub, tmp_path):
+def test_a_scene_keeps_its_frames_times_and_finds_them_again(hub, tmp_path):
     at = [0, 1, 2, 5, 9, 10, 17, 18]  # 24ths of a second
     video = write_video(tmp_path / "v.mp4", moving_pattern(8, 64, 64), times=at)
-    scene = gc.load(hub, "deterministic", prior=flat_prior)(video, size=(64, 64))
-    np.testing.assert_allclose(np.asarray(scene.times), np.array(at) / 24, atol=1e-3)
+    chosen = open_frames(video).cut(1, None, 2)
+    scene = gc.load(hub, "deterministic", prior=flat_prior)(chosen, size=(64, 64), intrinsics=(80, 80, 31, 31))
+    np.testing.assert_allclose(np.asarray(scene.times), np.array(at)[1::2] / 24, atol=1e-3)
+    assert scene.source.camera == (80, 80, 31, 31)
+    for frame, again in zip(scene.open_source(), chosen, strict=True):
+        assert np.array_equal(frame, again)
 
 
 texts = st.text(max_size=8)
