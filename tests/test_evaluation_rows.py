@@ -217,7 +217,7 @@ def test_a_process_that_is_ended_from_outside_is_a_sentence(clips, tmp_path):
         evaluate([Ending("e")], clips, tmp_path / "out", LocalEngine(2))
 
 
-@pytest.mark.parametrize("error", [MemoryError, RuntimeError, InputError, OSError])
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError, InputError, OSError, np.linalg.LinAlgError])
 def test_whatever_a_method_runs_into_is_a_reason(error, clips, tmp_path):
     found = evaluate([Faulty("f", error), Wall()], clips, tmp_path / "out")
     assert [f["method"] for f in found.failures] == ["f", "f"] and len(found.rows) == 2

@@ -197,3 +197,15 @@ def test_names_with_colons_are_on_disk(name):
 
 def test_a_file_url_is_a_path(tmp_path):
     assert on_disk(f"file://{tmp_path}/a%20b") == tmp_path / "a b" and not is_url("file:///a")
+
+
+def test_a_link_to_a_place_is_the_same_place(tmp_path):
+    (tmp_path / "place").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(tmp_path / "place")
+    with (
+        locked(tmp_path / "place", "a test"),
+        pytest.raises(InputError, match="another thread"),
+        locked(tmp_path / "elsewhere" / "link", "a test"),
+    ):
+        pass

@@ -59,7 +59,7 @@ def test_a_number_is_in_its_range_or_refused(value):
 
 
 def test_every_door_has_the_same_lock():
-    for bad in (0, -1, math.nan, math.inf, 2.5, True, "5", 10**30):
+    for bad in (0, -1, math.nan, math.inf, 2.5, True, "5", 10**30, 10**400):
         with pytest.raises(InputError, match="steps"):
             Example(steps=bad)
         with pytest.raises(InputError, match=r"x\.toml: steps"):
@@ -119,3 +119,9 @@ def test_a_path_is_on_disk():
     for bad in ("s3://b/x", "", 3, None):
         with pytest.raises(InputError):
             value_of(Path, bad, "output")
+
+
+def test_a_whole_number_that_no_float_can_hold_is_refused():
+    for bad in (10**400, -(10**400)):
+        with pytest.raises(InputError, match="rate"):
+            Example(rate=bad)

@@ -246,7 +246,7 @@ def locked(place: Path, what: str) -> Iterator[None]:
         InputError: where another process or thread holds the place; says which.
         WriteError: where no lock file can be made there.
     """
-    path = Path(os.path.abspath(place))  # noqa: PTH100 (a link stays one)
+    path = Path(os.path.realpath(place))  # a link to a place is that place
     path = beside(path, "lock") if path.name else path / ".lock"
     key = os.path.realpath(path)
     with _GUARD:

@@ -153,7 +153,8 @@ def value_of(kind: Any, value: Any, name: str) -> Any:
 def _number(kind: type, value: Any, name: str, limits: Range) -> int | float:
     whole = kind is int
     right = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
-    if right and (whole or math.isfinite(value)) and limits.holds(value):
+    # A whole number may be larger than any float: its range is looked at before it is made one.
+    if right and limits.holds(value) and (whole or math.isfinite(value)):
         return kind(value)
     bounded = math.isfinite(limits.high)
     wanted = limits.described(whole) if bounded else ("a whole number" if whole else "a finite number")

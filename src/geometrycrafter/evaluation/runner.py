@@ -193,7 +193,7 @@ class Judge:
                 row = _judged(task, job.clip, clip, predict)
             except WriteError:
                 raise
-            except (InputError, OSError, RuntimeError, MemoryError, ArithmeticError) as error:
+            except (InputError, OSError, RuntimeError, MemoryError, ArithmeticError, np.linalg.LinAlgError) as error:
                 yield _failure(task.method, job.clip, error)
             else:
                 path = _path(self.folder, task.method.name, job.clip.name)
