@@ -9,7 +9,7 @@ from __future__ import annotations
 from clips.case import Case
 from clips.colours import SDR_CASES, SPECIAL
 from clips.making import Absent
-from clips.shapes import PHOTOS, SHAPES, SIZES, VIDEOS
+from clips.shapes import BARS, PHOTOS, SHAPES, SIZES, VIDEOS
 from clips.stills import ANIMATIONS, ARRAYS, NAMES, SEQUENCES, STILLS
 from clips.streams import CASES as STREAMS
 from clips.times import FIELDS, TIMES
@@ -18,6 +18,7 @@ GROUPS: dict[str, tuple[Case, ...]] = {
     "Streams and frames": STREAMS,
     "Upright": (*VIDEOS, *PHOTOS),
     "Shape": SHAPES,
+    "Bars": BARS,
     "Colour": (*SDR_CASES, *SPECIAL),
     "Interlaced": FIELDS,
     "Time": TIMES,

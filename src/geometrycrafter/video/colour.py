@@ -129,6 +129,23 @@ class Converter:
         return pixels
 
 
+def luma(frame: Any) -> np.ndarray | None:
+    """The upper eight bits of a decoded frame's luma, ``[H, W]`` uint8; None where none is stored by itself."""
+    form = frame.format
+    part = form.components[0]
+    planar = len(form.components) < 2 or form.components[1].plane > 0
+    if form.is_rgb or form.has_palette or not planar or not 8 <= part.bits <= 16 or _is_float(frame):
+        return None
+    if (part.bits > 8 and form.is_big_endian) or any(c.is_alpha for c in form.components):
+        return None
+    plane = frame.planes[0]
+    if part.bits == 8:
+        return np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[: frame.height, : frame.width]
+    shown = np.frombuffer(plane, "<u2").astype(np.uint16).reshape(plane.height, -1)[: frame.height, : frame.width]
+    shift = 8 if form.name.startswith(("p0", "p2", "p4")) else part.bits - 8  # P010 and its like fill the upper bits
+    return (shown >> shift).astype(np.uint8)
+
+
 def srgb(linear: np.ndarray) -> np.ndarray:
     """Linear light, 1 being white, ``[...]``, to the sRGB curve, clipped to [0, 1] (IEC 61966-2-1)."""
     x = linear.clip(0, 1).astype(np.float32, copy=False)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.video.colour import Converter
+from geometrycrafter.video.bars import brightest
+from geometrycrafter.video.colour import Converter, luma
 from geometrycrafter.video.frames import as_frame
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.orientation import Orientation, of_frame
@@ -131,6 +132,33 @@ def decode(path: Path, how: Reading | None = None) -> Iterator[tuple[float | Non
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path}: a frame can't be converted ({reason(error)}); convert the video.") from error
+
+
+def glance(path: Path, how: Reading | None = None) -> Iterator[tuple[float | None, np.ndarray]]:
+    """The same frames at a fraction of the cost: time stamp and brightness ``[H, w]`` uint8, upright.
+
+    Brightness is luma as it is coded, or the largest of red, green and blue. Pixels are as they are stored, so that
+    there may be more or fewer columns than in the pictures.
+
+    Args:
+        path: of a video, or of a file of several pictures.
+        how: damage and transparent pixels are dealt with.
+
+    Raises:
+        InputError: where the file holds no video, or too much of it is damaged.
+    """
+    how = how or Reading()
+    if pages(path, kind_of(path)) is None:
+        with open_container(path) as container:
+            stream = video_stream(container, path)
+            frames = shown_frames(path, container, stream, how.strict)
+            first = next(frames)
+            if luma(first) is not None:
+                for frame in _chained(first, frames):
+                    if (plane := luma(frame)) is not None:
+                        yield frame.time, _orientation(frame, path).apply(plane)
+                return
+    yield from ((stamp, brightest(picture)) for stamp, picture in decode(path, how))
 
 
 def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -29,6 +29,7 @@ class Reading(Settings):
         deinterlace: ``auto`` mends frames that say that they are interlaced, ``on`` all, ``off`` none.
         gaps: numbers that are missing in a sequence of pictures leave a gap in time (``keep``), or don't (``close``).
         damaged: a picture of a sequence that can't be read: ``stop``, or ``skip`` it and say so.
+        bars: black bars around the picture are found and left out (``auto``), or taken for picture (``keep``).
 
     Raises:
         InputError: names the option that is out of its range, or two that select nothing.
@@ -45,6 +46,7 @@ class Reading(Settings):
     deinterlace: Literal["auto", "on", "off"] = "auto"
     gaps: Literal["keep", "close"] = "keep"
     damaged: Literal["stop", "skip"] = "stop"
+    bars: Literal["auto", "keep"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,7 +35,7 @@ class Orientation:
         return (width, height) if self.transposed else (height, width)
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
-        """``[H, W, C]`` upright: ``[H, W, C]``, or ``[W, H, C]`` where it lay on its side."""
+        """``[H, W, ...]`` upright: ``[H, W, ...]``, or ``[W, H, ...]`` where it lay on its side."""
         if self == Orientation():
             return picture
         turned = picture.swapaxes(0, 1) if self.transposed else picture

@@ -6,11 +6,12 @@ turned upright, with alpha laid over black, in display order.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,16 @@ import numpy as np
 
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import fingerprint
-from geometrycrafter.video.decoding import Header, decode, picture_size, read_header, read_image
+from geometrycrafter.video.bars import Bars, Shown, brightest, find_bars
+from geometrycrafter.video.decoding import Header, decode, glance, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.sequences import find, places
 from geometrycrafter.video.streams import RATE
+from geometrycrafter.video.timing import HARDLY, resampled
 
 EVERYTHING = Reading()
 """Every frame, as the defaults have it."""
-HARDLY = 1e-6
-"""Seconds that make no difference."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,58 @@ class FrameSource:
         Raises:
             InputError: where the source is damaged before that, or its frames differ in size; names the frame.
         """
-        random_access = self.kind in ("images", "array")
-        chosen = self._looked_up() if random_access else self._streamed()
-        sound = self._of_one_size(chosen)
-        yield from sound if self.how.fps is None else resampled(sound, self.how.fps, 1 / self.rate)
+        return self._chosen(brightness=False)
 
-    def _of_one_size(self, chosen: Iterator[tuple[int, float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
-        for index, seconds, frame in chosen:
-            if frame.shape[:2] != (self.height, self.width):
+    def shown(self, bars: Bars | None = None) -> Iterator[Shown]:
+        """The same, each frame with the part of it that is picture and no bar.
+
+        Args:
+            bars: of the chosen frames, from :meth:`find_bars`; None: they are looked for first.
+
+        Raises:
+            InputError: as :meth:`timed`.
+        """
+        bars = bars or self.find_bars()
+        for number, (seconds, frame) in enumerate(self.timed()):
+            yield Shown(seconds, frame, bars.picture(number))
+
+    def find_bars(self, told: Callable[[int], None] | None = None) -> Bars:
+        """Look for black bars, in one pass over the chosen frames that costs little more than decoding.
+
+        What can be had a single time is not looked at: its frames are whole, and so are those of a reading that keeps
+        bars. Where the source turns out to be damaged the look ends, and who reads the frames is told.
+
+        Args:
+            told: called with the number of frames looked at.
+        """
+        if self.once or self.how.bars == "keep":
+            return Bars.none(self.height, self.width)
+
+        def looked_at() -> Iterator[np.ndarray]:
+            with contextlib.suppress(InputError):
+                for number, (_, frame) in enumerate(self._chosen(brightness=True)):
+                    yield frame
+                    if told is not None:
+                        told(number + 1)
+
+        with warnings.catch_warnings(action="ignore"):  # they come again when the frames are read
+            return find_bars(looked_at(), self.fps, self.height, self.width)
+
+    def _chosen(self, brightness: bool) -> Iterator[tuple[float, np.ndarray]]:
+        """Times and pictures ``[H, W, 3]`` of the chosen frames, or their brightness ``[H, w]`` alone."""
+        random_access = self.kind in ("images", "array")
+        chosen = self._looked_up(brightness) if random_access else self._streamed(brightness)
+        sound = self._of_one_size(chosen, brightness)
+        return sound if self.how.fps is None else resampled(sound, self.how.fps, 1 / self.rate)
+
+    def _of_one_size(
+        self, chosen: Iterator[tuple[int, float, np.ndarray]], brightness: bool
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        wanted: tuple[int, ...] = (self.height, self.width)
+        for count, (index, seconds, frame) in enumerate(chosen):
+            if brightness and count == 0:
+                wanted = frame.shape[:2]
+            if frame.shape[:2] != wanted:
                 named = self.origin[index] if self.kind == "images" else f"{self.name}: frame {index}"
                 raise InputError(
                     f"{named} is {frame.shape[1]}x{frame.shape[0]} but the first is {self.width}x{self.height}; "
@@ -115,8 +160,8 @@ class FrameSource:
                 )
             yield seconds, frame
 
-    def _looked_up(self) -> Iterator[tuple[int, float, np.ndarray]]:
-        """Index in the source, time and picture of each chosen frame."""
+    def _looked_up(self, brightness: bool) -> Iterator[tuple[int, float, np.ndarray]]:
+        """Index in the source, time and picture or brightness of each chosen frame."""
         for index in self._indices(len(self.origin)):
             seconds = (self.places[index] if self.places else index) / self.rate
             if self._early(seconds):
@@ -124,22 +169,27 @@ class FrameSource:
             if self._late(seconds):
                 return
             try:
-                read = self.origin[index]
-                read = read_image(Path(read), self.how) if self.kind == "images" else read
-                frame = as_frame(read, self.name, self.how.background)
+                yield index, seconds, self._of_index(index, brightness)
             except InputError as error:
                 if self.how.damaged == "stop" or self.kind != "images":
                     raise
                 warnings.warn(f"{error} It is passed over.", stacklevel=4)
-                continue
-            yield index, seconds, frame
 
-    def _streamed(self) -> Iterator[tuple[int, float, np.ndarray]]:
+    def _of_index(self, index: int, brightness: bool) -> np.ndarray:
+        if self.kind == "images":
+            path = Path(self.origin[index])
+            if brightness:
+                return next(glance(path, self.how))[1]
+            return as_frame(read_image(path, self.how), self.name, self.how.background)
+        frame = as_frame(self.origin[index], self.name, self.how.background)
+        return brightest(frame) if brightness else frame
+
+    def _streamed(self, brightness: bool) -> Iterator[tuple[int, float, np.ndarray]]:
         """The same from what has to be gone through from its beginning."""
         last = None if self.end is None else self._indices(self.end)[-1]
         first: float | None = None
         before = -1.0
-        for index, (stamp, frame) in enumerate(self._all()):
+        for index, (stamp, frame) in enumerate(self._all(brightness)):
             first = stamp if first is None else first
             seconds = index / self.rate if stamp is None or first is None else stamp - first
             if seconds <= before:  # two frames at one time: the clock stands still, or runs backwards
@@ -148,7 +198,8 @@ class FrameSource:
             if self._late(seconds):
                 return
             if index >= self.start and (index - self.start) % self.stride == 0 and not self._early(seconds):
-                yield index, seconds, as_frame(frame, self.name, self.how.background)
+                whole = frame if brightness else as_frame(frame, self.name, self.how.background)
+                yield index, seconds, whole
             if index == last:
                 return
 
@@ -158,9 +209,9 @@ class FrameSource:
     def _late(self, seconds: float) -> bool:
         return self.how.end_time is not None and seconds >= self.how.end_time - HARDLY
 
-    def _all(self) -> Iterator[tuple[float | None, Any]]:
+    def _all(self, brightness: bool) -> Iterator[tuple[float | None, Any]]:
         if self.kind == "video":
-            return decode(Path(self.origin), self.how)
+            return (glance if brightness else decode)(Path(self.origin), self.how)
         return ((None, frame) for frame in self.origin)
 
     def content(self) -> str | None:
@@ -204,32 +255,6 @@ class FrameSource:
         if chosen.count == 0:
             raise InputError(f"{self.name} has {self.total} frames, so --start {how.start} selects none.")
         return chosen
-
-
-def resampled(
-    frames: Iterator[tuple[float, np.ndarray]], fps: float, last: float
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Frames at a constant rate: at each moment the one that is on show.
-
-    Args:
-        frames: times in seconds, rising, and pictures ``[H, W, 3]``.
-        fps: wanted frames a second.
-        last: seconds that the last one is shown, where there is no other to tell by.
-    """
-    shown: tuple[float, np.ndarray] | None = None
-    origin, number = 0.0, 0
-    for seconds, frame in frames:
-        if shown is None:
-            origin = seconds
-        else:
-            last = seconds - shown[0]
-            while origin + number / fps < seconds - HARDLY:
-                yield origin + number / fps, shown[1]
-                number += 1
-        shown = seconds, frame
-    while shown is not None and origin + number / fps < shown[0] + last - HARDLY:
-        yield origin + number / fps, shown[1]
-        number += 1
 
 
 def open_frames(source: Any, how: Reading | None = None) -> FrameSource:
