@@ -376,3 +376,26 @@ texts = st.text(max_size=8)
 def test_a_record_comes_back_from_disk_as_it_was(record):
     again = RunRecord.from_json(json.loads(json.dumps(record.to_json())))
     assert again == record and record.differences(again) == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["chunk gone", "chunk empty", "chunk torn", "array gone", "description", "number", "list"]
+)
+def test_what_a_disk_has_lost_of_decoded_frames_is_decoded_again(damage, estimator, whole, tmp_path):
+    folder = tmp_path / "x.gc"
+    with pytest.raises(CancelledError):
+        estimator(VIDEO, **HOW, steps=1, output=folder, progress=stop_at("decode", 10))
+    chunk, journal = folder / "depth" / "c" / "0" / "0" / "0", folder / "journal.jsonl"
+    if damage == "chunk gone":
+        chunk.unlink()
+    elif damage == "chunk empty":
+        chunk.write_bytes(b"")
+    elif damage == "chunk torn":
+        chunk.write_bytes(chunk.read_bytes()[:-40])
+    elif damage == "array gone":
+        shutil.rmtree(folder / "depth")
+    elif damage == "description":
+        (folder / "depth" / "zarr.json").write_text("")
+    else:
+        journal.write_text("1\n" if damage == "number" else "[]\n")
+    assert bits(estimator(VIDEO, **HOW, steps=1, output=folder, resume=True)) == whole

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from geometrycrafter.files import write_bytes
+
 
 class Journal:
     """Lines of JSON, appended and flushed to disk one at a time; a torn last line counts as not written."""
@@ -20,9 +22,12 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    self.entries.append(json.loads(line))
+                    entry = json.loads(line)
                 except ValueError:
                     break
+                if not isinstance(entry, dict):
+                    break
+                self.entries.append(entry)
                 whole += len(line)
             with open(path, "r+b") as file:
                 file.truncate(whole)
@@ -34,3 +39,10 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         self.entries.append(entry)
+
+    def keep(self, count: int) -> None:
+        """Go back to the first so many entries; what the others speak of is done again."""
+        if count == len(self.entries):
+            return
+        self.entries = self.entries[:count]
+        write_bytes(self.path, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode())

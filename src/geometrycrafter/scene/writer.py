@@ -65,7 +65,7 @@ class SceneWriter:
             WriteError: where it can't be made.
         """
         place = self._place(name)
-        if not place.exists():
+        if not _is_array(place):
             with explained(place), appearing(place) as temporary:
                 _create(store_of(temporary, writable=True), None, shape, dtype)
         array = zarr.open_array(store_of(place, writable=True), mode="r+", zarr_format=3)
@@ -104,6 +104,15 @@ class SceneWriter:
         if NAME.fullmatch(name) is None or name == "work":
             raise InputError(f"{name!r} can't be the name of an array; take letters, digits and underscores.")
         return self.folder / name
+
+
+def _is_array(place: Path) -> bool:
+    """Whether an array was begun there whose description can be read."""
+    try:
+        zarr.open_array(store_of(place, writable=False), mode="r", zarr_format=3)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

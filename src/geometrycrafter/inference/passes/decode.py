@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Pr
     arrays = _Arrays.of(writer, run)
     with explained(run.folder, REMEDY):
         journal = Journal(run.folder / "journal.jsonl")
+        journal.keep(_sound(journal, arrays, run))
     first, factor = len(journal.entries), networks.autoencoder.config.scaling_factor
     frames = run.plan_windows()[-1].end
 
@@ -57,15 +59,36 @@ def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Pr
     chunks = run.plan_chunks()
     for index, (start, maps) in enumerate(decode_joined(one, latents, chunks, first), start=first):
         angles = []
+        digest = hashlib.sha256()
         for offset in range(len(maps.log_depth)):
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
             decoded = at_video_size(frame, run.record.height, run.record.width, run.record.options.depth_resize)
             arrays.put(start + offset, decoded, run)
+            arrays.add_to(digest, start + offset)
             angles.append(FrameAngle.of(decoded).stored())
         with explained(run.folder, REMEDY):
-            journal.append({"chunk": index, "start": start, "end": start + len(angles), "theta": angles})
+            entry = {"chunk": index, "start": start, "end": start + len(angles), "theta": angles}
+            journal.append(entry | {"digest": digest.hexdigest()})
         progress("decode", start + len(angles), frames)
     _finish(run, source, writer, [FrameAngle(*row) for entry in journal.entries for row in entry["theta"]])
+
+
+def _sound(journal: Journal, arrays: _Arrays, run: RunFolder) -> int:
+    """How many of the journal's entries the scene's arrays bear out: a disk may lose what it said that it has."""
+    following = 0
+    for index, entry in enumerate(journal.entries):
+        try:
+            if (entry["chunk"], entry["start"]) != (index, following) or entry["end"] <= following:
+                return index
+            digest = hashlib.sha256()
+            for t in range(entry["start"], entry["end"]):
+                arrays.add_to(digest, t)
+            if digest.hexdigest() != entry["digest"] or len(entry["theta"]) != entry["end"] - entry["start"]:
+                return index
+        except (KeyError, TypeError, ValueError, IndexError, OSError, RuntimeError):  # whatever a torn chunk raises
+            return index
+        following = entry["end"]
+    return len(journal.entries)
 
 
 def _joined_latents(run: RunFolder, start: int, end: int) -> Tensor:
@@ -99,6 +122,12 @@ class _Arrays:
             frames=writer.array("frames", (count, *size, 3), np.uint8),
             rays=writer.array("rays", (count, h, w, 2), np.float32) if free else None,
         )
+
+    def add_to(self, digest: Any, t: int) -> None:
+        """Add what the disk has of a frame to a digest."""
+        for array in (self.depth, self.mask, self.frames, self.rays):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array[t]).tobytes())
 
     def put(self, t: int, decoded: DecodedFrames, run: RunFolder) -> None:
         """One frame."""
