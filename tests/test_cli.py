@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -369,3 +370,13 @@ def test_the_program_runs_from_a_folder_of_sources():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "geometrycrafter 0+unknown\n"
+
+
+@pytest.mark.parametrize("command", [("compare",), ("eval",), ("data", "prepare"), ("data", "synthesize")])
+def test_help_names_a_default_once_and_as_one_would_write_it(capsys, command):
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert not re.search(r"\(default: (None|False|\[\]|\(|\))", text)
+    assert not re.search(r"\(default[^)]*\) \(default", text)
+    assert "(default: " in text

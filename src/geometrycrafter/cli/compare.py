@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from geometrycrafter.cli.defaults import DefaultsFormatter
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.settings import argument
@@ -17,7 +18,7 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="draw several scenes of one video side by side",
         description="Draw frames, each scene's disparity and its point cloud from the side, like the paper's figures.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
     add("scenes", nargs="+", metavar="SCENE", help="folders made by 'geometrycrafter run', or URLs of such")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geometrycrafter.cli.defaults import DefaultsFormatter
 from geometrycrafter.cli.progress import counting
 from geometrycrafter.data.options import PreparationOptions, RecordingOptions, SynthesisOptions
 from geometrycrafter.errors import InputError
@@ -38,7 +39,7 @@ def _add_prepare(actions: Any) -> None:
         description="Turn a data set as it is distributed into shards ('data list' names them), or, with the name "
         "'folder', a recording of your own: SRC holds a colour picture and a depth map for each frame (poses too, if "
         "known); the usual names are found by themselves. Goes on where it was stopped.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     parser.set_defaults(call=call_prepare)
     parser.add_argument("name", metavar="NAME", help="a data set, or 'folder'")
@@ -53,7 +54,7 @@ def _add_prepare(actions: Any) -> None:
         type=argument(PreparationOptions, "size"),
         default=PreparationOptions.size,
         metavar="HxW",
-        help="of training clips (320x640: the paper's)",
+        help="of training clips; unless given, the paper's",
     )
     sets.add_argument(
         "--quality",
@@ -81,7 +82,7 @@ def _add_synthesize(actions: Any) -> None:
         "synthesize",
         help="render clips of the procedural world",
         description="Render clips with exact depth, cameras and masks into shards; goes on where it was stopped.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     parser.set_defaults(call=call_synthesize)
     parser.add_argument("target", type=argument(Path), metavar="DST", help="folder of shards")

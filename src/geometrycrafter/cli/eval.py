@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geometrycrafter.cli.defaults import DefaultsFormatter
 from geometrycrafter.data.options import Processes
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import is_url, on_disk
@@ -31,7 +32,7 @@ def add_parser(commands: Any) -> None:
         "of gmu-kitchens, scannet, ddad, kitti, monkaa, sintel, diode (ROOT is where it was unpacked), 'rendered' "
         "(clips of the procedural world, no ROOT), 'folder' (ROOT is an RGB-D recording) or 'table' (ROOTs are folders "
         "that eval wrote: one table of all). Goes on where it was stopped.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
     add("dataset", metavar="DATASET")
