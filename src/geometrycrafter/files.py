@@ -62,7 +62,7 @@ def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
     return Path(text)
 
 
-def fingerprint(path: Path, most: int = WHOLE) -> str:
+def fingerprint(path: str | os.PathLike[str], most: int = WHOLE) -> str:
     """A digest of a file's size and content: all of it where it is small, else 64 blocks spread over it.
 
     Args:

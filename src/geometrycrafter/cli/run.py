@@ -20,6 +20,7 @@ from geometrycrafter.video.options import Reading
 if TYPE_CHECKING:
     from geometrycrafter.inference.estimator import Estimator
     from geometrycrafter.video.reading import FrameSource
+    from geometrycrafter.video.spooled import Spooled
 
 
 def add_parser(commands: Any) -> None:
@@ -29,7 +30,12 @@ def add_parser(commands: Any) -> None:
         description="Estimate the point maps of videos and write one scene (a folder NAME.gc) for each.",
     )
     add = parser.add_argument
-    add("videos", nargs="+", metavar="VIDEO", help="video file, folder of images, or quoted glob of images")
+    add(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video file or URL, folder of images, quoted glob of images, or - for standard input",
+    )
     add("-o", "--output", required=True, help="the scene's folder; with several videos, the folder of scenes")
     add(
         "--model", default="tiny", help="tiny (embedded, the default), diffusion, deterministic, or a folder of weights"
@@ -137,7 +143,19 @@ def _noted(videos: list[str], video: str, failures: dict[str, str]) -> Iterator[
 def _opened(args: argparse.Namespace, video: str) -> FrameSource:
     from geometrycrafter.video.reading import open_frames
 
-    return open_frames(video, Reading(**{k: v for k, v in vars(args).items() if k in kinds_of(Reading)}))
+    return open_frames(
+        _standard_input() if video == "-" else video,
+        Reading(**{k: v for k, v in vars(args).items() if k in kinds_of(Reading)}),
+    )
+
+
+def _standard_input() -> Spooled:
+    """What is piped in."""
+    from geometrycrafter.video.spooled import spooled
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError("-: nothing is piped into the program; give a file, or pipe a video in.")
+    return spooled(sys.stdin.buffer, "standard input")
 
 
 def _loaded(args: argparse.Namespace) -> Estimator:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geometrycrafter.errors import InputError, reason
+from geometrycrafter.files import is_url
 from geometrycrafter.settings import Count, Index, Intrinsics, NotNegative, Settings, read_settings
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource, open_frames
@@ -23,7 +24,7 @@ class SourceRecord(Settings):
     """A source of frames, as a scene remembers it."""
 
     path: str
-    """Absolute path of a video, a folder of images or a glob of them; what it was where it had none."""
+    """Absolute path of a video, a folder of images or a glob of them, or a URL; what it was where it had neither."""
     kind: Literal["video", "images", "array", "iterator"]
     height: Count
     width: Count
@@ -57,9 +58,8 @@ class SourceRecord(Settings):
         Raises:
             InputError: where a file of it can't be read.
         """
-        on_disk = source.kind in ("video", "images")
         return cls(
-            path=os.path.abspath(source.name) if on_disk else source.name,  # noqa: PTH100 (a glob is no path)
+            path=source.place or source.name,
             kind=source.kind,  # type: ignore[arg-type]
             height=source.height,
             width=source.width,
@@ -98,7 +98,12 @@ class SourceRecord(Settings):
     @property
     def on_disk(self) -> bool:
         """Whether there is a path to look for the frames at."""
-        return self.kind in ("video", "images")
+        return self.kind in ("video", "images") and os.path.isabs(self.path)  # noqa: PTH117 (a glob is no path)
+
+    @property
+    def at_url(self) -> bool:
+        """Whether a server is to be asked for the frames."""
+        return self.kind in ("video", "images") and is_url(self.path)
 
     def includes(self, path: Path) -> bool:
         """Whether a file is the source, or one of its images: it must not be written over."""
@@ -122,7 +127,7 @@ class SourceRecord(Settings):
         Raises:
             InputError: where it has moved or changed; says what differs, and how to name its new place.
         """
-        if path is None and not self.on_disk:
+        if path is None and not (self.on_disk or self.at_url):
             raise InputError(f"the scene was made from {self.path}; name its frames with --source PATH.")
         place = self.path if path is None else os.fspath(path)
         try:
@@ -148,6 +153,6 @@ class SourceRecord(Settings):
             return f"they are {source.width}x{source.height}, not {self.width}x{self.height}"
         if count is not None and source.count is not None and source.count < 0.95 * count - 3:  # headers may lie a bit
             return f"there are {source.count}, not {count}"
-        if self.on_disk and (source.kind != self.kind or source.content() != self.content):
+        if self.kind in ("video", "images") and (source.kind != self.kind or source.content() != self.content):
             return "their content is another"
         return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Header:
     """Whether it is one picture, no clip."""
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: os.PathLike[str]) -> Header:
     """What a video file, or a file of pictures, says of itself.
 
     Raises:
@@ -76,13 +76,15 @@ def read_header(path: Path) -> Header:
     return Header(height, width, rate, count, float(upright), orientation.degrees, still)
 
 
-def _paged(path: Path, background: tuple[int, int, int] = (0, 0, 0)) -> Iterator[tuple[float | None, np.ndarray]]:
+def _paged(
+    path: os.PathLike[str], background: tuple[int, int, int] = (0, 0, 0)
+) -> Iterator[tuple[float | None, np.ndarray]]:
     found = pages(path, kind_of(path))
     assert found is not None
     return ((stamp, as_frame(pixels, str(path), background)) for stamp, pixels in found)
 
 
-def _orientation(frame: Any, path: Path) -> Orientation:
+def _orientation(frame: Any, path: os.PathLike[str]) -> Orientation:
     """How a frame lies: what its own tags say, or the EXIF block of a picture's file."""
     tagged = of_frame(frame)
     if tagged is None:
@@ -101,7 +103,7 @@ def square_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
     return height, width if abs(aspect - 1) < NEARLY_SQUARE else max(1, round(width * aspect))
 
 
-def decode(path: Path, how: Reading | None = None) -> Iterator[tuple[float | None, np.ndarray]]:
+def decode(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple[float | None, np.ndarray]]:
     """Time stamp in seconds, where there is one, and picture ``[H, W, 3]`` of every frame, in display order.
 
     Pictures are uint8, or float32 in [0, 1] where the source has more than eight bits.
@@ -134,7 +136,7 @@ def decode(path: Path, how: Reading | None = None) -> Iterator[tuple[float | Non
             raise InputError(f"{path}: a frame can't be converted ({reason(error)}); convert the video.") from error
 
 
-def glance(path: Path, how: Reading | None = None) -> Iterator[tuple[float | None, np.ndarray]]:
+def glance(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple[float | None, np.ndarray]]:
     """The same frames at a fraction of the cost: time stamp and brightness ``[H, w]`` uint8, upright.
 
     Brightness is luma as it is coded, or the largest of red, green and blue. Pixels are as they are stored, so that
@@ -166,7 +168,7 @@ def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: os.PathLike[str]) -> tuple[int, int]:
     """Height and width of a picture, upright, without decoding it where its header says them.
 
     Raises:
@@ -184,7 +186,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     return (orientation_in(path) or Orientation()).size(height, width)
 
 
-def read_image(path: Path, how: Reading | None = None) -> np.ndarray:
+def read_image(path: os.PathLike[str], how: Reading | None = None) -> np.ndarray:
     """A picture, or a file's first one: ``[H, W, 3]`` uint8, or float32 in [0, 1].
 
     Raises:

@@ -1,4 +1,4 @@
-"""Frames from video files, image folders, globs, arrays and iterators, one at a time.
+"""Frames from video files, streams, URLs, image folders, globs, arrays and iterators, one at a time.
 
 Everything comes out as ``[H, W, 3]`` uint8, or float32 in [0, 1] where the source has more than eight bits,
 turned upright, with alpha laid over black, in display order.
@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.files import fingerprint
+from geometrycrafter.files import fingerprint, is_url, on_disk
 from geometrycrafter.video.bars import Bars, Shown, brightest, find_bars
 from geometrycrafter.video.decoding import Header, decode, glance, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.sequences import find, places
+from geometrycrafter.video.spooled import Spooled, fetched, spooled
 from geometrycrafter.video.streams import RATE
 from geometrycrafter.video.timing import HARDLY, resampled
 
@@ -37,7 +38,7 @@ class FrameSource:
     """Where frames come from. Iterating decodes anew each time, unless :attr:`once` says it can't."""
 
     name: str
-    """What messages call it: the path as given, or the kind of object."""
+    """What messages call it: the path or URL as given, or the kind of object."""
     kind: str
     """``video``, ``images``, ``array`` or ``iterator``."""
     origin: Any
@@ -55,6 +56,16 @@ class FrameSource:
     how: Reading = EVERYTHING
     places: tuple[int, ...] = ()
     """Where each picture of a sequence stands in time, in frames; numbers that are missing leave a gap."""
+
+    @property
+    def place(self) -> str | None:
+        """Where it can be read again: an absolute path, or a URL; None where there is no such place."""
+        if self.kind not in ("video", "images"):
+            return None
+        first = self.origin[0] if self.kind == "images" else self.origin
+        if isinstance(first, Spooled):
+            return self.name if is_url(self.name) else None
+        return os.path.abspath(self.name)  # noqa: PTH100 (a glob is no path)
 
     @property
     def once(self) -> bool:
@@ -177,7 +188,7 @@ class FrameSource:
 
     def _of_index(self, index: int, brightness: bool) -> np.ndarray:
         if self.kind == "images":
-            path = Path(self.origin[index])
+            path = self.origin[index]
             if brightness:
                 return next(glance(path, self.how))[1]
             return as_frame(read_image(path, self.how), self.name, self.how.background)
@@ -211,7 +222,7 @@ class FrameSource:
 
     def _all(self, brightness: bool) -> Iterator[tuple[float | None, Any]]:
         if self.kind == "video":
-            return (glance if brightness else decode)(Path(self.origin), self.how)
+            return (glance if brightness else decode)(self.origin, self.how)
         return ((None, frame) for frame in self.origin)
 
     def content(self) -> str | None:
@@ -225,14 +236,14 @@ class FrameSource:
         if self.kind == "iterator":
             return None
         if self.kind == "video":
-            return fingerprint(Path(self.origin))
+            return fingerprint(self.origin)
         digest = hashlib.sha256()
         if self.kind == "array":
             digest.update(f"{list(self.origin.shape[1:])} {self.origin.dtype.str}".encode())
         for index in self._indices(len(self.origin)):
             if self.kind == "images":
-                path = Path(self.origin[index])
-                digest.update(f"{path.name} {fingerprint(path)}\n".encode("utf-8", "surrogateescape"))
+                path = self.origin[index]
+                digest.update(f"{Path(str(path)).name} {fingerprint(path)}\n".encode("utf-8", "surrogateescape"))
             else:
                 digest.update(np.ascontiguousarray(self.origin[index]).data)
         return digest.hexdigest()
@@ -261,9 +272,10 @@ def open_frames(source: Any, how: Reading | None = None) -> FrameSource:
     """Open a source of frames.
 
     Args:
-        source: a path of a video file, of a folder of pictures, a pattern or glob of them, a text file that lists them,
-            or a list of their paths; an array ``[T, H, W, 3]`` (or ``[T, H, W]`` grey) uint8, uint16 or float in
-            [0, 1]; or an iterator of frames ``[H, W, 3]``.
+        source: a path or URL of a video file, or a binary file that is open for reading; a folder of pictures, a
+            pattern or glob of them, a text file that lists them, or a list of their paths; an array
+            ``[T, H, W, 3]`` (or ``[T, H, W]`` grey) uint8, uint16 or float in [0, 1]; or an iterator of frames
+            ``[H, W, 3]``.
         how: which frames, and how they are made; None: all.
 
     Raises:
@@ -274,9 +286,16 @@ def open_frames(source: Any, how: Reading | None = None) -> FrameSource:
 
 
 def _open(source: Any, how: Reading) -> FrameSource:
+    if isinstance(source, Spooled):
+        return _of_file(source, how)
+    if callable(getattr(source, "read", None)):
+        return _of_file(spooled(source), how)
     if isinstance(source, str | bytes | os.PathLike):
         text = os.fsdecode(source)
+        if is_url(text):
+            return _of_file(fetched(text), how)
         try:
+            text = str(on_disk(text)) if text.lower().startswith("file://") else text
             return _open_path(text, how)
         except OSError as error:
             raise InputError(f"{text}: this can't be read ({reason(error)}); check the path.") from error
@@ -306,14 +325,20 @@ def _open_path(text: str, how: Reading) -> FrameSource:
     images = find(text)
     if images is not None:
         return _of_pictures(text, images, how)
-    path = Path(text)
+    path = on_disk(text)
     if not path.exists():
         raise InputError(f"{text}: there is no such file; check the path.")
+    return _of_file(path, how, text)
+
+
+def _of_file(path: os.PathLike[str], how: Reading, name: str | None = None) -> FrameSource:
+    """A video, or a picture, in one file."""
+    name = name or str(path)
     header = read_header(path)
-    return _of_pictures(text, [path], how) if header.still else _of_header(text, "video", text, header)
+    return _of_pictures(name, [path], how, numbered=False) if header.still else _of_header(name, "video", path, header)
 
 
-def _of_pictures(text: str, images: list[Path], how: Reading, numbered: bool = True) -> FrameSource:
+def _of_pictures(text: str, images: Sequence[os.PathLike[str]], how: Reading, numbered: bool = True) -> FrameSource:
     """Pictures as a clip, all of one size; the odd one is named before the first is worked on."""
     header: Header | None = None
     first = images[0]
@@ -328,14 +353,14 @@ def _of_pictures(text: str, images: list[Path], how: Reading, numbered: bool = T
             header, first = found, path
         elif header is not None and found != (header.height, header.width):
             raise InputError(
-                f"{path} is {found[1]}x{found[0]} but {first.name} is {header.width}x{header.height}; "
-                "resize them to one size."
+                f"{path} is {found[1]}x{found[0]} but {Path(str(first)).name} is "
+                f"{header.width}x{header.height}; resize them to one size."
             )
     if header is None:
         raise InputError(f"{text}: not one of the pictures can be read.")
-    source = _of_header(text, "images", [str(p) for p in images], replace(header, rate=RATE, count=len(images)))
+    source = _of_header(text, "images", list(images), replace(header, rate=RATE, count=len(images)))
     keep = numbered and how.gaps == "keep"
-    return replace(source, places=tuple(places(images))) if keep else source
+    return replace(source, places=tuple(places([Path(p) for p in images]))) if keep else source
 
 
 def _of_header(text: str, kind: str, origin: Any, header: Header) -> FrameSource:

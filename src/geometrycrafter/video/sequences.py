@@ -78,6 +78,9 @@ def _listed(path: Path) -> list[Path]:
             found.append(path.parent / name)
     if not found:
         raise InputError(f"{path}: the list names no picture; give one name a line.")
+    other = next((p for p in found if p.suffix.lower() not in SUFFIXES), None)
+    if other is not None:
+        raise InputError(f"{path}: the list names {other}, which is no picture ({', '.join(SUFFIXES[:6])}, ...).")
     missing = next((p for p in found if not p.is_file()), None)
     if missing is not None:
         raise InputError(f"{path}: the list names {missing}, which is not there.")

@@ -7,9 +7,9 @@ pages of TIFF, AVIF, and with pillow-heif the tiled HEIC files of telephones.
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ SUFFIXES = (
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: os.PathLike[str]) -> str:
     """``webp``, ``tiff``, ``avif``, ``heif``, ``jxl`` or nothing, by what the file begins with.
 
     Raises:
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> str:
     return ""
 
 
-def orientation_in(path: Path) -> Orientation | None:
+def orientation_in(path: os.PathLike[str]) -> Orientation | None:
     """What a picture's EXIF block says of how it lies; None where it says nothing, or is no such picture."""
     try:
         with _opened(path) as image:
@@ -62,7 +62,7 @@ def orientation_in(path: Path) -> Orientation | None:
         return None
 
 
-def pages(path: Path, kind: str) -> Iterator[tuple[float | None, np.ndarray]] | None:
+def pages(path: os.PathLike[str], kind: str) -> Iterator[tuple[float | None, np.ndarray]] | None:
     """The pictures of a file that Pillow is to read, with their times in seconds; None where ffmpeg does it better.
 
     Args:
@@ -89,7 +89,7 @@ def pages(path: Path, kind: str) -> Iterator[tuple[float | None, np.ndarray]] | 
     return None if deep and count == 1 else _pages(path)
 
 
-def _pages(path: Path) -> Iterator[tuple[float | None, np.ndarray]]:
+def _pages(path: os.PathLike[str]) -> Iterator[tuple[float | None, np.ndarray]]:
     with _opened(path) as image:
         # Pillow stands pages of TIFF and HEIC upright by itself.
         turned = image.format in ("TIFF", "HEIF")
@@ -121,7 +121,7 @@ def _pixels(image: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: os.PathLike[str]) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
     _heif()

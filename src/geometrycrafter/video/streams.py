@@ -6,11 +6,12 @@ another picture that comes with music. Damaged packets are passed over and count
 
 from __future__ import annotations
 
+import functools
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -29,22 +30,54 @@ MANY = 20
 """A video of fewer packets, or whose number is not known yet, is taken to have so many."""
 DEFAULT_WEIGHT = 5_000_000
 """Pixels that a mark as the default is worth, in ffmpeg's choice."""
+REFUSED = frozenset(
+    (
+        *("hls", "concat", "dash", "sdp", "rtsp", "rtp", "sap", "imf", "webm_dash_manifest"),  # name files or servers
+        *("vobsub", "avisynth", "vapoursynth", "lavfi"),  # likewise, or are programs
+        *("tty", "bin", "xbin", "adf", "idf"),  # text, which is drawn
+    )
+)
+"""Formats of ffmpeg's libraries that are no video of their own."""
 _PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
-def open_container(path: Path) -> Any:
-    """A file, opened by its name alone: ``12:30.mp4`` is no protocol, ``-x.mp4`` no flag.
+def open_container(path: os.PathLike[str]) -> Any:
+    """A file, opened by its name alone: ``12:30.mp4`` is no protocol, ``-x.mp4`` no flag, ``%04d.png`` no pattern.
+
+    No other file is opened with it, and no server asked, whatever it says.
 
     Raises:
         InputError: where it is nothing that can be read.
     """
     try:
-        return av.open(f"file:{path}", metadata_errors="replace")
+        return av.open(f"file:{os.fspath(path)}", metadata_errors="replace", options=_alone())
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: this is no video that can be read ({reason(error)}).") from error
+        if _names_others(path):
+            raise InputError(
+                f"{path}: this is a list of other files or streams, which are not followed; give the video itself."
+            ) from error
+        said = "it is text or a script" if isinstance(error, av.ArgumentError) else reason(error)
+        raise InputError(f"{path}: this is no video that can be read ({said}).") from error
 
 
-def video_stream(container: Any, path: Path) -> Any:
+@functools.cache
+def _alone() -> dict[str, str]:
+    """Options of ffmpeg's libraries with which a file stands for itself."""
+    formats = ",".join(sorted(f for f in av.formats_available if f not in REFUSED))
+    return {"protocol_whitelist": "file", "format_whitelist": formats, "pattern_type": "none", "enable_drefs": "0"}
+
+
+def _names_others(path: os.PathLike[str]) -> bool:
+    """Whether a file begins as playlists and descriptions of streams do."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:
+        return False
+    return head.startswith((b"#EXTM3U", b"ffconcat version", b"v=0", b"[playlist]")) or b"<MPD" in head
+
+
+def video_stream(container: Any, path: os.PathLike[str]) -> Any:
     """The stream that ffmpeg would take.
 
     Raises:
@@ -122,7 +155,7 @@ def _fragmented(container: Any) -> bool:
             file.seek(position)
 
 
-def share_present(path: Path, container: Any) -> float:
+def share_present(path: os.PathLike[str], container: Any) -> float:
     """How much of a file is there, by the size that it says of itself at its beginning: above 0, at most 1."""
     with open(path, "rb") as file:
         head = file.read(64)
@@ -196,7 +229,7 @@ class Losses:
         self.damaged += 1
 
 
-def shown_frames(path: Path, container: Any, stream: Any, strict: bool = False) -> Iterator[Any]:
+def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bool = False) -> Iterator[Any]:
     """The frames that a player shows, in display order, decoded.
 
     Args:
@@ -261,7 +294,7 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
         yield packet
 
 
-def _damaged(path: Path, losses: Losses) -> InputError:
+def _damaged(path: os.PathLike[str], losses: Losses) -> InputError:
     if not losses.shown:
         said = f" ({losses.first})" if losses.first else ""
         return InputError(f"{path}: not one frame could be decoded{said}; the file is empty or damaged.")
@@ -271,7 +304,7 @@ def _damaged(path: Path, losses: Losses) -> InputError:
     )
 
 
-def _report(path: Path, losses: Losses, missing: int) -> None:
+def _report(path: os.PathLike[str], losses: Losses, missing: int) -> None:
     """Say what was lost, or refuse it where it is much."""
     whole = losses.packets + missing
     if not losses.shown or losses.damaged > MOST_DAMAGED * whole:
