@@ -17,9 +17,10 @@ import zarr
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
+from geometrycrafter.scene.arrays import StoredArray
 from geometrycrafter.scene.places import reading, store_of
 from geometrycrafter.scene.source import SourceRecord
-from geometrycrafter.scene.writer import FORMAT_VERSION, SMALL, changing, copy_scene, is_scene, put_in_memory
+from geometrycrafter.scene.writer import FORMAT_VERSION, changing, copy_scene, is_scene, put_in_memory
 from geometrycrafter.settings import Rate, value_of
 from geometrycrafter.video.reading import FrameSource
 
@@ -34,11 +35,10 @@ DEFAULT_RATE = 24.0
 class FrameArray:
     """One array of a scene, read frame by frame: index it like a NumPy array."""
 
-    def __init__(self, stored: _Stored, owner: Scene | None = None):
+    def __init__(self, stored: StoredArray, owner: Scene | None = None):
         self._stored = stored
         self._owner = owner  # a scene in a temporary folder takes it along when it goes
-        self.shape: tuple[int, ...] = stored.array.shape
-        self.dtype: np.dtype[Any] = stored.array.dtype
+        self.shape, self.dtype = stored.shape, stored.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -48,23 +48,6 @@ class FrameArray:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self._stored.read(...), dtype=dtype)
-
-
-class _Stored:
-    """An array's metadata, read once; of a small one, such as intrinsics, the values too."""
-
-    def __init__(self, array: zarr.Array[Any], place: str):
-        self.array = array
-        self._place = place
-        self._values: np.ndarray | None = None
-
-    def read(self, index: Any) -> np.ndarray:
-        with reading(self._place):
-            if int(np.prod(self.array.shape[1:])) > SMALL:
-                return np.asarray(self.array[index])
-            if self._values is None:
-                self._values = np.asarray(self.array[...])
-            return np.array(self._values[index])
 
 
 class Points:
@@ -118,7 +101,7 @@ class Scene:
 
     def __init__(self, group: zarr.Group, path: Path | None = None, place: str | None = None):
         self._group = group
-        self._arrays: dict[str, _Stored | None] = {}
+        self._arrays: dict[str, StoredArray | None] = {}
         self.path = path
         self.place = place or (str(path) if path else "the scene")
         for name in ("depth", "mask", "intrinsics"):
@@ -129,11 +112,11 @@ class Scene:
         if int(np.prod(self.depth.shape[1:])) > MAX_VALUES_A_FRAME:
             raise InputError(f"{self.place}: frames of {self.depth.shape[1:]} are larger than this program reads.")
 
-    def _stored(self, name: str) -> _Stored | None:
+    def _stored(self, name: str) -> StoredArray | None:
         if name not in self._arrays:
             with reading(self.place):
                 found = self._group.get(name)
-            self._arrays[name] = _Stored(found, self.place) if isinstance(found, zarr.Array) else None
+            self._arrays[name] = StoredArray(found, name, self.place) if isinstance(found, zarr.Array) else None
         return self._arrays[name]
 
     def array(self, name: str) -> FrameArray | None:
@@ -242,12 +225,12 @@ class Scene:
         copy_scene(self, target, overwrite)
         return open_scene(target)
 
-    def stored_arrays(self) -> Iterator[tuple[str, zarr.Array[Any]]]:
+    def stored_arrays(self) -> Iterator[tuple[str, StoredArray]]:
         """All arrays by name, known or not, as they are stored: ``[T, ...]`` most of them."""
         for name in sorted({*self._listed(), *KNOWN}):
             stored = self._stored(name)
             if stored is not None:
-                yield name, stored.array
+                yield name, stored
 
     def _listed(self) -> list[str]:
         """Names of what the store holds; none where it can't say, as most web servers."""

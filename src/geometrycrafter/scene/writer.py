@@ -12,21 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import appearing, explained, locked, sweep_folder, write_json
-from geometrycrafter.scene.places import reading, store_of
+from geometrycrafter.scene.arrays import StoredArray, create_array, writable
+from geometrycrafter.scene.places import store_of
 
 if TYPE_CHECKING:
-    from zarr.abc.store import Store
-
     from geometrycrafter.scene.reader import Scene
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-SMALL = 64
-"""Values a frame up to which all frames share a chunk."""
 UNFINISHED = ("work/identity.json",)
 """What a run keeps in a scene's folder from its first moment on."""
 
@@ -67,8 +63,8 @@ class SceneWriter:
         place = self._place(name)
         if not _is_array(place):
             with explained(place), appearing(place) as temporary:
-                _create(store_of(temporary, writable=True), None, shape, dtype)
-        array = zarr.open_array(store_of(place, writable=True), mode="r+", zarr_format=3)
+                create_array(store_of(temporary, writable=True), None, shape, dtype)
+        array = writable(zarr.open_array(store_of(place, writable=True), mode="r+", zarr_format=3))
         if array.shape != tuple(shape) or array.dtype != np.dtype(dtype):
             raise InputError(f"{place}: the array there has another shape or type; write the scene anew.")
         return array
@@ -81,7 +77,7 @@ class SceneWriter:
         """
         place = self._place(name)
         with explained(place), appearing(place) as temporary:
-            _create(store_of(temporary, writable=True), None, values.shape, values.dtype)[...] = values
+            create_array(store_of(temporary, writable=True), None, values.shape, values.dtype)[...] = values
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
         """Store attributes and mark the scene as complete: the last thing that is written."""
@@ -133,7 +129,7 @@ def changing(folder: Path, what: str) -> Iterator[SceneWriter]:
 
 def put_in_memory(group: zarr.Group, name: str, values: np.ndarray) -> None:
     """A whole array ``[...]`` into a scene in memory."""
-    _create(group.store, name, values.shape, values.dtype, overwrite=True)[...] = values
+    create_array(group.store, name, values.shape, values.dtype, overwrite=True)[...] = values
 
 
 def is_scene(folder: Path) -> bool:
@@ -181,41 +177,21 @@ def copy_scene(scene: Scene, target: Path, overwrite: bool) -> None:
     with locked(real, "a scene is saved"), explained(target), appearing(real) as temporary:
         writer = SceneWriter(temporary)
         for name, array in scene.stored_arrays():
-            _copy(array, scene.place, temporary / name)
+            _copy(array, temporary / name)
         writer.finish({"fps": scene.fps, **scene.attributes})
 
 
-def _copy(array: zarr.Array[Any], source: str, place: Path) -> None:
-    copy = zarr.create_array(
+def _copy(array: StoredArray, place: Path) -> None:
+    copy = create_array(
         store_of(place, writable=True),
-        shape=array.shape,
-        dtype=array.dtype,
-        chunks=array.chunks,
-        fill_value=array.fill_value,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
-        attributes=dict(array.attrs),
+        None,
+        array.shape,
+        array.dtype,
+        dict(array.metadata.attributes),
+        array.chunks,
+        array.metadata.fill_value,
     )
     step = max(1, array.chunks[0]) if array.shape else 1
     for first in range(0, array.shape[0], step) if array.shape else [None]:
         part: Any = ... if first is None else slice(first, first + step)
-        with reading(source):
-            values = array[part]
-        copy[part] = values
-
-
-def _create(
-    store: Store, name: str | None, shape: tuple[int, ...], dtype: Any, overwrite: bool = False
-) -> zarr.Array[Any]:
-    """An array of a scene, one chunk a frame (small ones in a single chunk)."""
-    small = int(np.prod(shape[1:])) <= SMALL
-    floating = np.issubdtype(np.dtype(dtype), np.floating)
-    return zarr.create_array(
-        store,
-        name=name,
-        shape=shape,
-        dtype=dtype,
-        chunks=tuple(max(1, n) for n in (shape if small else (1, *shape[1:]))),
-        fill_value=np.nan if floating else 0,  # a frame that was lost shows
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
-        overwrite=overwrite,
-    )
+        copy[part] = array.read(part)
