@@ -201,6 +201,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def second_name(path: Path, other: Path) -> None:
+    """Give a file a second name, or a copy where the disk has no such thing (exFAT, many network disks)."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
+
+
 def write_bytes(target: Path, data: bytes) -> None:
     """Write a file that appears whole, and stays after a power cut."""
     with appearing(target) as temporary, open(temporary, "wb") as file:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from geometrycrafter.errors import InputError, WriteError, reason
-from geometrycrafter.files import appearing
+from geometrycrafter.files import appearing, second_name
 
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
@@ -55,7 +54,7 @@ class Checkpoints:
                 os.fsync(file.fileno())
             if best:
                 with appearing(self.folder / "best.pt") as temporary:
-                    _same(path, temporary)
+                    second_name(path, temporary)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise WriteError(
                 f"{path}: the checkpoint can't be written ({reason(error)}); make room and go on."
@@ -90,11 +89,3 @@ class Checkpoints:
         if steps:
             raise InputError(f"{self.folder}: no checkpoint can be read; remove the folder to begin anew.")
         return None
-
-
-def _same(path: Path, other: Path) -> None:
-    """Give a file a second name, or a copy where the disk has no such thing (exFAT, many network disks)."""
-    try:
-        os.link(path, other)
-    except OSError:
-        shutil.copyfile(path, other)

@@ -31,7 +31,9 @@ def read_config(path: Path, kind: type[T]) -> T:
     try:
         stored = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise InputError(f"{path}: the file is missing; copy the whole folder of the published repository.") from error
+        raise InputError(
+            f"{path}: the file is missing, which holds the network's sizes; copy it from a hub that has this network."
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: this is no JSON that can be read ({error}).") from error
     if not isinstance(stored, dict):

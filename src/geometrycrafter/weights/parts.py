@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.files import appearing, explained, fingerprint, write_json
+from geometrycrafter.files import appearing, explained, fingerprint, second_name, write_bytes
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
@@ -122,18 +125,41 @@ def save_part(
         half: store floating-point weights in half precision.
 
     Raises:
-        WriteError: where the hub can't be written; each file appears whole.
+        WriteError: where the hub can't be written; the network that was there stays whole, or the new one is.
     """
-    folder = root / PARTS[part].folder
-    file = folder / f"{PARTS[part].stem}.safetensors"
+    folder = Path(os.path.realpath(root / PARTS[part].folder))  # a link to a folder stays one
+    name = f"{PARTS[part].stem}.safetensors"
     ready = {k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in tensors.items()}
+    sizes = (json.dumps(asdict(config), indent=1) + "\n").encode()
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / CONFIG, asdict(config), indent=1)
-        with appearing(file) as temporary:
-            save_file(ready, temporary, metadata=record)
-            temporary.chmod(0o644)  # safetensors makes files that their owner alone may read
-    return file
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if _holds(folder / CONFIG, sizes):
+            with appearing(folder / name) as temporary:
+                _save(ready, temporary, record)
+        else:  # weights and sizes of two networks together are none: the folder changes as one
+            with appearing(folder) as temporary:
+                temporary.mkdir()
+                for other in folder.iterdir() if folder.is_dir() else ():
+                    if other.is_dir():
+                        shutil.copytree(other, temporary / other.name, symlinks=True)
+                    elif other.name not in (CONFIG, name):
+                        second_name(other, temporary / other.name)
+                _save(ready, temporary / name, record)
+                write_bytes(temporary / CONFIG, sizes)
+    return root / PARTS[part].folder / name
+
+
+def _holds(file: Path, content: bytes) -> bool:
+    """Whether a file says the same, as JSON."""
+    try:
+        return bool(json.loads(file.read_bytes()) == json.loads(content))
+    except (OSError, ValueError):
+        return False
+
+
+def _save(tensors: dict[str, Tensor], file: Path, record: dict[str, str]) -> None:
+    save_file(tensors, file, metadata=record)
+    file.chmod(0o644)  # safetensors makes files that their owner alone may read
 
 
 def unfilled(part: str, root: Path) -> tuple[nn.Module, Path]:
@@ -144,7 +170,7 @@ def unfilled(part: str, root: Path) -> tuple[nn.Module, Path]:
     """
     folder = part_of(part).folder
     if not (root / folder).is_dir():
-        raise InputError(f"{root}: the folder {folder} is missing; copy it from the published repository.")
+        raise InputError(f"{root}: the folder {folder} is missing; copy it from a hub that has it.")
     return _born(part, root, torch.device("meta")), part_of(part).weights(root)
 
 
