@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from conftest import flat_prior, moving_pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scene_files import made
@@ -121,3 +126,44 @@ def test_one_changed_byte_anywhere_in_a_chunk_is_found(whole, tmp_path_factory, 
             gc.open(whole).array(name)[:]
     finally:
         chunk.write_bytes(before)
+
+
+def finished_with_all_of_it_on_disk(monkeypatch, work) -> int:
+    """How many scenes were marked as complete in some work; each time the disk must have had all the rest by then."""
+    synced: dict[int, tuple[int, int]] = {}
+    finished = 0
+    fsync, replace = os.fsync, os.replace
+
+    def noted(file):
+        fsync(file)
+        status = os.fstat(file)
+        synced[status.st_ino] = (status.st_mtime_ns, status.st_size)
+
+    def checked(source, target):
+        nonlocal finished
+        target = Path(target)
+        if target.name == "zarr.json" and json.loads(Path(source).read_bytes())["attributes"].get("complete"):
+            finished += 1
+            places = [p for p in target.parent.rglob("*") if p != Path(source) and "work" not in p.parts]
+            assert len(places) > 10
+            for place in places:
+                status = place.stat()
+                assert synced.get(status.st_ino) == (status.st_mtime_ns, status.st_size), place
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", noted)
+        patch.setattr(os, "replace", checked)
+        work()
+    return finished
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no fsync there")
+def test_a_scene_is_complete_when_the_disk_has_all_of_it(monkeypatch, tmp_path, hub):
+    estimator = gc.load(hub, "deterministic", prior=flat_prior)
+    video = moving_pattern(3, 64, 64)
+    assert finished_with_all_of_it_on_disk(monkeypatch, lambda: made().save(tmp_path / "a.gc")) == 1
+    assert (
+        finished_with_all_of_it_on_disk(monkeypatch, lambda: estimator(video, size=(64, 64), output=tmp_path / "b.gc"))
+        == 1
+    )

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ WHOLE = BLOCKS * MEBIBYTE
 """Files up to this size are read whole for their fingerprint; of larger ones 64 blocks of a MiB, evenly spread."""
 LONGEST_NAME = 180
 """Bytes of a target's name that its temporary and lock files carry; file systems allow 255 in all."""
+WRITERS = 16
+"""Files that the disk is asked to have at a time."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
 
@@ -127,8 +130,10 @@ def put_in_place(new: Path, target: Path) -> None:
     """
     if not (new.is_dir() and target.is_dir()) or target.is_symlink():
         os.replace(new, target)
+        _synced(target.parent)
         return
     if _exchanged(new, target):
+        _synced(target.parent)
         remove(new)
         return
     aside = _aside(target)
@@ -139,6 +144,7 @@ def put_in_place(new: Path, target: Path) -> None:
     except BaseException:
         aside.rename(target)
         raise
+    _synced(target.parent)
     remove(aside)
 
 
@@ -151,6 +157,43 @@ def _exchanged(new: Path, target: Path) -> bool:
         return False
     paths = (at_working_directory, os.fsencode(new), at_working_directory, os.fsencode(target))
     return bool(rename(*paths, ctypes.c_uint(exchange)) == 0)
+
+
+def settle(folder: Path, without: str | None = None) -> None:
+    """Wait until the disk has all that is in a folder, so that a power cut takes none of it.
+
+    Several files at a time: disks write many in one go, and one after the other takes ten times as long.
+
+    Args:
+        folder: with all below it.
+        without: a name in it that is passed over.
+
+    Raises:
+        OSError: where the disk refuses.
+    """
+    files, folders = [], []
+    for place, names, found in os.walk(folder):
+        if Path(place) == folder and without in names:
+            names.remove(without)
+        folders.append(Path(place))
+        files.extend(Path(place, name) for name in found)
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(_synced, files))
+        list(pool.map(_synced, folders))
+
+
+def _synced(path: Path) -> None:
+    """Wait until the disk has a file's content, or the names in a folder; not every system can do the latter."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    file = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(file)
 
 
 def beside(target: Path, ending: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.files import appearing, explained, locked, sweep_folder, write_json
+from geometrycrafter.files import appearing, explained, locked, settle, sweep_folder, write_json
 from geometrycrafter.scene.arrays import StoredArray, create_array, writable
 from geometrycrafter.scene.places import store_of
 
@@ -78,10 +78,12 @@ class SceneWriter:
         place = self._place(name)
         with explained(place), appearing(place) as temporary:
             create_array(store_of(temporary, writable=True), None, values.shape, values.dtype)[...] = values
+            settle(temporary)
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
-        """Store attributes and mark the scene as complete: the last thing that is written."""
+        """Store attributes and mark the scene as complete: the last thing written, once the disk has the rest."""
         with explained(self.folder):
+            settle(self.folder, without="work")
             self._write(
                 (stored_attributes(self.folder) or {})
                 | dict(attributes)
