@@ -171,7 +171,8 @@ def settle(folder: Path, without: str | None = None) -> None:
     Raises:
         OSError: where the disk refuses.
     """
-    files, folders = [], []
+    files: list[Path] = []
+    folders: list[Path] = []
     for place, names, found in os.walk(folder):
         if Path(place) == folder and without in names:
             names.remove(without)
@@ -286,8 +287,9 @@ _GUARD = threading.Lock()
 def locked(place: Path, what: str) -> Iterator[None]:
     """Hold a folder or file for writing, against other processes and threads.
 
-    The lock is the system's own, on ``.NAME.lock`` beside the place: it goes with the process that holds it, however
-    that ends, and a copy of the process made by ``fork`` has no part in it.
+    The lock is the system's own, on ``.NAME.lock`` beside the place (``.lock`` in a folder whose parent can't be
+    written). It goes with the process that holds it, however that ends, and a copy of the process made by ``fork`` has
+    no part in it.
 
     Args:
         place: what is written.
@@ -297,16 +299,15 @@ def locked(place: Path, what: str) -> Iterator[None]:
         InputError: where another process or thread holds the place; says which.
         WriteError: where no lock file can be made there.
     """
-    path = Path(os.path.realpath(place))  # a link to a place is that place
-    path = beside(path, "lock") if path.name else path / ".lock"
-    key = os.path.realpath(path)
+    real = Path(os.path.realpath(place))  # a link to a place is that place
+    key = os.fspath(real)
     with _GUARD:
         if key in _HELD:
             raise InputError(f"{place}: another thread of this process is writing there ({what}); wait for it.")
         _HELD.add(key)
     try:
         with explained(place):
-            file = _acquire(path)
+            path, file = _acquire_for(real)
         if file is None:
             raise InputError(f"{place}: {_holder(path)} is writing there; wait for it, or choose another place.")
         try:
@@ -322,6 +323,21 @@ def locked(place: Path, what: str) -> Iterator[None]:
     finally:
         with _GUARD:
             _HELD.discard(key)
+
+
+def _acquire_for(real: Path) -> tuple[Path, int | None]:
+    """The lock file of a place, and its descriptor if it is ours now.
+
+    It is beside the place, which a finished folder may yet take; in a folder whose parent can't be written, in it.
+    """
+    within = real / ".lock"
+    path = beside(real, "lock") if real.name else within
+    try:
+        return path, _acquire(path)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or path == within or not real.is_dir():
+            raise
+    return within, _acquire(within)
 
 
 def _acquire(path: Path) -> int | None:

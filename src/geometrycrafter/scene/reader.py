@@ -18,17 +18,13 @@ from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.scene.arrays import StoredArray
+from geometrycrafter.scene.layout import LAYOUTS, MADE, NEEDED, checked
 from geometrycrafter.scene.places import reading, store_of
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import FORMAT_VERSION, changing, copy_scene, is_scene, put_in_memory
-from geometrycrafter.settings import Rate, value_of
+from geometrycrafter.settings import NotNegative, Rate, value_of
 from geometrycrafter.video.reading import FrameSource
 
-MAX_VALUES_A_FRAME = 2**28
-MADE = ("depth", "mask", "intrinsics", "rays", "frames")
-"""Arrays that a scene is made with."""
-KNOWN = (*MADE, "poses", "pose_quality", "moving", "confidence", "times", "shots")
-"""Those and what may come later; they are found by name where a store can't list what it holds."""
 DEFAULT_RATE = 24.0
 
 
@@ -104,20 +100,50 @@ class Scene:
         self._arrays: dict[str, StoredArray | None] = {}
         self.path = path
         self.place = place or (str(path) if path else "the scene")
-        for name in ("depth", "mask", "intrinsics"):
+        value_of(NotNegative | None, group.attrs.get("fps"), f"{self.place}: fps")
+        for name in NEEDED:
             if self._stored(name) is None:
                 raise InputError(f"{self.place}: the array {name} is missing; the scene is incomplete.")
-        if len(self.depth.shape) != 3 or self.mask.shape != self.depth.shape or len(self.intrinsics) != len(self):
-            raise InputError(f"{self.place}: depth, mask and intrinsics disagree in shape; run it again.")
-        if int(np.prod(self.depth.shape[1:])) > MAX_VALUES_A_FRAME:
-            raise InputError(f"{self.place}: frames of {self.depth.shape[1:]} are larger than this program reads.")
+        for name in LAYOUTS if path is not None else ():  # elsewhere, to look is to wait
+            self._stored(name)
 
     def _stored(self, name: str) -> StoredArray | None:
+        """An array, looked up once; None where there is none.
+
+        Raises:
+            InputError: where it can't be read, was lost, or isn't what its name says.
+        """
         if name not in self._arrays:
-            with reading(self.place):
-                found = self._group.get(name)
-            self._arrays[name] = StoredArray(found, name, self.place) if isinstance(found, zarr.Array) else None
+            try:
+                with reading(self.place):
+                    found = self._group.get(name)
+            except InputError as error:
+                if self.path is None or error.__cause__ is None:
+                    raise
+                raise self._at_fault(name, f"can't be read ({reason(error.__cause__)})") from error
+            stored = StoredArray(found, name, self.place) if isinstance(found, zarr.Array) else None
+            self._check(name, stored)
+            self._arrays[name] = stored
         return self._arrays[name]
+
+    def _check(self, name: str, stored: StoredArray | None) -> None:
+        if stored is None:
+            listed = self._group.attrs.get("arrays")
+            if isinstance(listed, list) and name in listed:
+                raise self._at_fault(name, "is missing")
+            return
+        if name in LAYOUTS:
+            depth = stored.shape if name == "depth" else self.depth.shape
+            at_hand = len(depth) == 3 and 0 not in depth
+            fault = LAYOUTS[name].fault(stored.shape, stored.dtype, depth) if at_hand else f"the shape is {list(depth)}"
+            if fault:
+                raise self._at_fault(name, f"doesn't fit ({fault})")
+
+    def _at_fault(self, name: str, what: str) -> InputError:
+        remedy = "run it again with --overwrite, or take it from a copy"
+        if name not in MADE and self.path is not None:
+            remedy = f"remove the folder {self.path / name}, and make it again"
+        return InputError(f"{self.place}: the array {name} {what}; {remedy}.")
 
     def array(self, name: str) -> FrameArray | None:
         """Any array of the scene by its name: ``confidence``, ``moving``, ...; None where there is none."""
@@ -155,7 +181,7 @@ class Scene:
 
     @property
     def fps(self) -> float:
-        return float(self._group.attrs.get("fps", DEFAULT_RATE))  # type: ignore[arg-type]
+        return float(self._group.attrs.get("fps") or DEFAULT_RATE)  # type: ignore[arg-type]
 
     @property
     def times(self) -> np.ndarray:
@@ -227,7 +253,7 @@ class Scene:
 
     def stored_arrays(self) -> Iterator[tuple[str, StoredArray]]:
         """All arrays by name, known or not, as they are stored: ``[T, ...]`` most of them."""
-        for name in sorted({*self._listed(), *KNOWN}):
+        for name in sorted({*self._listed(), *LAYOUTS}):
             stored = self._stored(name)
             if stored is not None:
                 yield name, stored
@@ -278,11 +304,6 @@ class Scene:
         Raises:
             InputError: where their shape is another, they are not finite, or the scene can't be written.
         """
-        poses = np.asarray(poses, np.float32)
-        if poses.shape != (len(self), 4, 4):
-            raise InputError(f"poses have shape {list(poses.shape)}; give [{len(self)}, 4, 4].")
-        if not np.isfinite(poses).all():
-            raise InputError("poses have values that are not finite; give a camera for each frame.")
         self.set_array("poses", poses)
 
     def set_array(self, name: str, values: Any) -> None:
@@ -290,14 +311,15 @@ class Scene:
 
         Args:
             name: of the array, such as ``pose_quality``; not ``depth``, ``mask`` or ``intrinsics``.
-            values: of any shape; those of frames have the frames first, ``[T, ...]``.
+            values: numbers or bools of any shape; under a name that the scene knows, of that array's.
 
         Raises:
-            InputError: where the name is taken, another process writes the scene, or it can't be written.
+            InputError: where the name is taken, the values are none or don't fit it, another process writes the scene,
+                or it can't be written.
         """
         if name in MADE:
             raise InputError(f"{name} is what the scene was made with; make another one to change it.")
-        values = np.asarray(values)
+        values = checked(name, values, self.depth.shape)
         if self.path is not None:
             with changing(self.path, f"{name} are stored") as writer:
                 writer.put(name, values)

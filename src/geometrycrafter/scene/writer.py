@@ -16,6 +16,7 @@ import zarr
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import appearing, explained, locked, settle, sweep_folder, write_json
 from geometrycrafter.scene.arrays import StoredArray, create_array, writable
+from geometrycrafter.scene.layout import MADE
 from geometrycrafter.scene.places import store_of
 
 if TYPE_CHECKING:
@@ -84,11 +85,9 @@ class SceneWriter:
         """Store attributes and mark the scene as complete: the last thing written, once the disk has the rest."""
         with explained(self.folder):
             settle(self.folder, without="work")
-            self._write(
-                (stored_attributes(self.folder) or {})
-                | dict(attributes)
-                | {"version": FORMAT_VERSION, "complete": True}
-            )
+            made = {"arrays": [name for name in MADE if (self.folder / name).is_dir()]}  # whose loss is to show
+            done = {"version": FORMAT_VERSION, "complete": True}
+            self._write((stored_attributes(self.folder) or {}) | dict(attributes) | made | done)
 
     def _write(self, attributes: dict[str, Any]) -> None:
         # Zarr's own way would rewrite the file in place.
