@@ -60,7 +60,8 @@ def recipe(name: str, shape: torch.Size, salt: int = 0) -> Tensor:
 def fill_by_recipe(module: nn.Module, salt: int = 0) -> nn.Module:
     with torch.no_grad():
         for key, value in module.state_dict().items():
-            value.copy_(recipe(key, value.shape, salt))
+            if value.is_floating_point():
+                value.copy_(recipe(key, value.shape, salt))
     return module.eval().requires_grad_(False)
 
 
@@ -125,6 +126,7 @@ def manifest() -> Callable[[str], dict[str, list[int]]]:
     def read(name: str) -> dict[str, list[int]]:
         if not (MANIFESTS / f"{name}.json").exists():
             pytest.skip("the manifests are not on this machine")
-        return json.loads((MANIFESTS / f"{name}.json").read_text())["state_dict"]
+        listed = json.loads((MANIFESTS / f"{name}.json").read_text())
+        return listed.get("state_dict", listed)
 
     return read
