@@ -25,6 +25,7 @@ import geometrycrafter as gc
 from geometrycrafter.inference.options import Options
 from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.priors import Prior
+from geometrycrafter.video.bars import Bars, Box
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import open_frames
 
@@ -358,6 +359,7 @@ texts = st.text(max_size=8)
             fps=st.none() | st.floats(0.1, 100),
             background=st.tuples(*[st.integers(0, 255)] * 3),
         ),
+        bars=st.builds(lambda a, b: Bars(((0, Box(*a)), (5, Box(*b)))), *[st.tuples(*[st.integers(0, 99)] * 4)] * 2),
         options=st.builds(
             Options,
             size=st.sampled_from([(64, 64), [64, 128]]),

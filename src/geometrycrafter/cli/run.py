@@ -54,6 +54,7 @@ def add_parser(commands: Any) -> None:
     _option(
         read, "--deinterlace", Reading, help="mend frames that hold two moments: where they say so, all, none (auto)"
     )
+    _option(read, "--bars", Reading, help="black bars: found and left out, or kept as part of the picture (auto)")
     _option(read, "--background", Reading, metavar="R,G,B", help="seen through transparent pixels (0,0,0)")
     _option(read, "--gaps", Reading, help="missing numbers of a sequence leave a gap in time, or none (keep)")
     _option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 WIDEST = 2.0
 """Frames of a more extreme aspect ratio are padded before the prior sees them."""
 QUANTILE = 0.99
+Shares = tuple[float, float, float, float]
+"""Top, left, bottom and right of a part of a frame, in shares of its height and width."""
+WHOLE: Shares = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,12 @@ class PriorMaps:
 
 
 def ask_prior(
-    prior: ClipPrior, frames: Tensor, camera: KnownCamera | None = None, warn: bool = True, exact: bool = False
+    prior: ClipPrior,
+    frames: Tensor,
+    camera: KnownCamera | None = None,
+    warn: bool = True,
+    exact: bool = False,
+    pictures: Sequence[Shares] | None = None,
 ) -> PriorMaps:
     """Call a prior and hold it to its protocol.
 
@@ -84,6 +92,7 @@ def ask_prior(
         camera: what is known of it.
         warn: say so when frames are padded.
         exact: the field of view is the published mean over all pixels; else the best over the valid ones alone.
+        pictures: what of each frame is valid at all; None: the whole.
 
     Raises:
         InputError: where it returns anything but points ``[N, H, W, 3]`` and a mask ``[N, H, W]``.
@@ -111,12 +120,22 @@ def ask_prior(
     z = points[..., 2]
     sound = torch.isfinite(points).all(-1)
     valid = mask.to(frames.device).bool() & sound
+    for one, picture in zip(valid, pictures or (), strict=pictures is not None):
+        if picture != WHOLE:
+            one &= _inside(picture, one)
     rays = torch.where(sound[..., None], points[..., :2] / (z[..., None] + 1e-7), 0.0)
     half_field = half_field_of_rays(rays)
     if not exact:
         measured = half_field_of_valid_rays(rays, valid & (z > 0))
         half_field = torch.where(torch.isfinite(measured) & (measured > 0), measured, half_field)
     return PriorMaps(depth=torch.where(sound, z, 0.0), valid=valid.float(), half_field=half_field)
+
+
+def _inside(picture: Shares, like: Tensor) -> Tensor:
+    """Which pixels of ``[H, W]`` have their centres in a part of the frame, ``[H, W]`` bool."""
+    y, x = ((torch.arange(n, device=like.device) + 0.5) / n for n in like.shape)
+    top, left, bottom, right = picture
+    return ((y > top) & (y < bottom))[:, None] & ((x > left) & (x < right))
 
 
 def _held_to_protocol(answer: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,6 +167,7 @@ def prior_view(
     camera: KnownCamera | None = None,
     exact: bool = False,
     warn: bool = True,
+    pictures: Sequence[Shares] | None = None,
 ) -> tuple[PriorMaps, list[FrameStatistics]]:
     """What inference and training alike take from a prior: maps at the processing size, statistics at its own.
 
@@ -160,6 +180,7 @@ def prior_view(
         camera: what is known of it.
         exact: the published order of operations.
         warn: say so when frames are padded.
+        pictures: what of each frame is valid at all; None: the whole.
 
     Raises:
         InputError: where the prior breaks its protocol.
@@ -167,7 +188,7 @@ def prior_view(
     wanted = video if exact else prior.frame_size(*video)
     # In one layout, whatever the frames' is: convolutions of another one round otherwise.
     own = torch.cat([resized(f, wanted, "bilinear") for f in frames]).contiguous(memory_format=torch.channels_last)
-    maps = ask_prior(asked, own, camera, warn, exact)
+    maps = ask_prior(asked, own, camera, warn, exact, pictures)
     stats = statistics(maps)
     if exact:
         return maps, stats

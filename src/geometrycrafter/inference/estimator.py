@@ -1,5 +1,6 @@
 """The main job: frames in, a scene out.
 
+0. *look*: where the frames' black bars are; what lies inside them in any frame is all that the networks see.
 1. *observe*: decode the video once; prior, frame latents and image embeddings of every frame.
 2. *condition*: normalise the prior over the clip and encode it.
 3. *denoise*: windows of latents.
@@ -29,8 +30,12 @@ from geometrycrafter.inference.run_folder import RunFolder
 from geometrycrafter.priors.protocol import FrameFunction, Prior, as_prior
 from geometrycrafter.scene import Scene, open_scene
 from geometrycrafter.settings import kinds_of
+from geometrycrafter.video.bars import Bars
 from geometrycrafter.video.reading import FrameSource, open_frames
 from geometrycrafter.weights.models import Networks
+
+LOOK = 50
+"""Frames between reports of the look for bars, which goes through thousands a minute."""
 
 
 class Estimator:
@@ -88,28 +93,34 @@ class Estimator:
             InputError: where the input, an option or the output folder is at fault. Work that was done stays.
         """
         source = open_frames(video)
-        settings = self._settings(options, source)
+        settings, told = self._settings(options), progress or _silent
+        place = None if output is None else Output(output)
+        if place is not None:
+            place.check(resume, overwrite)  # before a long look at the video
+        known = place.record() if place and resume else None
+        bars = found_bars(source, settings, known, told)
+        settings = settings.for_video(*bars.union.size, self.pixels)
         _check_noise(noise, settings, source)
-        record = RunRecord.of(source, self.networks, self.prior, settings, noise)
-        place = Output(output) if output is not None else Output.temporary()
+        record = RunRecord.of(source, bars, self.networks, self.prior, settings, noise)
+        place = place or Output.temporary()
         if resume and place.holds(record):
             if record.content is None:
                 place.check_frames(source)
             place.tidy()  # it may have been killed between its last write and this
             return open_scene(place.folder)
         with place.writing(record, resume, overwrite) as run:
-            self._passes(run, source, noise, progress or _silent)
+            self._passes(run, source, noise, told)
         scene = open_scene(place.folder)
         if output is None:
             weakref.finalize(scene, remove, place.folder)
         return scene
 
-    def _settings(self, options: dict[str, Any], source: FrameSource) -> Options:
-        """Options of a call, with the processing size."""
+    def _settings(self, options: dict[str, Any]) -> Options:
+        """Options of a call."""
         unknown = sorted(options.keys() - kinds_of(Options))
         if unknown:
             raise InputError(f"{unknown[0]} is no option of a run; there are {', '.join(kinds_of(Options))}.")
-        settings = replace(self.defaults, **options).for_video(source.height, source.width, self.pixels)
+        settings = replace(self.defaults, **options)
         if settings.decoder == "light" and self.networks.point_map_vae.config.decoder != "light":
             raise InputError("--decoder light: no light decoder comes with this model; use --decoder full.")
         return settings
@@ -119,6 +130,27 @@ class Estimator:
         condition(run, self.networks, progress)
         denoise(run, self.networks, noise, progress)
         decode(run, source, self.networks, progress)
+
+
+def found_bars(source: FrameSource, options: Options, known: RunRecord | None, progress: Progress) -> Bars:
+    """What of each frame is picture; the whole frame where bars are kept.
+
+    Args:
+        source: of the frames.
+        options: the published procedure knows of no bars.
+        known: a run's record, which says so where it read the same frames.
+        progress: called now and then.
+    """
+    if options.exact:
+        return Bars.none(source.height, source.width)
+    if known is not None and (bars := known.bars_of(source, options.exact)) is not None:
+        return bars
+
+    def told(done: int) -> None:
+        if done % LOOK == 0:
+            progress("look", done, source.count)
+
+    return source.find_bars(told)
 
 
 def _check_noise(noise: Tensor | None, options: Options, source: FrameSource) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from geometrycrafter.geometry.cameras import half_field_of_theta, intrinsics_from_half_field
 from geometrycrafter.inference.decoding import DecodedFrames
 from geometrycrafter.inference.options import Options
+from geometrycrafter.video.bars import Box
 
 PUBLISHED_SHARE = 1e-4
 """Of the pixels, which the published mean over valid pixels has in its denominator."""
@@ -38,24 +39,22 @@ class FrameAngle:
         return list(astuple(self))
 
 
-def clip_intrinsics(
-    angles: list[FrameAngle], options: Options, height: int, width: int, trusted: Tensor | None = None
-) -> Tensor:
+def clip_intrinsics(angles: list[FrameAngle], options: Options, picture: Box, trusted: Tensor | None = None) -> Tensor:
     """Intrinsics ``[T, 3, 3]`` in pixels, pixel centres at integers, float32.
 
     Args:
         angles: of each frame.
         options: a known camera stands as it is; else one focal length for the clip, or one for each frame.
-        height: of the video's frames, pixels.
-        width: likewise.
+        picture: the part of the frames that was seen; its middle is the principal point.
         trusted: ``[T, 2]`` half field of a prior that knows it better than the decoder.
     """
     if options.intrinsics is not None:
         fx, fy, cx, cy = options.intrinsics
         return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32).repeat(len(angles), 1, 1)
+    height, width = picture.size
     if trusted is not None:
         field = trusted.double().mean(0).expand_as(trusted) if options.focal == "shared" else trusted.double()
-        return intrinsics_from_half_field(field.clamp_min(SMALLEST_ANGLE), height, width).float()
+        return _in_frame(intrinsics_from_half_field(field.clamp_min(SMALLEST_ANGLE), height, width), picture)
     total, valid, plain = torch.tensor([astuple(a) for a in angles], dtype=torch.float64).unbind(-1)
     if options.focal == "shared":
         total, valid, plain = (x.mean().expand(len(angles)) for x in (total, valid, plain))
@@ -63,4 +62,11 @@ def clip_intrinsics(
     mean = torch.where(valid > 0, total / (valid + PUBLISHED_SHARE * height * width), plain)
     if not options.exact:
         mean = mean.clamp_min(SMALLEST_ANGLE)  # an untrained network may say anything; a camera looks forward
-    return intrinsics_from_half_field(half_field_of_theta(mean, height, width), height, width).float()
+    return _in_frame(intrinsics_from_half_field(half_field_of_theta(mean, height, width), height, width), picture)
+
+
+def _in_frame(intrinsics: Tensor, picture: Box) -> Tensor:
+    """Intrinsics ``[T, 3, 3]`` in pixels of the picture, as float32 in those of the frame."""
+    intrinsics[:, 0, 2] += picture.left
+    intrinsics[:, 1, 2] += picture.top
+    return intrinsics.float()

@@ -57,6 +57,13 @@ class Output:
         attributes = stored_attributes(self.folder)
         return bool(attributes and attributes.get("complete")) and record_of(attributes) == record
 
+    def record(self) -> RunRecord | None:
+        """Of the run that can be gone on with, or is finished; None where there is none."""
+        for folder in (self.waiting, self.folder):
+            if (run := RunFolder.open(folder)) is not None:
+                return run.record
+        return record_of(stored_attributes(self.folder))
+
     def tidy(self) -> None:
         """Remove what only passes need: the scene is finished."""
         RunFolder.clear(self.folder)
@@ -74,9 +81,19 @@ class Output:
                 "give the same, another output, or --overwrite."
             )
 
-    def _look(self, resume: bool, overwrite: bool) -> None:
-        """Refuse a place that can't become a scene, or that holds one which is not to be touched."""
-        if not self._here():
+    def check(self, resume: bool, overwrite: bool) -> None:
+        """Refuse a place that can't become a scene, or that holds one which is not to be touched.
+
+        Args:
+            resume: what is there is gone on with.
+            overwrite: it is replaced.
+
+        Raises:
+            InputError: where it is so.
+        """
+        with explained(self.named):
+            here = self._here()
+        if not here:
             return
         if not self.folder.is_dir():
             raise InputError(f"{self.named}: the output is a file; a scene is a folder, choose another name.")
@@ -114,12 +131,12 @@ class Output:
                 what is there can't be gone on with, since another run made it; where another process writes there.
             WriteError: where the place can't be written.
         """
+        self.check(resume, overwrite)
         with explained(self.named):
-            self._look(resume, overwrite)
             self.folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.folder, "a run"):
             sweep(self.folder)
-            self._look(resume, overwrite)  # again, now that nobody else writes there
+            self.check(resume, overwrite)  # again, now that nobody else writes there
             if resume:
                 self._check_record(record)
             empty = self.folder.is_dir() and not self._here()

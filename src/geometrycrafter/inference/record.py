@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from torch import Tensor
 from geometrycrafter.inference.options import Options
 from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.settings import read_settings
+from geometrycrafter.video.bars import Bars, Box
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.weights.models import Networks
 
-PROCEDURE = 3
+PROCEDURE = 4
 """Counts up where the same input gives other results, or the files between passes change."""
 WORDS = {
     "content": "video",
@@ -27,6 +28,7 @@ WORDS = {
     "start": "--start",
     "end": "--end",
     "stride": "--stride",
+    "bars": "picture in its bars",
     "model": "--model",
     "weights": "weights in the model",
     "trusted_field": "prior",
@@ -50,6 +52,8 @@ class RunRecord:
     stride: int
     reading: Reading
     """How its frames are made: see :attr:`Reading.making`."""
+    bars: Bars
+    """What of its frames is picture; the networks see the union over the clip."""
     options: Options
     """With the processing size."""
     model: str
@@ -67,12 +71,13 @@ class RunRecord:
 
     @classmethod
     def of(
-        cls, source: FrameSource, networks: Networks, prior: Prior, options: Options, noise: Tensor | None
+        cls, source: FrameSource, bars: Bars, networks: Networks, prior: Prior, options: Options, noise: Tensor | None
     ) -> RunRecord:
         """The record of a run that is about to begin.
 
         Args:
             source: of frames, cut as wanted.
+            bars: of them.
             networks: of the model.
             prior: per-frame.
             options: with the processing size.
@@ -86,6 +91,7 @@ class RunRecord:
             end=source.end,
             stride=source.stride,
             reading=source.how.making,
+            bars=bars,
             options=options,
             model=f"{networks.name}/{networks.variant}",
             weights=networks.identity,
@@ -103,19 +109,36 @@ class RunRecord:
         try:
             options = read_settings(Options, stored["options"], "options")
             reading = read_settings(Reading, stored["reading"], "reading")
-            return cls(**dict(stored) | {"options": options, "reading": reading})
+            bars = Bars.of_stored(stored["bars"])
+            return cls(**dict(stored) | {"options": options, "reading": reading, "bars": bars})
         except (KeyError, TypeError, ValueError):
             return None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, one form for the disk and for comparison."""
-        return asdict(self) | {"options": self.options.stored()}
+        return asdict(self) | {"options": self.options.stored(), "bars": self.bars.stored()}
 
     @property
     def size(self) -> tuple[int, int]:
         """Processing height and width."""
         assert self.options.size is not None
         return self.options.size
+
+    @property
+    def picture(self) -> Box:
+        """What of the frames is picture in any of them: the networks see no more."""
+        return self.bars.union
+
+    def bars_of(self, source: FrameSource, exact: bool) -> Bars | None:
+        """Bars as the run found them, where it read the same frames; None where they have to be looked for again.
+
+        Args:
+            source: of another run.
+            exact: which leaves bars in.
+        """
+        how = replace(self.reading, start=self.start, end=self.end, stride=self.stride)
+        same = how == source.how and exact == self.options.exact and self.content is not None
+        return self.bars if same and self.content == source.content() else None
 
     def differences(self, other: RunRecord, observing: bool = False) -> list[str]:
         """What another run depends on that this one doesn't, in words; none where both give the same.
@@ -126,6 +149,8 @@ class RunRecord:
                 were read, makes no difference then; the frames themselves are compared one by one.
         """
         ignored = {"options", "reading"} | ({"content", "end"} if observing else set())
+        if self.reading.bars != other.reading.bars or (observing and self.picture == other.picture):
+            ignored.add("bars")  # the option says it; or they change after the frames that were read
         words = [
             WORDS.get(f.name, f.name)
             for f in fields(self)

@@ -29,6 +29,7 @@ from geometrycrafter.inference.conditioning import FrameStatistics
 from geometrycrafter.inference.decoding import Chunk, plan_chunks
 from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.inference.windows import Window, plan
+from geometrycrafter.video.bars import Box
 
 LARGE_FRAME = 2**21
 """Pixels; eight of so large frames are decoded together, and fewer of larger ones."""
@@ -112,20 +113,26 @@ class ObservedFrames:
     """Seconds from the video's start."""
     digests: list[bytes]
     """Of each frame's pixels: a run is only gone on with on the same frames."""
+    pictures: list[Box]
+    """What of each frame was no bar."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """As they are stored: ``[N, 5]``, ``[N]`` and ``[N, 32]``."""
+        """As they are stored: ``[N, 5]``, ``[N]``, ``[N, 32]`` and ``[N, 4]``."""
         return {
             "statistics": torch.tensor([astuple(s) for s in self.statistics], dtype=torch.float64),
             "times": torch.tensor(self.times, dtype=torch.float64),
             "digests": torch.tensor([list(d) for d in self.digests], dtype=torch.uint8),
+            "pictures": torch.tensor(self.pictures, dtype=torch.int64),
         }
 
     @classmethod
-    def of(cls, statistics: Tensor, times: Tensor, digests: Tensor) -> ObservedFrames:
-        """From ``[N, 5]``, ``[N]`` and ``[N, 32]``."""
+    def of(cls, statistics: Tensor, times: Tensor, digests: Tensor, pictures: Tensor) -> ObservedFrames:
+        """From ``[N, 5]``, ``[N]``, ``[N, 32]`` and ``[N, 4]``."""
         return cls(
-            [FrameStatistics(*row) for row in statistics.tolist()], times.tolist(), [bytes(d) for d in digests.tolist()]
+            [FrameStatistics(*row) for row in statistics.tolist()],
+            times.tolist(),
+            [bytes(d) for d in digests.tolist()],
+            [Box(*row) for row in pictures.tolist()],
         )
 
 
@@ -188,6 +195,14 @@ class RunFolder:
         return max(1, min(self.record.options.decode_chunk, 8 * LARGE_FRAME // pixels))
 
     @property
+    def small_size(self) -> tuple[int, int]:
+        """Height and width of the small frames that the scene keeps: the processing size, and the bars around it."""
+        picture, size = self.record.picture.size, self.record.size
+        whole = self.record.height, self.record.width
+        height, width = (round(w * s / p) for w, s, p in zip(whole, size, picture, strict=True))
+        return height, width
+
+    @property
     def begun(self) -> bool:
         """Whether there is anything to go on from."""
         return 0 in self.observed
@@ -211,7 +226,7 @@ class RunFolder:
 
     def known(self, index: int) -> ObservedFrames:
         """What is known of an observed batch."""
-        return ObservedFrames.of(*self.observed.load(index, "statistics", "times", "digests"))
+        return ObservedFrames.of(*self.observed.load(index, "statistics", "times", "digests", "pictures"))
 
     def batches(self) -> range:
         """Those of a video that has been read to its end."""

@@ -63,6 +63,11 @@ class Box(NamedTuple):
         """The same, counted from another box's corner."""
         return Box(self.top - outer.top, self.left - outer.left, self.bottom - outer.top, self.right - outer.left)
 
+    def shares(self, outer: Box) -> tuple[float, float, float, float]:
+        """Top, left, bottom and right in shares of another box's height and width."""
+        (height, width), inner = outer.size, self.within(outer)
+        return inner.top / height, inner.left / width, inner.bottom / height, inner.right / width
+
 
 class Shown(NamedTuple):
     """A frame as it is shown."""

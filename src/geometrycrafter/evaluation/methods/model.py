@@ -14,6 +14,8 @@ from geometrycrafter.evaluation.methods.weights import model_digest
 from geometrycrafter.evaluation.protocols import Protocol
 from geometrycrafter.inference.loading import load
 from geometrycrafter.inference.options import Options
+from geometrycrafter.video.options import Reading
+from geometrycrafter.video.reading import open_frames
 from geometrycrafter.weights.places import resolve
 
 
@@ -43,7 +45,8 @@ class VideoModel(Method):
 
         def predict(clip: Clip, name: str, protocol: Protocol) -> Prediction:
             started = time.perf_counter()
-            scene = estimator(clip.frames, size=protocol.size, focal=protocol.focal, **self._options())
+            frames = open_frames(clip.frames, Reading(bars="keep"))  # scored wherever there is truth
+            scene = estimator(frames, size=protocol.size, focal=protocol.focal, **self._options())
             focal = np.asarray(scene.intrinsics)[:, [0, 1], [0, 1]].prod(-1) ** 0.5
             return Prediction(points=scene.points, focal=focal, seconds=time.perf_counter() - started, keep=scene)
 

@@ -15,4 +15,4 @@ __all__ = ["STAGES", "Progress", "condition", "decode", "denoise", "drawn_noise"
 
 Progress = Callable[[str, int, int | None], None]
 """(stage, frames done, frames in all where known)."""
-STAGES = ("observe", "condition", "denoise", "decode")
+STAGES = ("look", "observe", "condition", "denoise", "decode")

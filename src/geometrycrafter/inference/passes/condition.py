@@ -37,7 +37,8 @@ def _condition_batch(run: RunFolder, index: int, norm: ClipNormalisation, networ
     depth, valid, half_field = (x.to(networks.device) for x in run.observed.load(index, "depth", "valid", "half_field"))
     if record.options.intrinsics is not None:
         fx, fy = record.options.intrinsics[:2]
-        sides = half_field.new_tensor([(record.width - 1) / 2 / fx, (record.height - 1) / 2 / fy])
+        height, width = record.picture.size
+        sides = half_field.new_tensor([(width - 1) / 2 / fx, (height - 1) / 2 / fy])
         half_field = sides.expand_as(half_field)
     maps = PriorMaps(depth, valid.float() / 255, half_field)
     disparity, valid, log_depth, theta = encoder_inputs(maps, norm, *record.size)

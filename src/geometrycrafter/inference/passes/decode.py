@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from geometrycrafter.files import explained
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
 from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_joined
 from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
-from geometrycrafter.inference.record import clip_digest
+from geometrycrafter.inference.record import RunRecord, clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
 from geometrycrafter.scene.journal import Journal
@@ -22,6 +22,7 @@ from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
 from geometrycrafter.version import program_version
 from geometrycrafter.video.reading import FrameSource
+from geometrycrafter.video.timing import believed_rate
 from geometrycrafter.weights.models import Networks
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Pr
         digest = hashlib.sha256()
         for offset in range(len(maps.log_depth)):
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
-            decoded = at_video_size(frame, run.record.height, run.record.width, run.record.options.depth_resize)
+            decoded = at_video_size(frame, *run.record.picture.size, run.record.options.depth_resize)
+            decoded = _without_bars(decoded, run.record, start + offset)
             arrays.put(start + offset, decoded, run)
             arrays.add_to(digest, start + offset)
             angles.append(FrameAngle.of(decoded).stored())
@@ -102,6 +104,17 @@ def _joined_latents(run: RunFolder, start: int, end: int) -> Tensor:
     return torch.cat(rows)
 
 
+def _without_bars(decoded: DecodedFrames, record: RunRecord, t: int) -> DecodedFrames:
+    """The maps of a frame, invalid where its own bars are wider than the clip's."""
+    own = record.bars.picture(t)
+    if own == record.picture:
+        return decoded
+    mask = torch.zeros_like(decoded.mask)
+    inside = (slice(None), *own.within(record.picture).slices)
+    mask[inside] = decoded.mask[inside]
+    return replace(decoded, mask=mask)
+
+
 @dataclass(frozen=True)
 class _Arrays:
     """The scene's arrays that are written frame by frame."""
@@ -114,7 +127,7 @@ class _Arrays:
 
     @classmethod
     def of(cls, writer: SceneWriter, run: RunFolder) -> _Arrays:
-        count, (h, w), size = run.plan_windows()[-1].end, (run.record.height, run.record.width), run.record.size
+        count, (h, w), size = run.plan_windows()[-1].end, (run.record.height, run.record.width), run.small_size
         free = run.record.options.focal == "free"
         return cls(
             depth=writer.array("depth", (count, h, w), np.float32),
@@ -130,16 +143,18 @@ class _Arrays:
                 digest.update(np.ascontiguousarray(array[t]).tobytes())
 
     def put(self, t: int, decoded: DecodedFrames, run: RunFolder) -> None:
-        """One frame."""
-        (picture,) = run.observed.frames(t, t + 1, run.batch, "frames")
-        height, width = run.record.height, run.record.width
+        """One frame; in the clip's bars, where nothing is valid, depth and rays go on as they are beside them."""
+        (small,) = run.observed.frames(t, t + 1, run.batch, "frames")
+        picture = run.record.picture
+        around = ((picture.top, run.record.height - picture.bottom), (picture.left, run.record.width - picture.right))
         with explained(run.folder, REMEDY):
-            self.depth[t] = decoded.depth[0].cpu().numpy()
-            self.mask[t] = decoded.mask[0].cpu().numpy()
-            self.frames[t] = picture[0].numpy()
+            self.depth[t] = np.pad(decoded.depth[0].cpu().numpy(), around, mode="edge")
+            self.mask[t] = np.pad(decoded.mask[0].cpu().numpy(), around)
+            self.frames[t] = small[0].numpy()
             if self.rays is not None:
-                field = half_field_of_theta(decoded.theta_diag[0], height, width)
-                self.rays[t] = (field * half_field_grid(height, width, field)).cpu().numpy()
+                field = half_field_of_theta(decoded.theta_diag[0], *picture.size)
+                rays = (field * half_field_grid(*picture.size, field)).cpu().numpy()
+                self.rays[t] = np.pad(rays, (*around, (0, 0)), mode="edge")
 
 
 def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: list[FrameAngle]) -> None:
@@ -148,14 +163,16 @@ def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: li
     trusted = None
     if record.trusted_field and not record.options.exact:
         (trusted,) = run.observed.frames(0, len(angles), run.batch, "half_field")
-    intrinsics = clip_intrinsics(angles, record.options, record.height, record.width, trusted)
+    intrinsics = clip_intrinsics(angles, record.options, record.picture, trusted)
+    times = [t for batch in known for t in batch.times]
+    fps = believed_rate(times, source.fps)
     with explained(run.folder, REMEDY):
         writer.put("intrinsics", intrinsics.numpy())
-        writer.put("times", np.array([t for batch in known for t in batch.times]))
+        writer.put("times", np.array(times))
         writer.finish(
             {
-                "fps": source.fps,
-                **SourceRecord.of(source, record.options.intrinsics, record.content).stored(),
+                "fps": fps,
+                **replace(SourceRecord.of(source, record.options.intrinsics, record.content), fps=fps).stored(),
                 "model": record.model,
                 "options": record.options.stored(),
                 "program": f"geometrycrafter {program_version()}",

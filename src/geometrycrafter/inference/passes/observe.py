@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,14 +14,14 @@ from geometrycrafter.inference.conditioning import prior_view, resized
 from geometrycrafter.inference.record import frame_digest
 from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
 from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
+from geometrycrafter.video.bars import Box, Shown
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.weights.models import Networks
 
 if TYPE_CHECKING:
     from geometrycrafter.inference.passes import Progress
 
-Batch = list[tuple[float, np.ndarray]]
-"""Frames ``[H, W, 3]``, each with its seconds from the video's start."""
+Batch = list[Shown]
 
 
 @torch.no_grad()
@@ -41,7 +40,7 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
     camera = _camera(run)
     asked: ClipPrior | None = None
     done = 0
-    for index, batch in enumerate(_batches(source.timed(), run.batch)):
+    for index, batch in enumerate(_batches(source.shown(run.record.bars), run.batch)):
         if _observed_before(run, index, batch, done):
             asked = None
         else:
@@ -58,18 +57,18 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
 
 def _camera(run: RunFolder) -> KnownCamera | None:
     k = run.record.options.intrinsics
-    return None if k is None else KnownCamera(2 * math.atan(run.record.width / 2 / k[0]))
+    return None if k is None else KnownCamera(2 * math.atan(run.record.picture.size[1] / 2 / k[0]))
 
 
 def _observed_before(run: RunFolder, index: int, batch: Batch, first: int) -> bool:
     """Whether a batch is done: the same frames, and as many."""
     if index not in run.observed:
         return False
-    known = run.known(index).digests
-    for offset, (digest, (_, frame)) in enumerate(zip(known, batch, strict=False)):
-        if digest != frame_digest(frame):
+    known = run.known(index)
+    for offset, (digest, shown) in enumerate(zip(known.digests, batch, strict=False)):
+        if digest != frame_digest(shown.frame):
             raise _other_frames(run, first + offset)
-    return len(known) == len(batch)
+    return known.pictures == [shown.picture for shown in batch]  # what follows may tell more of the frames' bars
 
 
 def _other_frames(run: RunFolder, frame: int) -> OtherFramesError:
@@ -88,17 +87,24 @@ def _observe_batch(
     camera: KnownCamera | None,
 ) -> None:
     record, exact = run.record, run.record.options.exact
-    video = (record.height, record.width)
+    union = record.picture
 
-    def images() -> Iterator[Tensor]:  # one by one, as they may be large
-        for _, frame in batch:
-            image = torch.from_numpy(frame).to(networks.device)
+    def images(picture: Box = union) -> Iterator[Tensor]:  # one by one, as they may be large
+        for shown in batch:
+            image = torch.from_numpy(shown.frame[picture.slices]).to(networks.device)
             yield (image.float() / 255 if image.dtype == torch.uint8 else image).permute(2, 0, 1)[None]
 
-    maps, statistics = prior_view(prior, asked, images(), video, record.size, camera, exact, warn=index == 0)
+    inside = [shown.picture.shares(union) for shown in batch]
+    maps, statistics = prior_view(
+        prior, asked, images(), union.size, record.size, camera, exact, warn=index == 0, pictures=inside
+    )
     small = torch.cat([resized(image, record.size, "bicubic") for image in images()])
     pixels = small.to(networks.dtype)
-    known = ObservedFrames(statistics, [seconds for seconds, _ in batch], [frame_digest(f) for _, f in batch])
+    whole = Box(0, 0, record.height, record.width)
+    if whole != union:  # the scene shows bars too
+        small = torch.cat([resized(image, run.small_size, "bicubic") for image in images(whole)])
+    digests = [frame_digest(s.frame) for s in batch]
+    known = ObservedFrames(statistics, [s.seconds for s in batch], digests, [s.picture for s in batch])
     run.observed.save(
         index,
         depth=maps.depth,
@@ -111,7 +117,7 @@ def _observe_batch(
     )
 
 
-def _batches(frames: Iterator[tuple[float, np.ndarray]], size: int) -> Iterator[Batch]:
+def _batches(frames: Iterator[Shown], size: int) -> Iterator[Batch]:
     batch: Batch = []
     for frame in frames:
         batch.append(frame)
