@@ -209,11 +209,20 @@ class RunFolder:
 
     @property
     def frames(self) -> int | None:
-        """How many there are, once the video has been read to its end."""
+        """How many there are, once the video has been read to its end.
+
+        None, too, where that is not borne out by the batches that are there: the video is read again then.
+        """
         try:
-            return int(json.loads((self._work / "observed.json").read_bytes())["frames"])
+            frames = json.loads((self._work / "observed.json").read_bytes())["frames"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        if type(frames) is not int or frames < 1:
+            return None
+        last = (frames - 1) // self.batch
+        if last not in self.observed or last + 1 in self.observed:
+            return None
+        return frames if len(self.known(last).times) == frames - last * self.batch else None
 
     def keep_frames(self, frames: int) -> None:
         """Note that all frames are observed.

@@ -44,7 +44,8 @@ class SceneWriter:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sweep_folder(folder)
-            if not (folder / "zarr.json").exists():
+            damaged = stored_attributes(folder) is None and is_scene(folder)  # of a run, which has said nothing there
+            if damaged or not (folder / "zarr.json").exists():
                 self._write({"version": FORMAT_VERSION, "complete": False})
         if stored_attributes(folder) is None:
             raise InputError(f"{folder}: zarr.json there is not that of a scene; choose another place.")
