@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.settings import Count, Index, Range, Rate, Settings, Written
 
 Seconds = Annotated[float, Range(0, 1e6)]
@@ -30,6 +31,7 @@ class Reading(Settings):
         gaps: numbers that are missing in a sequence of pictures leave a gap in time (``keep``), or don't (``close``).
         damaged: a picture of a sequence that can't be read: ``stop``, or ``skip`` it and say so.
         bars: black bars around the picture are found and left out (``auto``), or taken for picture (``keep``).
+        camera: of a lens that bends rays: frames become what a pinhole sees, see :mod:`.undistortion`; None: they stay.
 
     Raises:
         InputError: names the option that is out of its range, or two that select nothing.
@@ -47,6 +49,7 @@ class Reading(Settings):
     gaps: Literal["keep", "close"] = "keep"
     damaged: Literal["stop", "skip"] = "stop"
     bars: Literal["auto", "keep"] = "auto"
+    camera: Lens | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,6 +20,7 @@ import numpy as np
 
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import fingerprint, is_url, on_disk
+from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.video.bars import Bars, Shown, brightest, find_bars
 from geometrycrafter.video.decoding import Header, decode, glance, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
@@ -28,6 +29,7 @@ from geometrycrafter.video.sequences import find, places
 from geometrycrafter.video.spooled import Spooled, fetched, spooled
 from geometrycrafter.video.streams import RATE
 from geometrycrafter.video.timing import HARDLY, resampled
+from geometrycrafter.video.undistortion import Undistortion, undistorted
 
 EVERYTHING = Reading()
 """Every frame, as the defaults have it."""
@@ -44,7 +46,7 @@ class FrameSource:
     origin: Any
     height: int
     width: int
-    """Of frames that stand upright and have square pixels."""
+    """Of frames that stand upright and have square pixels; of the pinhole view where the camera's lens is known."""
     rate: float
     """Frames a second of the whole source."""
     total: int | None
@@ -56,6 +58,8 @@ class FrameSource:
     how: Reading = EVERYTHING
     places: tuple[int, ...] = ()
     """Where each picture of a sequence stands in time, in frames; numbers that are missing leave a gap."""
+    undistortion: Undistortion | None = None
+    """What makes the pinhole view of each frame, where the camera's lens is known."""
 
     @property
     def place(self) -> str | None:
@@ -112,7 +116,14 @@ class FrameSource:
         Raises:
             InputError: where the source is damaged before that, or its frames differ in size; names the frame.
         """
-        return self._chosen(brightness=False)
+        chosen = self._chosen(brightness=False)
+        return chosen if self.undistortion is None else undistorted(chosen, self.undistortion)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of what is decoded, before a lens is undone."""
+        lens = self.undistortion and self.undistortion.lens
+        return (lens.height or 0, lens.width or 0) if lens else (self.height, self.width)
 
     def shown(self, bars: Bars | None = None) -> Iterator[Shown]:
         """The same, each frame with the part of it that is picture and no bar.
@@ -131,12 +142,13 @@ class FrameSource:
         """Look for black bars, in one pass over the chosen frames that costs little more than decoding.
 
         What can be had a single time is not looked at: its frames are whole, and so are those of a reading that keeps
-        bars. Where the source turns out to be damaged the look ends, and who reads the frames is told.
+        bars, or knows the camera's lens, which bends them. Where the source turns out to be damaged the look ends, and
+        who reads the frames is told.
 
         Args:
             told: called with the number of frames looked at.
         """
-        if self.once or self.how.bars == "keep":
+        if self.once or self.how.bars == "keep" or self.undistortion is not None:
             return Bars.none(self.height, self.width)
 
         def looked_at() -> Iterator[np.ndarray]:
@@ -159,14 +171,14 @@ class FrameSource:
     def _of_one_size(
         self, chosen: Iterator[tuple[int, float, np.ndarray]], brightness: bool
     ) -> Iterator[tuple[float, np.ndarray]]:
-        wanted: tuple[int, ...] = (self.height, self.width)
+        wanted: tuple[int, ...] = self.picture_size
         for count, (index, seconds, frame) in enumerate(chosen):
             if brightness and count == 0:
                 wanted = frame.shape[:2]
             if frame.shape[:2] != wanted:
                 named = self.origin[index] if self.kind == "images" else f"{self.name}: frame {index}"
                 raise InputError(
-                    f"{named} is {frame.shape[1]}x{frame.shape[0]} but the first is {self.width}x{self.height}; "
+                    f"{named} is {frame.shape[1]}x{frame.shape[0]} but the first is {wanted[1]}x{wanted[0]}; "
                     "resize them to one size."
                 )
             yield seconds, frame
@@ -260,12 +272,25 @@ class FrameSource:
         """The source, read in another way.
 
         Raises:
-            InputError: where no frame is chosen.
+            InputError: where no frame is chosen, or a camera is given that has another size.
         """
         chosen = replace(self, how=how)
+        if how.camera != self.how.camera:
+            chosen = chosen._through(how.camera)
         if chosen.count == 0:
             raise InputError(f"{self.name} has {self.total} frames, so --start {how.start} selects none.")
         return chosen
+
+    def _through(self, camera: Lens | None) -> FrameSource:
+        """The source as taken by a camera, or by one of which nothing is known."""
+        height, width = self.picture_size
+        if camera is None:
+            return replace(self, height=height, width=width, undistortion=None)
+        try:
+            undone = Undistortion.of(camera.sized(height, width))
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        return replace(self, height=undone.height, width=undone.width, undistortion=undone)
 
 
 def open_frames(source: Any, how: Reading | None = None) -> FrameSource:

@@ -18,6 +18,7 @@ from geometrycrafter.data.renderer.photography import photograph
 from geometrycrafter.data.renderer.rooms import furnish_room
 from geometrycrafter.data.renderer.shading import Light, draw_light, shade, sky_colour, surface_at
 from geometrycrafter.data.renderer.world import FAR, Materials, Primitives, World
+from geometrycrafter.geometry.lens import Lens
 
 VERSION = 1
 """Raised where a seed becomes another clip than before."""
@@ -36,7 +37,7 @@ class RenderedClip:
     dynamic: Tensor
     """``[T, H, W]`` bool, True on things that move by themselves."""
     intrinsics: Tensor
-    """``[3, 3]`` pixels, pixel centres at half integers."""
+    """``[3, 3]`` pixels, pixel centres at half integers; of a lens, the pinhole's in its middle."""
     poses: Tensor
     """``[T, 4, 4]`` camera-to-world."""
 
@@ -54,14 +55,20 @@ class Seen(NamedTuple):
     """``[P]`` bool."""
 
 
-def render_clip(seed: int, frames: int, height: int, width: int) -> RenderedClip:
+def render_clip(seed: int, frames: int, height: int, width: int, lens: Lens | None = None) -> RenderedClip:
     """Render the clip of a seed.
+
+    What a lens doesn't see is black, without depth and masked.
 
     Args:
         seed: fixes everything: world, camera, motion, light, lens and noise.
         frames: length T of the clip, at 12 frames a second.
         height: of a frame, pixels.
         width: of a frame, pixels.
+        lens: that the camera looks through; None: a pinhole whose field of view is drawn from the seed.
+
+    Raises:
+        InputError: where the lens is of another size.
     """
     rng = Draws(seed)
     world, view, indoors = _staged(rng)
@@ -72,16 +79,23 @@ def render_clip(seed: int, frames: int, height: int, width: int) -> RenderedClip
     free = _out_of_the_way(primitives, view.position)
     primitives, materials = primitives[free], materials[free]
     light = draw_light(rng, indoors)
-    rays = _camera_rays(height, width, focal)
+    intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+    rays, blind = _camera_rays(height, width, focal), None
+    if lens is not None:
+        intrinsics = lens.intrinsics.float() + torch.tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+        rays, blind = _lens_rays(lens.sized(height, width))
     seen = [_render(rays, pose, t / FPS, primitives, materials, light) for t, pose in enumerate(poses)]
     image, depth, mask, dynamic = map(torch.stack, zip(*seen, strict=True))
+    if blind is not None:
+        for values in (image, depth, mask, dynamic):
+            values[:, blind] = 0
     shape = (frames, height, width)
     return RenderedClip(
         frames=photograph(image.view(*shape, 3).permute(0, 3, 1, 2), rng),
         depth=depth.view(shape),
         mask=mask.view(shape),
         dynamic=dynamic.view(shape),
-        intrinsics=torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]]),
+        intrinsics=intrinsics,
         poses=poses,
     )
 
@@ -108,6 +122,14 @@ def _camera_rays(height: int, width: int, focal: float) -> Tensor:
     """``[P, 3]`` with z = 1, camera axes."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return torch.stack([(x - width / 2) / focal, (y - height / 2) / focal, torch.ones_like(x)], -1).view(-1, 3)
+
+
+def _lens_rays(lens: Lens) -> tuple[Tensor, Tensor]:
+    """``[P, 3]`` with z = 1, camera axes, and ``[P]`` bool: which pixels see nothing that is ahead."""
+    rays, seen = lens.rays()
+    ahead = seen & (rays[..., 2] > 1e-3)
+    rays = torch.where(ahead[..., None], rays / rays[..., 2:], rays.new_tensor([0.0, 0, 1]))
+    return rays.float().view(-1, 3), ~ahead.flatten()
 
 
 def _render(
