@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -122,15 +125,110 @@ def test_a_file_that_fails_leaves_what_was_there(tmp_path):
     assert target.read_text() == "1\n" and list(tmp_path.iterdir()) == [target]
 
 
+def temporary_of(target: Path, process: int, place: str) -> Path:
+    """What a process leaves that is killed while it writes a target."""
+    return target.with_name(f".{target.name}.{process}-{place}-00000000.tmp")
+
+
 def test_what_a_dead_process_left_is_swept_and_a_living_ones_is_not(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     target = tmp_path / "x.json"
-    left, living = (tmp_path / f".x.json.{pid}-00000000.tmp" for pid in (dead.pid, os.getppid()))
+    left, living = (temporary_of(target, pid, files.machine()) for pid in (dead.pid, os.getppid()))
     left.touch()
     living.touch()
     write_json(target, {})
     assert sorted(tmp_path.iterdir()) == sorted([living, target])
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from geometrycrafter.files import appearing
+with appearing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary.name, flush=True)
+    sys.stdin.read()
+    temporary.write_text("whole")
+"""
+NEVER_HERE = 30000
+"""The number of a process that runs nowhere but in a test's own namespace; or else the test is passed over."""
+APART = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c"]
+COUNTED = f'echo {NEVER_HERE - 1} > /proc/sys/kernel/ns_last_pid && "$0" "$@"; exit $?'
+
+
+def apart() -> bool:
+    """Whether a process can be started here that counts processes by itself, as in a container."""
+    try:
+        return subprocess.run([*APART, COUNTED, "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not apart(), reason="needs the right to make a namespace")
+def test_what_a_living_process_of_another_container_writes_is_left_alone(tmp_path):
+    target = tmp_path / "x.txt"
+    command = [*APART, COUNTED, sys.executable, "-c", WRITE, str(target)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    name = process.stdout.readline().strip()
+    if files.alive(NEVER_HERE) or f".{NEVER_HERE}-" not in name:
+        process.communicate("")
+        pytest.skip("the number is taken here")
+    sweep(target)
+    assert (tmp_path / name).exists()
+    process.communicate("")
+    assert process.returncode == 0 and [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.txt", "whole")]
+
+
+@pytest.mark.parametrize("place", ["another host", "another start", "none"])
+def test_what_another_machine_writes_is_left_alone_until_it_is_old(tmp_path, monkeypatch, place):
+    target = tmp_path / "x.gc"
+    with monkeypatch.context() as elsewhere:
+        if place == "another host":
+            elsewhere.setattr("socket.gethostname", lambda: "elsewhere")
+        name = files.machine()
+    name = {"another host": name, "another start": "0" * 8}.get(place)
+    never_here = 2**22 + 1  # larger than any process's number
+    folder = target.with_name(f".x.gc.{never_here}-{name}-00000000.tmp" if name else f".x.gc.{never_here}-00000000.tmp")
+    (folder / "depth").mkdir(parents=True)
+    (folder / "depth" / "0").write_text("half")
+    week = time.time() - 7 * 24 * 3600
+    os.utime(folder, (week, week))  # it was made a week ago, and is written to this day
+    sweep(target)
+    assert (folder / "depth" / "0").exists()
+    for path in (folder / "depth" / "0", folder / "depth", folder):
+        os.utime(path, (week, week))
+    sweep(target)
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its locks are others")
+def test_where_a_disk_has_no_locks_that_of_another_machine_is_named(tmp_path, monkeypatch):
+    import fcntl
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", none)
+    lock = tmp_path / ".place.lock"
+    about = {"pid": 2**22 + 1, "host": "elsewhere", "machine": "0" * 8, "since": 0}
+    for held in (about, about | {"host": socket.gethostname()}, about | {"since": "x", "program": 3}):
+        lock.write_text(json.dumps(held))
+        with pytest.raises(InputError, match=rf"\.place\.lock: process {2**22 + 1} on .*remove the file"):
+            locked(tmp_path / "place", "a test").__enter__()
+    for left in (
+        about | {"machine": files.machine()},
+        {"pid": "x"},
+        [],
+        about | {"machine": files.machine(), "pid": -1},
+    ):
+        lock.write_text(json.dumps(left))
+        with locked(tmp_path / "place", "a test"):
+            pass
+    lock.write_text(json.dumps(about | {"machine": files.machine(), "pid": os.getppid()}))
+    with pytest.raises(InputError, match="wait for it"), locked(tmp_path / "place", "a test"):
+        pass
 
 
 def test_a_fingerprint_sees_a_change_anywhere_in_a_large_file(tmp_path):
@@ -176,7 +274,7 @@ def test_a_folder_that_was_set_aside_when_its_process_was_killed_comes_back(tmp_
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".gc", "動" * 83 + ".gc"])
 def test_long_names_have_temporary_files_and_locks(tmp_path, name):
-    stale = tmp_path / f"{files._hidden(name)}.{2**22 + 1}-00000000.tmp"  # of a process that is no more
+    stale = tmp_path / f"{files._hidden(name)}.{2**22 + 1}-{files.machine()}-00000000.tmp"  # its process is no more
     stale.write_text("")
     with locked(tmp_path / name, "a test"):
         write_json(tmp_path / name, 1)

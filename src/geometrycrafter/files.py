@@ -32,7 +32,9 @@ LONGEST_NAME = 180
 WRITERS = 16
 """Files that the disk is asked to have at a time."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.tmp")
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-((?P<machine>[0-9a-f]{8})-)?[0-9a-f]{8}\.tmp")
+ABANDONED = 24 * 3600
+"""Seconds without a change after which a temporary file that another machine made is nobody's."""
 
 
 def natural(path: str | os.PathLike[str]) -> list[tuple[int, int | str]]:
@@ -113,7 +115,7 @@ def appearing(target: Path) -> Iterator[Path]:
     there is removed by the next one that writes the same target.
     """
     sweep(target)
-    temporary = target.with_name(f"{_hidden(target.name)}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    temporary = target.with_name(f"{_hidden(target.name)}.{os.getpid()}-{machine()}-{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
         put_in_place(temporary, target)
@@ -215,7 +217,11 @@ def _hidden(name: str) -> str:
 
 
 def sweep(target: Path) -> None:
-    """Remove the temporary files of a target whose processes are gone; those of others stay."""
+    """Remove the temporary files of a target whose processes are gone; those of others stay.
+
+    A number tells a process only where it was given: in another container, or on another machine that shares the
+    folder, a file is left alone until nothing in it has changed for a day.
+    """
     _sweep(target.parent, _hidden(target.name)[1:])
     aside = _aside(target)
     if aside.exists():
@@ -232,9 +238,17 @@ def _sweep(folder: Path, name: str | None) -> None:
     with contextlib.suppress(OSError):
         for path in folder.glob(".*.tmp"):
             found = TEMPORARY.fullmatch(path.name)
-            if found and name in (None, found["name"]) and not alive(int(found["pid"])):
+            if found and name in (None, found["name"]):
                 with contextlib.suppress(OSError):
-                    remove(path)
+                    here = found["machine"] == machine()
+                    if not alive(int(found["pid"])) if here else _idle(path) > ABANDONED:
+                        remove(path)
+
+
+def _idle(path: Path) -> float:
+    """Seconds since a file, or anything in a folder, last changed."""
+    within = [Path(place, name) for place, names, files in os.walk(path) for name in (*names, *files)]
+    return time.time() - max(place.lstat().st_mtime for place in (path, *within))
 
 
 def remove(path: Path) -> None:
@@ -266,8 +280,19 @@ def write_json(target: Path, value: Any, indent: int | None = None) -> None:
     write_bytes(target, (json.dumps(value, indent=indent) + "\n").encode())
 
 
+def machine() -> str:
+    """Where numbers of processes mean what they do here: this start of this machine, and the container if in one."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # both are Linux's
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (it is no path)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
 def alive(pid: int) -> bool:
-    """Whether a process of this machine runs."""
+    """Whether a process with this number runs here; see :func:`machine`."""
+    if not 0 < pid < 2**31:
+        return False
     if sys.platform == "win32":  # there, signal 0 would end it; its lock is released with it
         return True
     try:
@@ -349,7 +374,8 @@ def _acquire(path: Path) -> int | None:
                 os.close(file)
                 return None
             if sys.platform == "win32" or (path.exists() and os.path.samestat(os.fstat(file), path.stat())):
-                about = {"pid": os.getpid(), "host": socket.gethostname(), "program": " ".join(sys.argv[:2])}
+                about = {"pid": os.getpid(), "host": socket.gethostname(), "machine": machine()}
+                about |= {"program": " ".join(sys.argv[:2])}
                 os.ftruncate(file, 0)
                 os.write(file, json.dumps(about | {"since": time.time()}).encode())
                 return file
@@ -377,8 +403,12 @@ def _lock(file: int, path: Path) -> bool:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             # A file system without locks: what the file says of its holder must do.
             about = _about(path)
-            mine = about.get("host") == socket.gethostname()
-            return not about or (mine and not alive(int(about.get("pid", -1))))
+            if about and about.get("machine") != machine():
+                holder = _holder(path).rstrip(",")
+                raise InputError(
+                    f"{path}: {holder}, holds this lock; wait for it, or remove the file if it runs no more."
+                ) from error
+            return not about or not alive(about["pid"])
         raise
     return True
 
@@ -388,13 +418,15 @@ def _about(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    known = isinstance(found, dict) and isinstance(found.get("pid"), int)
+    return found if known else {}
 
 
 def _holder(path: Path) -> str:
     about = _about(path)
-    if "pid" not in about:
+    if not about:
         return "another process"
     program = f" ({about['program']})" if about.get("program") else ""
-    since = time.strftime("%H:%M:%S", time.localtime(float(about.get("since", time.time()))))
-    return f"process {about['pid']} on {about.get('host', 'this machine')}{program}, since {since},"
+    since = about.get("since")
+    when = time.strftime("%H:%M:%S", time.localtime(since)) if isinstance(since, int | float) else "an unknown time"
+    return f"process {about['pid']} on {about.get('host', 'this machine')}{program}, since {when},"
