@@ -29,6 +29,7 @@ from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.inference.run_folder import RunFolder
 from geometrycrafter.priors.protocol import FrameFunction, Prior, as_prior
 from geometrycrafter.scene import Scene, open_scene
+from geometrycrafter.scene.writer import check_apart
 from geometrycrafter.settings import kinds_of
 from geometrycrafter.video.bars import Bars
 from geometrycrafter.video.reading import FrameSource, open_frames
@@ -96,6 +97,7 @@ class Estimator:
         settings, told = self._settings(options), progress or _silent
         place = None if output is None else Output(output)
         if place is not None:
+            check_apart(place.named, place.folder, source.place if source.kind == "images" else None)
             place.check(resume, overwrite)  # before a long look at the video
         known = place.record() if place and resume else None
         bars = found_bars(source, settings, known, told)

@@ -177,12 +177,14 @@ class Output:
         if self.goes or not (resumed or run.begun):
             remove(run.folder)
             return
-        if at_fault and not resumed and run.folder == self.folder:
+        kept = run.folder
+        if at_fault and not resumed and kept == self.folder:
             with contextlib.suppress(OSError):
-                put_in_place(run.folder, self.waiting)
+                put_in_place(kept, self.waiting)
+                kept = self.waiting
         if at_fault:
             raise InputError(
-                f"{str(error).rstrip('.')}; what was done is kept, and --resume goes on from it."
+                f"{str(error).rstrip('.')}; what was done is kept in {kept}: go on from it with --resume, or remove it."
             ) from error
 
     def _here(self) -> bool:

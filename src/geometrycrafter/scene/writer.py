@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.files import appearing, explained, locked, settle, sweep_folder, write_json
+from geometrycrafter.files import appearing, explained, is_url, locked, settle, sweep_folder, write_json
 from geometrycrafter.scene.arrays import StoredArray, create_array, writable
 from geometrycrafter.scene.layout import MADE
 from geometrycrafter.scene.places import store_of
@@ -152,6 +152,27 @@ def stored_attributes(folder: Path) -> dict[str, Any] | None:
     return attributes if ours else None
 
 
+def check_apart(place: str | os.PathLike[str], real: Path, frames: str | os.PathLike[str] | None = None) -> None:
+    """Refuse a place for a scene that lies in another scene, or in the folder of pictures that it is made from.
+
+    Args:
+        place: as it was given, for messages.
+        real: the same, through links.
+        frames: where the source's frames are; None where they are nowhere.
+
+    Raises:
+        InputError: names the place and what it lies in.
+    """
+    named = os.fspath(place)
+    within = next((p for p in real.parents if is_scene(p)), None)
+    if within is not None:
+        raise InputError(f"{named}: this is within the scene {within.name}; choose a place outside of it.")
+    if frames is not None and not is_url(frames) and Path(frames).is_dir():
+        folder = Path(os.path.realpath(frames))
+        if folder in (real, *real.parents):
+            raise InputError(f"{named}: this is within the folder of frames {frames}; choose a place outside of it.")
+
+
 def copy_scene(scene: Scene, target: Path, overwrite: bool) -> None:
     """Write a copy of a scene: its attributes and all its arrays, known or not; it appears whole or not at all.
 
@@ -167,6 +188,12 @@ def copy_scene(scene: Scene, target: Path, overwrite: bool) -> None:
     real = Path(os.path.realpath(target))  # a link stays one
     if scene.path is not None and real == Path(os.path.realpath(scene.path)):
         raise InputError(f"{target}: the scene is in this folder already; choose another name.")
+    if scene.path is not None and real in Path(os.path.realpath(scene.path)).parents and is_scene(real):
+        raise InputError(f"{target}: the scene to save is within this one; choose another name.")
+    frames = None
+    with contextlib.suppress(InputError):  # a record that can't be read doesn't say where they are
+        frames = scene.source.path if scene.source is not None and scene.source.on_disk else None
+    check_apart(target, real, frames)
     if real.exists() and not real.is_dir():
         raise InputError(f"{target}: this is a file; a scene is a folder, choose another name.")
     if real.is_dir() and any(real.iterdir()):
