@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import flat_prior, moving_pattern
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import geometrycrafter as gc
 from geometrycrafter.errors import InputError
-from geometrycrafter.inference.conditioning import prior_view
+from geometrycrafter.inference.conditioning import ClipNormalisation, ask_prior, encoder_inputs, prior_view
 from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.priors import KnownCamera, Prior, ReplayPrior, TinyPrior, as_prior
 from geometrycrafter.training.config import read_train_config
@@ -156,6 +158,22 @@ WRONG = {
     "another mask": lambda frames: (torch.zeros(len(frames), 8, 8, 3), torch.zeros(len(frames), 1, 8, 8)),
     "one frame": lambda frames: (torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 8)),
     "too much": lambda frames: (torch.zeros(len(frames), 8, 8, 3), torch.zeros(len(frames), 8, 8), 3),
+    "no pixels": lambda frames: (torch.zeros(len(frames), 0, 8, 3), torch.zeros(len(frames), 0, 8)),
+    "meta": lambda frames: (torch.zeros(len(frames), 8, 8, 3, device="meta"), torch.zeros(len(frames), 8, 8)),
+    "meta mask": lambda frames: (torch.ones(len(frames), 8, 8, 3), torch.ones(len(frames), 8, 8, device="meta")),
+    "sparse": lambda frames: (torch.ones(len(frames), 8, 8, 3).to_sparse(), torch.zeros(len(frames), 8, 8)),
+    "sparse mask": lambda frames: (torch.ones(len(frames), 8, 8, 3), torch.ones(len(frames), 8, 8).to_sparse()),
+    "nested": lambda frames: (
+        torch.nested.nested_tensor([torch.ones(8, 8, 3) for _ in frames]),
+        torch.ones(len(frames), 8, 8),
+    ),
+    "quantized": lambda frames: (
+        torch.quantize_per_tensor(torch.ones(len(frames), 8, 8, 3), 0.1, 0, torch.quint8),
+        torch.ones(len(frames), 8, 8),
+    ),
+    "complex": lambda frames: (torch.ones(len(frames), 8, 8, 3) + 1j, torch.ones(len(frames), 8, 8)),
+    "complex mask": lambda frames: (torch.ones(len(frames), 8, 8, 3), torch.ones(len(frames), 8, 8) + 1j),
+    "true and false": lambda frames: (torch.ones(len(frames), 8, 8, 3) > 0, torch.ones(len(frames), 8, 8)),
 }
 
 
@@ -164,6 +182,85 @@ def test_what_breaks_the_protocol_is_said_in_a_sentence(kind):
     with pytest.raises(InputError, match="the prior returned") as refusal:
         gc.load("tiny", prior=WRONG[kind])(moving_pattern(3, HEIGHT, WIDTH), size=SIZE)
     assert "\n" not in str(refusal.value)
+
+
+def seen_of(answer, height: int = HEIGHT, width: int = WIDTH):
+    """What two frames' answer becomes, at the processing size, and the encoder's inputs."""
+    prior = as_prior(lambda frames: answer)
+    frames = [torch.zeros(1, 3, height, width)] * 2
+    maps, statistics = prior_view(prior, prior.begin(), frames, (height, width), SIZE, warn=False)
+    return maps, encoder_inputs(maps, ClipNormalisation.of(statistics), *SIZE)
+
+
+SAME = {
+    "double precision": lambda p, m: (p.double(), m.double()),
+    "channels stored first": lambda p, m: (p.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0), m),
+    "every other of a larger map": lambda p, m: (
+        torch.stack([p, p + 9], 2).flatten(1, 2)[:, ::2],
+        torch.stack([m, ~m], 3).flatten(2, 3)[:, :, ::2],
+    ),
+    "with gradients": lambda p, m: (p.clone().requires_grad_(), m),
+    "the mask not a number where it is no": lambda p, m: (p, torch.where(m, 1.0, torch.nan)),
+    "the mask in whole numbers": lambda p, m: (p, m.to(torch.uint8)),
+    "behind the camera where it is invalid": lambda p, m: (torch.where(m[..., None], p, -p), torch.ones_like(m)),
+    "beyond single precision where it is invalid": lambda p, m: (
+        torch.where(m[..., None], p.double(), 1e300),
+        torch.ones_like(m),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_an_answers_form_makes_no_difference(form):
+    points = torch.from_numpy(pinhole_points(wavy_depth(2)))
+    mask = points[..., 0] < 0.4
+    (maps, inputs), (others, theirs) = seen_of((points, mask)), seen_of(SAME[form](points, mask))
+    assert torch.equal(maps.valid, others.valid) and torch.equal(maps.half_field, others.half_field)
+    assert torch.equal(maps.depth, others.depth)
+    for ours, other in zip(inputs, theirs, strict=True):
+        assert torch.equal(ours, other)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    points=st.lists(st.floats(width=32) | st.sampled_from([0.0, 1.0, -1e-7, 1e-7, 3e38, -3e38]), min_size=6),
+    mask=st.lists(st.sampled_from([0.0, 1.0, float("nan"), -1.0]), min_size=1),
+    wide=st.booleans(),
+)
+def test_whatever_numbers_a_prior_answers_the_networks_see_finite_ones(size, points, mask, wide):
+    shape = (2, *size, 3)
+    tensor = torch.from_numpy(np.resize(np.array(points, np.float32), shape))
+    maps, inputs = seen_of((tensor, torch.from_numpy(np.resize(np.array(mask), shape[:3]))), 16, 128 if wide else 24)
+    for seen in (maps.depth, maps.valid, maps.half_field, *inputs):
+        assert torch.isfinite(seen).all()
+    assert (maps.valid >= 0).all() and (maps.valid <= 1).all()
+
+
+@pytest.mark.parametrize("share", [1, 1 / 2, 1 / 3, 0.3])
+@pytest.mark.parametrize("size", [(24, 96), (96, 24), (32, 260)])
+def test_an_answer_of_another_size_loses_its_part_of_the_padding(size, share):
+    """A prior that answers at a share of the padded frame's size, with the frame's own coordinates as its depth."""
+    height, width = size
+
+    def answer(frames, camera):
+        padded_height, padded_width = frames.shape[-2:]
+        h, w = round(padded_height * share), round(padded_width * share)
+        y = ((torch.arange(h) + 0.5) / h - 0.5) * padded_height  # from the frame's middle, in its pixels
+        x = ((torch.arange(w) + 0.5) / w - 0.5) * padded_width
+        outside = (y[:, None].abs() > height / 2 + 0.5 / share) | (x.abs() > width / 2 + 0.5 / share)
+        z = torch.where(outside, 1e4, 10 + y[:, None] / height + x / width)
+        points = torch.stack([z * x / FOCAL, z * y[:, None] / FOCAL, z], -1).expand(len(frames), -1, -1, -1)
+        return points, torch.ones(points.shape[:3], dtype=torch.bool)
+
+    maps = ask_prior(answer, torch.zeros(2, 3, height, width), warn=False)
+    h, w = maps.depth.shape[-2:]
+    assert abs(h - height * share) <= 1 and abs(w - width * share) <= 1
+    y, x = (torch.arange(h) + 0.5) / h - 0.5, (torch.arange(w) + 0.5) / w - 0.5
+    error = (maps.depth - (10 + y[:, None] + x)).abs().max()
+    assert error <= 0.51 / (height * share) + 0.51 / (width * share)
+    half = maps.half_field / torch.tensor([(w - 1) / w, (h - 1) / h])  # to the picture's edges
+    np.testing.assert_allclose(half, [[width / 2 / FOCAL, height / 2 / FOCAL]] * 2, rtol=0.02)
 
 
 def test_training_sees_the_prior_as_inference_does(monkeypatch):

@@ -26,6 +26,8 @@ QUANTILE = 0.99
 Shares = tuple[float, float, float, float]
 """Top, left, bottom and right of a part of a frame, in shares of its height and width."""
 WHOLE: Shares = (0.0, 0.0, 1.0, 1.0)
+FIELDS = 1e-4, 1e4
+"""Tangents of half a field of view that can be."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,48 @@ def ask_prior(
         exact: the field of view is the published mean over all pixels; else the best over the valid ones alone.
         pictures: what of each frame is valid at all; None: the whole.
 
+    Returns:
+        maps at the size that the prior answers in; what is not finite or (unless ``exact``) behind the camera is
+        invalid.
+
     Raises:
         InputError: where it returns anything but points ``[N, H, W, 3]`` and a mask ``[N, H, W]``.
     """
-    n, _, height, width = frames.shape
+    height, width = size = (frames.shape[-2], frames.shape[-1])
+    frames, camera, top, left = _padded(frames, camera, warn)
+    points, mask = _held_to_protocol(prior(frames, camera), frames)
+    answered, padded = points.shape[1:3], (frames.shape[-2], frames.shape[-1])
+    rows = _inner(answered[0], top, height, padded[0]).to(frames.device)
+    columns = _inner(answered[1], left, width, padded[1]).to(frames.device)
+    z = points[..., 2]
+    rays = points[..., :2] / (z[..., None] + 1e-7)
+    sound = torch.isfinite(points).all(-1) & torch.isfinite(rays).all(-1)
+    rays = torch.where(sound[..., None], rays, 0.0)
+    valid = mask & sound & (exact | (z > 0))
+    for one, picture in zip(valid, pictures or (), strict=pictures is not None):
+        if picture != WHOLE:
+            within = [
+                (s + x * n) / m for x, s, n, m in zip(picture, (top, left) * 2, size * 2, padded * 2, strict=True)
+            ]
+            one &= _inside((within[0], within[1], within[2], within[3]), one)
+    inside = torch.zeros_like(valid[0])
+    inside[rows[:, None], columns] = True
+    measured = half_field_of_valid_rays(rays, valid & inside)
+    z, sound, valid, rays = (x.index_select(1, rows).index_select(2, columns) for x in (z, sound, valid, rays))
+    half_field = half_field_of_rays(rays)
+    if not exact:
+        # From the outermost pixels of the answer to those of the frame's part of it.
+        pitch = [width / padded[1] / len(columns), height / padded[0] / len(rows)]
+        steps = [(n - 1) / max(m - 1, 1) * m for n, m in ((len(columns), answered[1]), (len(rows), answered[0]))]
+        measured = measured * measured.new_tensor([p * s for p, s in zip(pitch, steps, strict=True)])
+        half_field = torch.where(torch.isfinite(measured) & (measured > 0), measured, half_field.nan_to_num(1.0))
+        half_field = half_field.clamp(*FIELDS)
+    return PriorMaps(depth=torch.where(sound, z, 0.0), valid=valid.float(), half_field=half_field)
+
+
+def _padded(frames: Tensor, camera: KnownCamera | None, warn: bool) -> tuple[Tensor, KnownCamera | None, int, int]:
+    """Frames ``[N, 3, H, W]`` that are not too wide or high, their camera, and rows and columns that came before."""
+    _, _, height, width = frames.shape
     pad_x = max(0, round(height / WIDEST) - width) if height > width else 0
     pad_y = max(0, round(width / WIDEST) - height) if width > height else 0
     left, top = pad_x // 2, pad_y // 2
@@ -112,23 +152,7 @@ def ask_prior(
         if camera is not None:
             tangent = math.tan(camera.fov_x / 2) * frames.shape[-1] / width
             camera = KnownCamera(2 * math.atan(tangent))
-    points, mask = _held_to_protocol(prior(frames, camera), frames)
-    if (pad_x or pad_y) and points.shape[1:3] == frames.shape[-2:]:
-        points = points[:, top : top + height, left : left + width]
-        mask = mask[:, top : top + height, left : left + width]
-    points = points.to(frames.device, torch.float32)
-    z = points[..., 2]
-    sound = torch.isfinite(points).all(-1)
-    valid = mask.to(frames.device).bool() & sound
-    for one, picture in zip(valid, pictures or (), strict=pictures is not None):
-        if picture != WHOLE:
-            one &= _inside(picture, one)
-    rays = torch.where(sound[..., None], points[..., :2] / (z[..., None] + 1e-7), 0.0)
-    half_field = half_field_of_rays(rays)
-    if not exact:
-        measured = half_field_of_valid_rays(rays, valid & (z > 0))
-        half_field = torch.where(torch.isfinite(measured) & (measured > 0), measured, half_field)
-    return PriorMaps(depth=torch.where(sound, z, 0.0), valid=valid.float(), half_field=half_field)
+    return frames, camera, top, left
 
 
 def _inside(picture: Shares, like: Tensor) -> Tensor:
@@ -138,17 +162,47 @@ def _inside(picture: Shares, like: Tensor) -> Tensor:
     return ((y > top) & (y < bottom))[:, None] & ((x > left) & (x < right))
 
 
+def _inner(answered: int, start: int, inner: int, padded: int) -> Tensor:
+    """Rows (or columns) of an answer that lie in the frame: the nearest to each of as many as are its share.
+
+    Args:
+        answered: rows of the answer.
+        start: padding before the frame, pixels.
+        inner: of the frame.
+        padded: of the frame with its padding.
+    """
+    count = max(1, round(inner * answered / padded))
+    middles = start + (torch.arange(count, dtype=torch.float64) + 0.5) * inner / count
+    return (middles * answered / padded).long()
+
+
 def _held_to_protocol(answer: Any, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Points float32 and mask bool, on the frames' device; a mask's NaN is no."""
     wanted = "it should return points [N, H, W, 3] and a mask [N, H, W]"
     if not (isinstance(answer, tuple | list) and len(answer) == 2 and all(isinstance(x, Tensor) for x in answer)):
         raise InputError(f"the prior returned a {type(answer).__name__}; {wanted}, both tensors.")
     points, mask = answer
+    for name, tensor in (("points", points), ("mask", mask)):
+        kinds = {"meta": tensor.is_meta, "nested": tensor.is_nested, "quantized": tensor.is_quantized}
+        kinds[str(tensor.layout).removeprefix("torch.")] = tensor.layout != torch.strided
+        kind = next((k for k, found in kinds.items() if found), None)
+        if kind is not None:
+            raise InputError(f"the prior returned its {name} as a {kind} tensor; {wanted}, both dense.")
+        if tensor.is_complex() or (name == "points" and tensor.dtype == torch.bool):
+            raise InputError(
+                f"the prior returned its {name} as {str(tensor.dtype).removeprefix('torch.')}; {wanted}, real numbers."
+            )
     if points.ndim != 4 or len(points) != len(frames) or points.shape[-1] != 3 or mask.shape != points.shape[:-1]:
         raise InputError(
             f"the prior returned points {list(points.shape)} and mask {list(mask.shape)} for frames "
             f"{list(frames.shape)}; {wanted}."
         )
-    return points, mask
+    if not points.numel():
+        raise InputError(f"the prior returned points {list(points.shape)}, without a pixel; {wanted}.")
+    points = points.detach().to(frames.device, torch.float32).contiguous()
+    if mask.is_floating_point():
+        mask = mask.float().nan_to_num(0.0)
+    return points, mask.detach().to(frames.device).bool()
 
 
 def resized(frames: Tensor, size: tuple[int, int], mode: str) -> Tensor:
