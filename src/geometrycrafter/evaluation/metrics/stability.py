@@ -5,6 +5,7 @@ Points are moved by torch, which loads when it is needed: the other metrics want
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,6 +104,8 @@ def temporal_alignment_error(
     Raises:
         InputError: where shapes disagree or nothing is seen twice.
     """
+    import torch
+
     from geometrycrafter.geometry.reprojection import follow
 
     _check_motion(depth, gt_depth, gt_mask, poses)
@@ -112,15 +115,18 @@ def temporal_alignment_error(
         fit.add(found[good], true[good])
     scale = fit.solve().scale
     k, c = _frame(intrinsics), _frame(poses)
-    errors = []
-    for t in range(len(depth) - 1):
-        for a, b in ((t, t + 1), (t + 1, t)):
-            here, there = (_still(depth, gt_mask, moving, i) for i in (a, b))
-            landed = follow(scale * _frame(depth[a]), here, k[a], c[a], k[b], c[b])
-            both = there.flatten()[landed.target]
-            own = scale * _frame(depth[b]).flatten()[landed.target[both]]
-            if len(own):
-                errors.append(((landed.depth[both] - own).abs() / own).mean().item())
+    errors: list[float] = []
+    previous: tuple[Tensor, Tensor] | None = None
+    for t in range(len(depth)):
+        frame = _frame(depth[t]).mul_(scale), _still(depth, gt_mask, moving, t)
+        if previous is not None:
+            for (here, still), (there, still_there), a, b in ((previous, frame, t - 1, t), (frame, previous, t, t - 1)):
+                landed = follow(here, still, k[a], c[a], k[b], c[b])
+                # What is not still is at no depth, so that nothing is close to it.
+                own = torch.where(still_there, there, torch.nan).flatten()[landed.target]
+                error = (landed.depth - own).abs_().div_(own).nanmean().item()
+                errors += [error] if math.isfinite(error) else []
+        previous = frame
     if not errors:
         raise InputError("nothing is seen in two frames; the temporal alignment of this clip can't be measured.")
     return float(np.mean(errors))
