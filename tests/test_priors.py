@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -261,6 +266,87 @@ def test_an_answer_of_another_size_loses_its_part_of_the_padding(size, share):
     assert error <= 0.51 / (height * share) + 0.51 / (width * share)
     half = maps.half_field / torch.tensor([(w - 1) / w, (h - 1) / h])  # to the picture's edges
     np.testing.assert_allclose(half, [[width / 2 / FOCAL, height / 2 / FOCAL]] * 2, rtol=0.02)
+
+
+NO_MAPS = {
+    "text": np.full((2, 4, 5, 3), "a"),
+    "objects": np.full((2, 4, 5, 3), None),
+    "complex": np.ones((2, 4, 5, 3), complex),
+    "no pixels": np.ones((2, 0, 5, 3)),
+    "a number": 3.0,
+    "nothing": None,
+    "meta": torch.ones(2, 4, 5, 3, device="meta"),
+    "sparse": torch.ones(2, 4, 5, 3).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("kind", NO_MAPS)
+def test_what_is_no_point_maps_is_not_replayed(kind):
+    with pytest.raises(InputError, match="the prior's points"):
+        ReplayPrior(NO_MAPS[kind])
+
+
+@pytest.mark.parametrize("mask", [np.ones((3, 4, 5)), np.ones((2, 4, 6)), np.ones((4, 5)), np.full((2, 4, 5), "a")])
+def test_a_mask_of_another_shape_or_kind_is_not_replayed(mask):
+    with pytest.raises(InputError, match="the prior's mask"):
+        ReplayPrior(np.ones((2, 4, 5, 3), np.float32), mask)
+
+
+STORED = {
+    "big-endian": lambda p: p.astype(">f4"),
+    "backwards": lambda p: p[:, ::-1, ::-1].copy()[:, ::-1, ::-1],
+    "read-only": lambda p: np.frombuffer(p.tobytes(), p.dtype).reshape(p.shape),
+    "Fortran": lambda p: np.asfortranarray(p),
+    "half precision": lambda p: torch.from_numpy(p).bfloat16(),
+    "with gradients": lambda p: torch.from_numpy(p).requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("form", STORED)
+def test_however_arrays_are_stored_they_replay_the_same(form):
+    points = np.round(np.random.default_rng(0).uniform(1, 9, (2, 4, 5, 3))).astype(np.float32)
+    prior, same = ReplayPrior(STORED[form](points)), ReplayPrior(points)
+    played, expected = (p.begin()(torch.zeros(2, 3, 4, 5), None) for p in (prior, same))
+    assert torch.equal(played[0], expected[0]) and torch.equal(played[1], expected[1])
+    assert prior.identity.startswith("point maps ")
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), compressed=st.booleans(), member=st.booleans())
+def test_a_damaged_archive_is_said_in_a_sentence_or_reads_as_maps(data, compressed, member):
+    """Flipped bits and lost ends, of the archive or of an array's own bytes in a sound one."""
+    points = np.random.default_rng(0).uniform(1, 9, (2, 4, 5, 3)).astype(np.float32)
+    file = io.BytesIO()
+    if member:
+        np.save(file, points)
+    else:
+        (np.savez_compressed if compressed else np.savez)(file, point_map=points, mask=points[..., 0] > 2)
+    content = bytearray(file.getvalue())
+    end = 128 if member else len(content)  # of an array, its header
+    for place in data.draw(st.lists(st.integers(0, end - 1), max_size=8)):
+        content[place] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.npz"
+        if member:
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("point_map.npy", bytes(content))
+        else:
+            path.write_bytes(content)
+        try:
+            prior = ReplayPrior.load(path)
+        except InputError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:
+            assert prior.points.ndim == 4 and prior.mask.shape == prior.points.shape[:3]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK", b"\x93NUMPY"])
+def test_what_is_no_archive_is_said_in_a_sentence(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    for path in (tmp_path / "a.npz", tmp_path, tmp_path / "none.npz"):
+        with pytest.raises(InputError, match="no npz archive of point maps"):
+            ReplayPrior.load(path)
 
 
 def test_training_sees_the_prior_as_inference_does(monkeypatch):
