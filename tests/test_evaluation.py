@@ -64,7 +64,14 @@ def test_true_points_score_perfectly_and_reports_say_so(truths, tmp_path, capsys
     assert r"\begin{tabular}" in latex and r"\textbf{0.0}" in latex
     assert "| perfect | 0.0 | 100.0 |" in (tmp_path / "out" / "report.md").read_text()
     assert run_eval("table", tmp_path / "out") == 0
-    assert "rendered Rel^p/δ^p" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "rendered Rel^p/δ^p" in printed and not list(tmp_path.glob("*/table.*"))
+    assert run_eval("table", tmp_path / "out", "-o", tmp_path / "tables") == 0
+    assert f"written: {tmp_path / 'tables' / 'table.tex'}" in capsys.readouterr().out
+    table = (tmp_path / "tables" / "table.md").read_text()
+    assert "rendered Rel^p/δ^p" in table.splitlines()[0]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["perfect", "constant"]
+    assert r"\begin{tabular}" in (tmp_path / "tables" / "table.tex").read_text()
 
 
 def test_predictions_come_in_many_files(truths, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.inference.options import Options
 from geometrycrafter.settings import (
     Count,
     Intrinsics,
@@ -125,3 +129,36 @@ def test_a_whole_number_that_no_float_can_hold_is_refused():
     for bad in (10**400, -(10**400)):
         with pytest.raises(InputError, match="rate"):
             Example(rate=bad)
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.text(max_size=5),
+    st.floats(),
+    st.integers(),
+    st.binary(max_size=3),
+    st.sampled_from([np.zeros((40, 40)), np.array(["shared"]), np.array([]), np.array(3.0), torch.zeros(2, 3)]),
+    st.sampled_from([torch.tensor(1), torch.zeros(2, device="meta"), np.float32(2), np.bool_(True), {1}, {}, object()]),
+)
+
+
+@given(
+    name=st.sampled_from([field.name for field in dataclasses.fields(Options)]),
+    value=st.recursive(ANYTHING, lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner), max_leaves=6),
+)
+def test_any_value_of_any_option_is_taken_or_refused_in_one_line(name, value):
+    try:
+        made = Options(**{name: value})
+    except InputError as error:
+        assert (
+            "\n" not in str(error)
+            and len(str(error)) < 300
+            and name.replace("_", "") in str(error).replace("_", "").replace("-", "")
+        )
+    else:
+        json.dumps(made.stored())
+
+
+def test_an_array_is_no_choice():
+    with pytest.raises(InputError, match=r"focal array\(\['shared'\].*: choose shared, per-frame or free"):
+        Options(focal=np.array(["shared"]))

@@ -128,8 +128,10 @@ def value_of(kind: Any, value: Any, name: str) -> Any:
                 continue
         return value_of(others[-1], value, name)
     if origin is Literal:
-        if not any(value == a and isinstance(value, bool) == isinstance(a, bool) for a in arguments):
-            raise InputError(f"{name} {value!r}: choose {_listed(map(str, arguments))}.")
+        # Of its type first: what an array says to == is no yes or no.
+        alike = [a for a in arguments if isinstance(value, type(a)) and isinstance(value, bool) == isinstance(a, bool)]
+        if value not in alike:
+            raise InputError(f"{name} {_shown(value)}: choose {_listed(map(str, arguments))}.")
         return value
     if origin is tuple:
         return _tuple(arguments, value, name)
@@ -143,10 +145,10 @@ def value_of(kind: Any, value: Any, name: str) -> Any:
         return value
     if kind is Path:
         if not isinstance(value, str | Path) or not str(value):
-            raise InputError(f"{name} {value!r}: give a path.")
+            raise InputError(f"{name} {_shown(value)}: give a path.")
         return on_disk(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{name} {value!r}: a value of type {kind.__name__} is wanted.")
+        raise InputError(f"{name} {_shown(value)}: a value of type {kind.__name__} is wanted.")
     return value
 
 
@@ -161,15 +163,21 @@ def _number(kind: type, value: Any, name: str, limits: Range) -> int | float:
     nearest = ""
     if right and limits.multiple > 1 and limits.low <= value <= limits.high:
         nearest = f"; the nearest is {max(limits.low, round(value / limits.multiple) * limits.multiple):g}"
-    raise InputError(f"{name} {value!r}: give {wanted}{nearest}.")
+    raise InputError(f"{name} {_shown(value)}: give {wanted}{nearest}.")
 
 
 def _tuple(arguments: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
     open_ended = len(arguments) == 2 and arguments[1] is ...
     if not isinstance(value, list | tuple) or (not open_ended and len(value) != len(arguments)):
-        raise InputError(f"{name} {value!r}: a list{'' if open_ended else f' of {len(arguments)}'} is wanted.")
+        raise InputError(f"{name} {_shown(value)}: a list{'' if open_ended else f' of {len(arguments)}'} is wanted.")
     each = [arguments[0]] * len(value) if open_ended else arguments
     return tuple(value_of(k, v, name) for k, v in zip(each, value, strict=True))
+
+
+def _shown(value: Any) -> str:
+    """A value as Python writes it, on one line that is not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:80]}... ({type(value).__name__})"
 
 
 def _listed(words: Any) -> str:
@@ -184,7 +192,7 @@ def read_settings(settings: type[T], stored: Any, name: str) -> T:
         InputError: names the file and the key that is unknown, missing or has a wrong value.
     """
     if not isinstance(stored, Mapping):
-        raise InputError(f"{name}: {settings.__name__} wants a table of values, not {stored!r}.")
+        raise InputError(f"{name}: {settings.__name__} wants a table of values, not {_shown(stored)}.")
     kinds = kinds_of(settings)
     unknown = sorted(set(stored) - set(kinds))
     if unknown:

@@ -37,7 +37,12 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("dataset", metavar="DATASET")
     add("root", metavar="ROOT", type=argument(Path), nargs="*")
-    add("-o", "--output", type=argument(Path), help="folder for rows and reports (default: eval-PROTOCOL)")
+    add(
+        "-o",
+        "--output",
+        type=argument(Path),
+        help="folder for rows and reports (default: eval-PROTOCOL), of 'table' for table.md and .tex",
+    )
     what = parser.add_argument_group("what is judged")
     _add_methods(what.add_argument)
     how = parser.add_argument_group("on what, and how")
@@ -79,7 +84,7 @@ def call(args: argparse.Namespace) -> int:
         InputError: where a flag, a data set or weights are at fault.
     """
     if args.dataset == "table":
-        return _table(args.root)
+        return _table(args.root, args.output)
     from geometrycrafter.evaluation.clips import clips_of
     from geometrycrafter.evaluation.engines import ENGINES
     from geometrycrafter.evaluation.protocols import protocol_of
@@ -118,12 +123,15 @@ def _judge(methods: list[Method], clips: list[Any], folder: Path, args: argparse
     return 2 if found.failures else 0
 
 
-def _table(roots: list[Path]) -> int:
-    from geometrycrafter.evaluation.report import combined, read_report
+def _table(roots: list[Path], output: Path | None) -> int:
+    from geometrycrafter.evaluation.report import combined, read_report, write_table
 
     if not roots:
         raise InputError("eval table ROOT...: name the folders that 'eval' wrote.")
-    _print(combined([read_report(r) for r in roots]))
+    table = combined([read_report(r) for r in roots])
+    _print(table)
+    for path in write_table(table, output) if output else []:
+        print(f"written: {path}")
     return 0
 
 

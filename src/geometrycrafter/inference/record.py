@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.inference.options import Options
+from geometrycrafter.priors.identity import UNTOLD
 from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.settings import read_settings
 from geometrycrafter.video.bars import Bars, Box
@@ -152,7 +153,7 @@ class RunRecord:
         if self.reading.bars != other.reading.bars or (observing and self.picture == other.picture):
             ignored.add("bars")  # the option says it; or they change after the frames that were read
         words = [
-            WORDS.get(f.name, f.name)
+            _prior_word(other.prior) if f.name == "prior" else WORDS.get(f.name, f.name)
             for f in fields(self)
             if f.name not in ignored and getattr(self, f.name) != getattr(other, f.name)
         ]
@@ -176,6 +177,14 @@ def clip_digest(frames: Iterable[bytes]) -> str:
     for one in frames:
         digest.update(one)
     return digest.hexdigest()
+
+
+def _prior_word(identity: str) -> str:
+    """Where it can't be told which prior it is, why."""
+    if not identity.startswith(UNTOLD):
+        return "prior"
+    why = identity.partition(": ")[2]
+    return f"prior, or the same ({why}; give the prior a text attribute 'identity')"
 
 
 def _told(value: Any) -> str:

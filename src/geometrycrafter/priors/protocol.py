@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from geometrycrafter.priors.identity import identity_of
+
 FrameFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
 """The least that a prior can be: frames ``[N, 3, H, W]`` in [0, 1] -> points ``[N, H, W, 3]``, mask ``[N, H, W]``."""
 
@@ -62,6 +64,8 @@ class PlainPrior(Prior):
 
     Args:
         function: frames ``[N, 3, H, W]`` float in [0, 1] -> points ``[N, H, W, 3]``, any scale, and mask ``[N, H, W]``.
+            A text ``identity`` that it has is taken at its word; else code and values are compared where a run is
+            resumed.
     """
 
     def __init__(self, function: FrameFunction):
@@ -69,8 +73,7 @@ class PlainPrior(Prior):
 
     @property
     def identity(self) -> str:
-        named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
-        return f"{named.__module__}.{named.__qualname__}"
+        return identity_of(self.function)
 
     def begin(self, first: int = 0) -> ClipPrior:
         return lambda frames, camera: self.function(frames)

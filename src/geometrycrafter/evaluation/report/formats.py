@@ -13,7 +13,7 @@ from geometrycrafter.evaluation.metrics import VERSION
 from geometrycrafter.evaluation.protocols import PROTOCOLS
 from geometrycrafter.evaluation.published import published
 from geometrycrafter.evaluation.report.summary import Report
-from geometrycrafter.evaluation.report.table import intervals, reasons, table_of
+from geometrycrafter.evaluation.report.table import Table, intervals, reasons, table_of
 from geometrycrafter.files import explained, write_bytes
 
 SYMBOLS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "δ^p": r"$\delta^p$", "δ_1": r"$\delta_1$", "Rel^p": r"Rel$^p$"}
@@ -111,6 +111,25 @@ def write_report(report: Report, folder: Path) -> list[Path]:
             write_bytes(path, text(report).encode())
             written.append(path)
     return written
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """A table as ``table.md`` and ``table.tex`` in a folder, each of which appears whole.
+
+    Raises:
+        WriteError: where they can't be written.
+    """
+    header, lines, notes = table
+    plain = [_pipes(header), _pipes(["---"] * len(header)), *map(_pipes, lines), "", *notes]
+    body = [" & ".join(map(_tex, line)) + r" \\" for line in (header, *lines)]
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}"
+    tex = [*(f"% {note}" for note in notes), begin, r"\toprule", body[0], r"\midrule", *body[1:]]
+    texts = {"md": plain, "tex": [*tex, r"\bottomrule", r"\end{tabular}"]}
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in texts.items():
+            write_bytes(folder / f"table.{suffix}", ("\n".join(text).rstrip() + "\n").encode())
+    return [folder / f"table.{suffix}" for suffix in texts]
 
 
 def read_report(folder: Path) -> Report:
