@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
         metavar="VIDEO",
         help="video file or URL, folder of images, quoted glob of images, or - for standard input",
     )
-    add("-o", "--output", required=True, help="the scene's folder; with several videos, the folder of scenes")
+    add("-o", "--output", help="the scene's folder; with several videos, the folder of scenes")
     add(
         "--model", default="tiny", help="tiny (embedded, the default), diffusion, deterministic, or a folder of weights"
     )
@@ -76,6 +76,9 @@ def add_parser(commands: Any) -> None:
     how.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet (float32)"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be read and what it would take, and write nothing"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
     again.add_argument("--overwrite", action="store_true", help="replace an existing scene")
@@ -98,17 +101,25 @@ def _option(group: Any, flag: str, settings: type = Options, **how: Any) -> None
 
 
 def call(args: argparse.Namespace) -> int:
-    """Load the model once, then run video after video; one of several that fails does not stop the others."""
+    """Load the model once, then run video after video; one of several that fails does not stop the others.
+
+    Raises:
+        InputError: where an option or the only video is at fault, or no output is named.
+    """
     # Options and inputs are checked before the weights are read, so that a slip costs nothing.
     settings = {k: v for k, v in vars(args).items() if k in kinds_of(Options)}
     Options(**{"overlap": 0} | settings)
-    outputs = dict(zip(args.videos, _outputs(args.videos, args.output), strict=True))
+    if args.output is None and not args.dry_run:
+        raise InputError("the following arguments are required: -o/--output.")
+    outputs = {} if args.output is None else dict(zip(args.videos, _outputs(args.videos, args.output), strict=True))
     failures: dict[str, str] = {}
     sources = {}
     for video in args.videos:
         with _noted(args.videos, video, failures):
             sources[video] = _opened(args, video)
-    if sources:
+    if args.dry_run:
+        _say_of(args, sources, settings, failures)
+    elif sources:
         estimator = _loaded(args)
         for video, source in sources.items():
             with _noted(args.videos, video, failures), ProgressBar(source.name) as progress:
@@ -128,6 +139,19 @@ def call(args: argparse.Namespace) -> int:
         for video, why in failures.items():
             print(f"  {why if video in why else f'{video}: {why}'}", file=sys.stderr)
     return 2 if failures else 0
+
+
+def _say_of(
+    args: argparse.Namespace, sources: dict[str, FrameSource], settings: dict[str, Any], failures: dict[str, str]
+) -> None:
+    """A block of lines for each video; nothing is written."""
+    from geometrycrafter.cli.dry_run import described
+    from geometrycrafter.weights.places import resolve
+
+    model = resolve(args.model, args.variant)
+    for video, source in sources.items():
+        with _noted(args.videos, video, failures):
+            print(described(source, *model, settings), flush=True)
 
 
 @contextlib.contextmanager

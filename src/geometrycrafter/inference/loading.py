@@ -12,6 +12,7 @@ from geometrycrafter.inference.estimator import Estimator
 from geometrycrafter.inference.options import Options
 from geometrycrafter.priors.protocol import FrameFunction, Prior
 from geometrycrafter.weights.models import load_networks, load_prior
+from geometrycrafter.weights.parts import PARTS, UNETS
 from geometrycrafter.weights.places import prior_file, resolve
 
 PUBLISHED_PIXELS, TINY_PIXELS = 320 * 640, 192 * 320
@@ -42,16 +43,30 @@ def load(
     place = checked_device(device)
     root, variant = resolve(os.fspath(model), variant)
     networks = load_networks(root, variant, dtype, place)
-    file = prior_file(root)
+    file, (pixels, options) = prior_file(root), defaults_of(root, variant)
     if prior is None:
         if file is None:
             raise InputError(f"{Path(root)}: no prior is there; put MoGe's model.pt in moge-vitl or pass prior=.")
         prior = load_prior(file, place)
+    return Estimator(networks, prior, pixels, options)
+
+
+def defaults_of(root: Path, variant: str) -> tuple[int, Options]:
+    """Pixels of a model's processing size, and the options that its calls start from; no weights are read.
+
+    Args:
+        root: of the model's folder.
+        variant: of its UNet.
+
+    Raises:
+        InputError: where its configuration is missing or damaged.
+    """
+    file = prior_file(root)
     if file is None or file.suffix != ".safetensors":
-        return Estimator(networks, prior, PUBLISHED_PIXELS)
+        return PUBLISHED_PIXELS, Options()
     # Networks that learned beside the embedded prior, on clips of so many frames; of later frames they know nothing.
-    frames = networks.unet.config.num_frames
-    return Estimator(networks, prior, TINY_PIXELS, Options(window=frames, overlap=frames // 2))
+    frames = PARTS[UNETS[variant]].sizes(root).num_frames
+    return TINY_PIXELS, Options(window=frames, overlap=frames // 2)
 
 
 def checked_device(device: str | torch.device) -> torch.device:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.filter
@@ -200,14 +200,34 @@ def _key(frame: Any) -> tuple[Any, ...]:
     return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, frame.color_trc
 
 
+class Colour(NamedTuple):
+    """How a frame's numbers are colours."""
+
+    matrix: str | None
+    """From luma and chroma; None where there are none."""
+    full: bool
+    """The range: 0 to 255, not 16 to 235."""
+    matrix_tagged: bool
+    """Whether the matrix is said, and not assumed."""
+    range_tagged: bool
+    """Whether the range is."""
+
+
+def colour_of(frame: Any) -> Colour:
+    """Matrix and range of a decoded frame, as they are taken to be."""
+    name, tagged = frame.format.name, int(frame.color_range) in (1, 2)
+    if frame.format.is_rgb or name.startswith(("gray", "pal", "mono", "ya")):
+        return Colour(None, not name.startswith("gray") or frame.color_range != 1, True, tagged)
+    said = MATRICES.get(int(frame.colorspace))
+    full = frame.color_range == 2 or name.startswith("yuvj")
+    return Colour(said or ("bt709" if frame.height >= LARGE else "bt601"), full, said is not None, tagged)
+
+
 def _tags(frame: Any) -> str:
     """How the scale filter is told of matrix and range."""
-    name = frame.format.name
-    if frame.format.is_rgb or name.startswith(("gray", "pal", "mono", "ya")):
-        return "in_range=pc" if not name.startswith("gray") or frame.color_range != 1 else "in_range=tv"
-    matrix = MATRICES.get(int(frame.colorspace), "bt709" if frame.height >= LARGE else "bt601")
-    full = frame.color_range == 2 or name.startswith("yuvj")
-    return f"in_color_matrix={matrix}:in_range={'pc' if full else 'tv'}"
+    colour = colour_of(frame)
+    matrix = "" if colour.matrix is None else f"in_color_matrix={colour.matrix}:"
+    return f"{matrix}in_range={'pc' if colour.full else 'tv'}"
 
 
 def _target(frame: Any) -> str:

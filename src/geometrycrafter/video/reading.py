@@ -148,18 +148,39 @@ class FrameSource:
         Args:
             told: called with the number of frames looked at.
         """
-        if self.once or self.how.bars == "keep" or self.undistortion is not None:
+        if self.once or not self._looks:
             return Bars.none(self.height, self.width)
+        times: list[float] = []
 
         def looked_at() -> Iterator[np.ndarray]:
             with contextlib.suppress(InputError):
-                for number, (_, frame) in enumerate(self._chosen(brightness=True)):
+                for frame in self._brightness(times):
                     yield frame
                     if told is not None:
-                        told(number + 1)
+                        told(len(times))
 
         with warnings.catch_warnings(action="ignore"):  # they come again when the frames are read
             return find_bars(looked_at(), self.fps, self.height, self.width)
+
+    def survey(self) -> tuple[list[float], Bars]:
+        """Times of the chosen frames, in seconds, and their bars, in one pass that makes no pictures.
+
+        Raises:
+            InputError: where the source is damaged, or its frames differ in size.
+        """
+        times: list[float] = []
+        bars = find_bars(self._brightness(times), self.fps, self.height, self.width)
+        return times, bars if self._looks else Bars.none(self.height, self.width)
+
+    @property
+    def _looks(self) -> bool:
+        return self.how.bars != "keep" and self.undistortion is None
+
+    def _brightness(self, times: list[float]) -> Iterator[np.ndarray]:
+        """Of each chosen frame, ``[H, w]`` uint8; its time is added to a list."""
+        for seconds, frame in self._chosen(brightness=True):
+            times.append(seconds)
+            yield frame
 
     def _chosen(self, brightness: bool) -> Iterator[tuple[float, np.ndarray]]:
         """Times and pictures ``[H, W, 3]`` of the chosen frames, or their brightness ``[H, w]`` alone."""

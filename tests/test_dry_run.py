@@ -1,0 +1,67 @@
+"""``run --dry-run``: what it says of a video is so, and it writes nothing."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from conftest import moving_pattern, write_video
+from test_cli import refused, say
+from test_video import turned_video
+
+import geometrycrafter as gc
+
+
+def rows(block: str) -> dict[str, str]:
+    """Name and text of each line of a block."""
+    return {m[1]: m[2] for m in re.finditer(r"^  (\w+) +(.+)$", block, re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def letterbox(tmp_path_factory):
+    frames = np.zeros((20, 128, 96, 3), np.uint8)
+    frames[:, 32:96] = moving_pattern(20, 64, 96) // 2 + 90
+    return write_video(tmp_path_factory.mktemp("dry") / "letter.mp4", frames)
+
+
+def test_what_is_said_is_what_a_run_does(letterbox, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    how = ["--stride", 2, "--max-size", 128]
+    status, said, err = say(capsys, "run", letterbox, "--dry-run", *how)
+    assert status == 0 and err == "" and list(tmp_path.iterdir()) == []
+    lines = rows(said)
+    assert said.splitlines()[0] == str(letterbox)
+    assert lines["stream"].startswith("0 of 1 in mov") and lines["codec"].startswith("h264") and "420" in lines["codec"]
+    assert lines["frames"] == "10 of 96x128" and lines["stored"].startswith("96x128, pixels 1:1")
+    assert lines["rate"] == "12 frames/s, constant" and lines["times"] == "0.000 to 0.750 s"
+    assert lines["orientation"] == "upright" and lines["interlaced"].startswith("no")
+    assert "bt601 (assumed)" in lines["colour"] and "8 bits" in lines["colour"]
+    assert lines["bars"] == "picture 96x64 at 0,32"
+    assert re.fullmatch(r"about .+ GiB of memory", lines["expected"])
+    assert say(capsys, "run", letterbox, "-o", "a.gc", *how)[0] == 0
+    scene = gc.open("a.gc")
+    height, width = scene.attributes["options"]["size"]
+    assert f"--size {height}x{width})" in lines["processing"]
+    assert len(scene) == 10 and not np.asarray(scene.mask)[:, :31].any()
+    assert lines["windows"] == "2 of 8 frames, 4 shared by neighbours"
+
+
+def test_a_varying_rate_a_turn_and_bars_that_are_kept(tmp_path, letterbox, capsys) -> None:
+    varying = write_video(tmp_path / "v.mp4", moving_pattern(6, 64, 64), times=[0, 1, 2, 6, 7, 12])
+    turned = turned_video(tmp_path, moving_pattern(3, 64, 96), 90)
+    status, said, _ = say(capsys, "run", varying, turned, letterbox, "--dry-run", "--bars", "keep")
+    assert status == 0
+    one, two, three = (rows(block) for block in re.split(r"^(?=/)", said, flags=re.MULTILINE)[1:])
+    assert "varying: 0.04167 to 0.2083 s" in one["rate"] and one["times"] == "0.000 to 0.500 s"
+    assert "turned by" in two["orientation"] and two["frames"] == "3 of 64x96"
+    assert three["bars"] == "kept"
+
+
+def test_what_cannot_be_read_is_refused(tmp_path, letterbox, capsys) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    assert "x.mp4" in refused(capsys, "run", tmp_path / "x.mp4", "--dry-run")
+    status, said, err = say(capsys, "run", tmp_path / "x.mp4", letterbox, "--dry-run")
+    assert status == 2 and "letter.mp4" in said and "x.mp4" in err and "Traceback" not in err
+    assert "--max-size" in refused(capsys, "run", letterbox, "--dry-run", "--max-size", 3)
+    assert "-o/--output" in refused(capsys, "run", letterbox)
