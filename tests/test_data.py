@@ -247,6 +247,16 @@ def test_what_is_wrong_with_a_recording_is_named(tmp_path, capsys):
         assert named in said and "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "flag", "value"),
+    [("folder", "size", "320x640"), ("folder", "quality", "95"), ("sintel", "depth", "*.png"), ("sintel", "fps", "24")],
+)
+def test_flags_that_would_do_nothing_are_refused(name, flag, value, tmp_path, capsys):
+    assert main(["data", "prepare", name, str(tmp_path), str(tmp_path / "out"), f"--{flag}", value]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: --{flag}: this is for ") and len(said.splitlines()) == 1
+
+
 def test_damaged_shards_are_listed(tmp_path, capsys):
     with ShardWriter(tmp_path / "s") as writer:
         writer.add("good", rendered(4, 1, 32, 48))

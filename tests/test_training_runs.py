@@ -28,10 +28,12 @@ from geometrycrafter.errors import InputError, Stopped, WriteError
 from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.settings import kinds_of
+from geometrycrafter.training import trainer
 from geometrycrafter.training.checkpointing import Checkpoints
-from geometrycrafter.training.config import CONFIGS, as_plain, config_of, read_train_config, stored_config_of
+from geometrycrafter.training.config import CONFIGS, Source, as_plain, config_of, read_train_config, stored_config_of
 from geometrycrafter.training.latents import LatentSamples
 from geometrycrafter.training.stages import stage_of
+from geometrycrafter.training.state import TrainingState
 from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights.checkpoints import read_tensors
 from geometrycrafter.weights.parts import PARTS, save_part
@@ -163,6 +165,25 @@ def test_bad_places_are_one_sentence(school, shards, tmp_path, capsys):
         assert main(arguments) == 2
         said = capsys.readouterr().err
         assert named in said and said.startswith("error: ") and len(said.splitlines()) == 1, said
+
+
+@pytest.mark.parametrize("fault", ["hub", "sources", "rate"])
+def test_a_start_that_failed_leaves_room_for_the_corrected_one(fault, school, shards, tmp_path, monkeypatch):
+    """Before the first checkpoint there is nothing that another configuration could spoil."""
+    right = config(school, shards, steps=1, validation=[])
+    wrong = {
+        "hub": replace(right, hub=str(tmp_path / "nowhere")),
+        "sources": replace(right, sources=(Source(str(tmp_path / "nowhere")),)),
+        "rate": replace(right, rate=9.0, steps=99),
+    }[fault]
+    with monkeypatch.context() as patch:
+        if fault == "rate":
+            patch.setattr(trainer, "MOST_BAD_STEPS", 0)
+            patch.setattr(TrainingState, "clip_gradient", lambda self: float("nan"))
+        with pytest.raises(InputError):
+            Trainer(wrong, tmp_path / "run", quiet).run()
+    Trainer(right, tmp_path / "run", quiet).run()
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == as_plain(right)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from geometrycrafter.data.clip import Clip
 
 
+class _Noted(argparse.Action):
+    """Stores a value, and notes that the flag was given."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.given = {*getattr(namespace, "given", ()), self.dest}
+
+
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "data",
@@ -51,6 +59,7 @@ def _add_prepare(actions: Any) -> None:
     sets.add_argument("--check", action="store_true", help="look whether the download is whole, and convert nothing")
     sets.add_argument(
         "--size",
+        action=_Noted,
         type=argument(PreparationOptions, "size"),
         default=PreparationOptions.size,
         metavar="HxW",
@@ -58,15 +67,20 @@ def _add_prepare(actions: Any) -> None:
     )
     sets.add_argument(
         "--quality",
+        action=_Noted,
         type=argument(PreparationOptions, "quality"),
         default=PreparationOptions.quality,
         help="of JPEGs, 1 to 100, 101 for lossless PNG; evaluation sets are lossless",
     )
     _add_processes(sets, PreparationOptions, "that read")
     own = parser.add_argument_group("recordings")
-    own.add_argument("--colour", default="", metavar="GLOB", help="pictures below SRC (default: usual names)")
-    own.add_argument("--depth", default="", metavar="GLOB", help="depth maps: PNG of 16 bits, EXR, NPY, NPZ, PFM")
-    own.add_argument("--poses", default="", metavar="GLOB", help="4x4 camera-to-world text files")
+    own.add_argument(
+        "--colour", action=_Noted, default="", metavar="GLOB", help="pictures below SRC (default: usual names)"
+    )
+    own.add_argument(
+        "--depth", action=_Noted, default="", metavar="GLOB", help="depth maps: PNG of 16 bits, EXR, NPY, NPZ, PFM"
+    )
+    own.add_argument("--poses", action=_Noted, default="", metavar="GLOB", help="4x4 camera-to-world text files")
     for name, metavar, what in (
         ("unit", "METRES", "metres in one unit of depth; 0: mm for integers, m else"),
         ("farthest", "METRES", "depths beyond are unknown"),
@@ -74,7 +88,7 @@ def _add_prepare(actions: Any) -> None:
         ("fps", "FPS", "frames a second"),
     ):
         kind, default = argument(RecordingOptions, name), getattr(RecordingOptions, name)
-        own.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=what)
+        own.add_argument(f"--{name}", action=_Noted, type=kind, default=default, metavar=metavar, help=what)
 
 
 def _add_synthesize(actions: Any) -> None:
@@ -136,6 +150,11 @@ def call_prepare(args: argparse.Namespace) -> int:
     """
     if args.name == "folder" and args.check:
         raise InputError("data prepare folder SRC DST: recordings have no --check.")
+    given = getattr(args, "given", set())
+    strange = sorted(given & ({"size", "quality"} if args.name == "folder" else given - {"size", "quality"}))
+    if strange:
+        whose = "data sets; a recording keeps the size of its pictures" if args.name == "folder" else "recordings"
+        raise InputError(f"--{strange[0]}: this is for {whose}; leave it out.")
     if args.target is None and not args.check:
         raise InputError(f"data prepare {args.name} SRC DST: the folder of shards is missing (or give --check).")
     if args.name == "folder":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -36,6 +35,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
+        self.config = path / "config.json"
         self.checkpoints = path / "checkpoints"
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -43,7 +43,7 @@ class RunFolder:
         return locked(self.path, "a training run")
 
     def begin(self, config: LoopConfig) -> None:
-        """Make the folder with the configuration in it, or compare it with the one that the run began with.
+        """Make the folder, and compare the configuration with the one that its run began with, if there is one.
 
         Raises:
             InputError: where the folder is held, or its run was begun with other settings.
@@ -54,13 +54,29 @@ class RunFolder:
         with explained(self.path):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         with self.held():
-            file, plain = self.path / "config.json", as_plain(config)
-            if file.exists():
-                self._compare(file, config.stage, plain)
-            with explained(file):
-                write_json(file, plain, indent=1)
+            self._compare(config)
 
-    def _compare(self, file: Path, stage: str, plain: dict[str, Any]) -> None:
+    def keep(self, config: LoopConfig) -> None:
+        """Write the configuration down as the run's own, once it is known that a run can begin with it.
+
+        Raises:
+            InputError: where the folder is held, or its run was begun with other settings.
+            WriteError: where it can't be written.
+        """
+        with self.held():
+            self._compare(config)
+            with explained(self.config):
+                write_json(self.config, as_plain(config), indent=1)
+
+    def forget(self) -> None:
+        """Let go of the configuration of a run that has nothing to go on from: it can begin with another one."""
+        if not any(self.checkpoints.glob("step-*.pt")):
+            self.config.unlink(missing_ok=True)
+
+    def _compare(self, config: LoopConfig) -> None:
+        file, stage, plain = self.config, config.stage, as_plain(config)
+        if not file.exists():
+            return
         try:
             stored = dict(json.loads(file.read_text()))
         except (OSError, ValueError, TypeError) as error:

@@ -74,6 +74,9 @@ class Trainer:
         self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep)
         self.export = Export(self.folder.path, Path(config.hub), self.stage.part)
         self.tracker: Tracker = Nothing()
+        with self.workers.together():
+            if self.workers.first:
+                self.folder.keep(config)
 
     # Data -------------------------------------------------------------------------------------------------------
 
@@ -106,6 +109,7 @@ class Trainer:
             with self.workers.together():
                 if self.workers.first:
                     held.enter_context(self.folder.held())
+            held.enter_context(self._beginning())
             stored = self._stored()
             if stored is not None:
                 self.state.restore(stored)
@@ -121,6 +125,16 @@ class Trainer:
             batches = self._batches()  # clips that have to be encoded first are encoded here
             with SoftStop() as soft, contextlib.closing(self.tracker):
                 return self._train(batches, soft)
+
+    @contextlib.contextmanager
+    def _beginning(self) -> Iterator[None]:
+        """Whatever is the user's to mend before anything was kept may be mended by another configuration."""
+        try:
+            yield
+        except InputError:
+            if self.workers.first:
+                self.folder.forget()
+            raise
 
     def _stored(self) -> dict[str, Any] | None:
         """The first process's latest sound checkpoint, read by all."""
