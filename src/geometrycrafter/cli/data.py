@@ -150,7 +150,7 @@ def call_prepare(args: argparse.Namespace) -> int:
     """
     if args.name == "folder" and args.check:
         raise InputError("data prepare folder SRC DST: recordings have no --check.")
-    given = getattr(args, "given", set())
+    given: set[str] = getattr(args, "given", set())
     strange = sorted(given & ({"size", "quality"} if args.name == "folder" else given - {"size", "quality"}))
     if strange:
         whose = "data sets; a recording keeps the size of its pictures" if args.name == "folder" else "recordings"
