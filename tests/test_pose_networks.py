@@ -7,6 +7,9 @@ import torch
 from conftest import fill_by_recipe, golden, recipe
 from torch import Tensor
 
+from geometrycrafter.networks.spatracker import UNUSED, SpaTracker, SpaTrackerConfig
+from geometrycrafter.networks.spatracker_transformer import motion_embedding
+from geometrycrafter.networks.triplane import splat
 from geometrycrafter.networks.xmem import Key, XMem, XMemConfig, aggregate
 from geometrycrafter.networks.xmem_memory import Memory, MemoryConfig, Propagation
 
@@ -120,3 +123,75 @@ def test_masks_given_again_are_taken_and_their_number_stays():
     assert propagation.memory.sizes == (8, 0)
     with pytest.raises(ValueError, match="2 masks"):
         propagation.step(frame, torch.zeros(2, 32, 32))
+
+
+def filled_spatracker() -> SpaTracker:
+    """The golden file's weights."""
+    network = fill_by_recipe(SpaTracker())
+    for tensor in (network.updateformer.flow_head[4].weight, network.updateformer.flow_head[4].bias):
+        tensor[:3] *= 0.1
+    for updater in (network.ffeat_updater, network.ffeatyz_updater, network.ffeatxz_updater):
+        updater[0].weight.mul_(0.1)
+        updater[0].bias.mul_(0.1)
+    network.zeroMLPflow.weight.mul_(0.002)
+    return network
+
+
+def test_spatracker_has_the_published_keys_and_shapes(manifest):
+    with torch.device("meta"):
+        network = SpaTracker()
+    published = manifest("spatracker")
+    assert keys_of(network) == {k: v for k, v in published.items() if not k.startswith(UNUSED)}
+    assert all(any(k.startswith(name) for k in published) for name in UNUSED)
+    assert SpaTrackerConfig.of(network.state_dict()) == SpaTrackerConfig()
+
+
+def test_spatracker_gives_the_published_tracks():
+    g = golden("poses/spatracker.safetensors")
+    torch.testing.assert_close(motion_embedding(g["flow"]), g["flow_embedding"], atol=1e-4, rtol=0)
+    given = g["queries"][0]
+    # The order of points that begin in one frame is that of the recorded run, whose sort didn't keep it.
+    recorded = torch.tensor([23, 2, 20, 19, 5, 15, 0, 12, 17, 14, 10, 4, 11, 9, 8, 7, 6, 18, 3, 21, 1, 13, 16, 22])
+    places = given[:, 0].argsort(stable=True)
+    queries = torch.empty_like(given)
+    queries[places] = given[recorded]
+    network = filled_spatracker()
+    video = g["video"].float()
+    windows = list(network.windows(video, g["depth"], queries))
+    assert len(windows) == 3
+    for index, window in enumerate(windows):
+        for name, plane in zip(("xy", "yz", "xz"), window.planes, strict=True):
+            torch.testing.assert_close(plane.mean(1), g[f"window{index}_fmap_{name}_mean"], atol=1e-4, rtol=1e-4)
+        for iteration, points in enumerate(window.iterations):
+            wanted = g[f"window{index}_coords_iter{iteration}"]
+            torch.testing.assert_close(points, wanted, atol=2e-3, rtol=0)
+        torch.testing.assert_close(window.visibility, g[f"window{index}_vis_logit"], atol=1e-3, rtol=0)
+    network.windows = lambda *_: iter(windows)
+    tracks, visibility = network(video, g["depth"], queries)
+    torch.testing.assert_close(tracks[:, places], g["tracks"][:, recorded], atol=2e-3, rtol=0)
+    torch.testing.assert_close(visibility[:, places], g["visibility"][:, recorded], atol=1e-3, rtol=0)
+
+
+def test_splatted_features_keep_their_place_and_mix_by_nearness():
+    """A plane moved by whole pixels is the same plane; between pixels, one weight each; what leaves is lost."""
+    features = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    y, x = torch.meshgrid(torch.arange(4.0), torch.arange(5.0), indexing="ij")
+    moved = splat(features, torch.stack([x + 1, y + 2]).expand(2, -1, -1, -1), (6, 8))
+    torch.testing.assert_close(moved[..., 2:, 1:6], features, atol=1e-6, rtol=0)
+    assert moved[..., :2, :].abs().max() == 0 and moved[..., 6:].abs().max() == 0
+    two = torch.tensor([[[[2.0, 5.0]]]])
+    met = splat(two, torch.tensor([[[[0.25, 1.0]], [[0.0, 0.0]]]]), (1, 3))
+    torch.testing.assert_close(met, torch.tensor([[[[2.0, (0.25 * 2 + 5) / 1.25, 0.0]]]]))
+    assert splat(features, torch.stack([x - 9, y]).expand(2, -1, -1, -1), (4, 5)).abs().max() == 0
+
+
+def test_short_clips_flat_depth_and_narrow_pictures_are_tracked():
+    config = SpaTrackerConfig(channels=16, hidden=32, depth=1, encoder=(8, 8, 8, 8), iterations=2)
+    network = fill_by_recipe(SpaTracker(config))
+    assert SpaTrackerConfig.of(network.state_dict()) == SpaTrackerConfig(16, 32, 1, encoder=(8, 8, 8, 8))
+    for frames, size in ((1, (32, 64)), (2, (64, 32)), (13, (32, 32))):
+        queries = torch.tensor([[0.0, 3, 4, 2], [frames - 1, 20, 25, 2]])
+        video = torch.rand(frames, 3, *size) * 255
+        tracks, visibility = network(video, torch.full((frames, 1, *size), 2.0), queries)
+        assert tracks.shape == (frames, 2, 3) and torch.isfinite(tracks).all()
+        assert ((visibility > 0) & (visibility < 1)).all()
