@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from geometrycrafter.networks.moge import view_plane
+from geometrycrafter.networks.moge_blocks import view_plane
 from geometrycrafter.priors.moge import focal_and_shift
 
 HEIGHT, WIDTH = 48, 64

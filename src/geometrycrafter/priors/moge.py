@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geometrycrafter.networks.moge import MoGe, MoGe2, view_plane
+from geometrycrafter.networks.moge import MoGe
+from geometrycrafter.networks.moge2 import MoGe2
+from geometrycrafter.networks.moge_blocks import view_plane
 from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 
 

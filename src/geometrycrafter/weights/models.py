@@ -11,7 +11,8 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.files import fingerprint
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
-from geometrycrafter.networks.moge import MoGe, MoGe2, MoGe2Config, MoGeConfig
+from geometrycrafter.networks.moge import MoGe, MoGeConfig
+from geometrycrafter.networks.moge2 import MoGe2, MoGe2Config
 from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.networks.unet import VideoUNet
 from geometrycrafter.priors import MoGePrior, Prior, TinyPrior
