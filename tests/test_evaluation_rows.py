@@ -441,3 +441,16 @@ def test_what_must_be_on_a_local_disk_says_so(flags, tmp_path, monkeypatch, caps
         status = stopped.code
     said = capsys.readouterr().err
     assert status == 2 and "local disk" in said and "://" in said and not list(tmp_path.iterdir()), said
+
+
+def test_names_that_are_no_utf_8_are_judged_and_written(tmp_path, capsys):
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff"))
+    place.mkdir()
+    z = np.ones((2, 192, 256), np.float32)
+    np.savez(place / "rendered-20000000.npz", depth=z)
+    asked = ["eval", "rendered", "--clips", "1", "--frames", "2", "--baseline", "none", "--predictions", str(place)]
+    assert main([*asked, "-o", str(place / "out")]) == 0
+    assert main(["eval", "table", str(place / "out"), "-o", str(place / "tables")]) == 0
+    for path in (place / "out" / "report.md", place / "out" / "report.json", place / "tables" / "table.tex"):
+        assert "odd" in path.read_bytes().decode()  # UTF-8 all the same
+    assert len(list((place / "out" / "rows").glob("*/*.json"))) == 1

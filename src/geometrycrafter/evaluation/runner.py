@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -234,7 +235,7 @@ def _path(folder: Path, method: str, clip: str) -> Path:
     """Of a row; names that a file can't have are told apart by a digest."""
     plain = "".join(c if c.isalnum() or c in "-._+" else "_" for c in method)
     if plain != method:
-        plain += f"-{hashlib.sha256(method.encode()).hexdigest()[:8]}"
+        plain += f"-{hashlib.sha256(os.fsencode(method)).hexdigest()[:8]}"
     return folder / "rows" / plain / f"{clip}.json"
 
 

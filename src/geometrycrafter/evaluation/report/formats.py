@@ -97,6 +97,11 @@ FORMATS = {"md": markdown, "tex": latex, "csv": comma_separated, "json": as_json
 """By the suffix of ``report``."""
 
 
+def _encoded(text: str) -> bytes:
+    """UTF-8; of names on disk that are none, the odd bytes as the terminal shows them."""
+    return text.encode(errors="backslashreplace")
+
+
 def write_report(report: Report, folder: Path) -> list[Path]:
     """``report.md``, ``.tex``, ``.csv`` and ``.json`` in a folder, each of which appears whole.
 
@@ -108,7 +113,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in FORMATS.items():
             path = folder / f"report.{suffix}"
-            write_bytes(path, text(report).encode())
+            write_bytes(path, _encoded(text(report)))
             written.append(path)
     return written
 
@@ -128,7 +133,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in texts.items():
-            write_bytes(folder / f"table.{suffix}", ("\n".join(text).rstrip() + "\n").encode())
+            write_bytes(folder / f"table.{suffix}", _encoded("\n".join(text).rstrip() + "\n"))
     return [folder / f"table.{suffix}" for suffix in texts]
 
 
