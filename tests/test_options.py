@@ -76,5 +76,12 @@ def test_the_longest_side_is_a_limit_and_nothing_else(height, width, pixels, lon
         assert abs(min(limited) - max(64, max(limited) * min(height, width) / max(height, width))) <= 32
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(1080, 1920, (128, 192)), (1920, 1080, (192, 128)), (480, 640, (128, 192))]
+)
+def test_the_shape_stays_under_a_small_limit(height, width, size):
+    assert processing_size(height, width, 192 * 320, 192) == size
+
+
 def test_a_small_video_keeps_its_size_under_a_large_limit():
     assert Options(max_size=640).for_video(120, 160, 192 * 320).size == Options().for_video(120, 160, 192 * 320).size
