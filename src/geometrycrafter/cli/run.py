@@ -8,11 +8,12 @@ import os
 import sys
 import typing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from geometrycrafter.cli.progress import ProgressBar
+from geometrycrafter.cli.scene_names import scene_names
 from geometrycrafter.errors import InputError
+from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.inference.options import Options
 from geometrycrafter.settings import argument, kinds_of
 from geometrycrafter.video.options import Reading
@@ -34,7 +35,7 @@ def add_parser(commands: Any) -> None:
         "videos",
         nargs="+",
         metavar="VIDEO",
-        help="video file or URL, folder of images, quoted glob of images, or - for standard input",
+        help="video file or URL, folder or quoted glob of images or of videos, or - for standard input",
     )
     add("-o", "--output", help="the scene's folder; with several videos, the folder of scenes")
     add(
@@ -111,18 +112,20 @@ def call(args: argparse.Namespace) -> int:
     Options(**{"overlap": 0} | settings)
     if args.output is None and not args.dry_run:
         raise InputError("the following arguments are required: -o/--output.")
-    outputs = {} if args.output is None else dict(zip(args.videos, _outputs(args.videos, args.output), strict=True))
+    videos, several = _inputs(args.videos)
+    outputs = _outputs(videos, args.output, several)
     failures: dict[str, str] = {}
     sources = {}
-    for video in args.videos:
-        with _noted(args.videos, video, failures):
+    for video in videos:
+        with _noted(videos, video, failures):
             sources[video] = _opened(args, video)
     if args.dry_run:
         _say_of(args, sources, settings, failures)
     elif sources:
         estimator = _loaded(args)
-        for video, source in sources.items():
-            with _noted(args.videos, video, failures), ProgressBar(source.name) as progress:
+        for video in list(sources):
+            source = sources.pop(video)  # its temporary file goes when it is done
+            with _noted(videos, video, failures), ProgressBar(source.name) as progress:
                 estimator(
                     source,
                     output=outputs[video],
@@ -134,8 +137,8 @@ def call(args: argparse.Namespace) -> int:
             if video not in failures:
                 print(f"scene: {outputs[video]}", flush=True)
     if failures:
-        done = "the others are done" if len(failures) < len(args.videos) else "none is done"
-        print(f"error: {len(failures)} of {len(args.videos)} videos failed, {done}:", file=sys.stderr)
+        done = "the others are done" if len(failures) < len(videos) else "none is done"
+        print(f"error: {len(failures)} of {len(videos)} videos failed, {done}:", file=sys.stderr)
         for video, why in failures.items():
             print(f"  {why if video in why else f'{video}: {why}'}", file=sys.stderr)
     return 2 if failures else 0
@@ -148,9 +151,9 @@ def _say_of(
     from geometrycrafter.cli.dry_run import described
     from geometrycrafter.weights.places import resolve
 
-    model = resolve(args.model, args.variant)
+    model, every = resolve(args.model, args.variant), [*sources, *failures]
     for video, source in sources.items():
-        with _noted(args.videos, video, failures):
+        with _noted(every, video, failures):
             print(described(source, *model, settings), flush=True)
 
 
@@ -192,12 +195,28 @@ def _loaded(args: argparse.Namespace) -> Estimator:
     return load(args.model, args.variant, device=device, dtype=getattr(torch, args.dtype))
 
 
-def _outputs(videos: list[str], output: str) -> list[str]:
-    """One scene for each video: the output itself, or folders in it."""
-    if len(videos) == 1:
-        return [output]
-    names = [f"{Path(v.rstrip('/*')).stem or 'video'}.gc" for v in videos]
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice:
-        raise InputError(f"two videos would both write {twice} in {output}; rename one or run them one at a time.")
-    return [os.path.join(output, n) for n in names]  # noqa: PTH118 (a URL is to be told apart where it is used)
+def _inputs(given: list[str]) -> tuple[list[str], bool]:
+    """Every input, and whether they are several: a folder or glob of videos is, however many there are."""
+    from geometrycrafter.video.sequences import clips_of
+
+    found: list[str] = []
+    several = len(given) > 1
+    for text in given:
+        clips = None if text == "-" or is_url(text) else clips_of(text)
+        several = several or clips is not None
+        found += [text] if clips is None else clips
+    return found, several
+
+
+def _outputs(videos: list[str], output: str | None, several: bool) -> dict[str, str]:
+    """A scene for each video: of several in one folder; none where no output is named."""
+    if output is None:
+        return {}
+    if not several:
+        return {videos[0]: output}
+    from geometrycrafter.scene.writer import is_scene
+
+    if is_scene(on_disk(output, "the folder of scenes")):
+        raise InputError(f"{output}: this is a scene; with several videos, name the folder of scenes.")
+    places = [os.path.join(output, f"{name}.gc") for name in scene_names(videos)]  # noqa: PTH118 (as given)
+    return dict(zip(videos, places, strict=True))

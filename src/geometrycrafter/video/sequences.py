@@ -14,6 +14,13 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.files import natural
 from geometrycrafter.video.stills import SUFFIXES
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2"),
+    *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".ogv", ".ogm", ".rm", ".rmvb"),
+    *(".mxf", ".gxf", ".dv", ".mj2", ".mjpeg", ".mjpg", ".nut", ".ivf", ".y4m", ".wtv", ".amv"),
+    *(".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".av1", ".obu"),
+)
+"""Names that videos end with, in small letters; files of other names are read too, where they are named."""
 LISTS = (".txt", ".lst", ".ffconcat")
 MOST_LISTED = 10**6
 """Names in a list; longer ones are refused."""
@@ -22,6 +29,41 @@ MOST_LISTED = 10**6
 def is_picture(path: Path) -> bool:
     """Whether a name is a picture's: no hidden file or companion of one (``._x.png``), no folder."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def is_video(path: Path) -> bool:
+    """Whether a name is a video's: no hidden file, no folder."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def clips_of(text: str) -> list[str] | None:
+    """The inputs that a folder of videos, or a pattern or glob of videos or folders, stands for, in natural order.
+
+    None where it stands for itself: a file, a folder or pattern of pictures, or nothing.
+    """
+    path = Path(text)
+    if path.is_dir():
+        inside = list(path.iterdir())
+        found = [p for p in inside if is_video(p)]
+    elif path.exists():
+        return None
+    else:
+        inside = _matches(text) or []
+        named = not glob.has_magic(path.suffix)  # "*.r3d" asks for these, whatever they are
+        found = [p for p in inside if p.is_dir() or is_video(p) or (named and path.suffix and p.is_file())]
+    pictures = any(is_picture(p) for p in inside)
+    if pictures and any(is_video(p) for p in inside):
+        warnings.warn(f"{text}: pictures are read, and the videos among them are not; name those", stacklevel=2)
+    return [str(p) for p in sorted(found, key=natural)] if found and not pictures else None
+
+
+def _matches(text: str) -> list[Path] | None:
+    """What a pattern or glob names, no hidden files; None where it is neither."""
+    path = Path(text)
+    pattern = _as_glob(path.name)
+    if pattern is not None:
+        return [p for p in path.parent.iterdir() if re.fullmatch(pattern, p.name)] if path.parent.is_dir() else []
+    return [Path(p) for p in glob.glob(text)] if glob.has_magic(text) else None
 
 
 def find(text: str) -> list[Path] | None:
@@ -39,13 +81,10 @@ def find(text: str) -> list[Path] | None:
     elif path.exists():
         return _listed(path) if path.suffix.lower() in LISTS else None
     else:
-        pattern = _as_glob(path.name)
-        if pattern is None and not glob.has_magic(text):
+        matches = _matches(text)
+        if matches is None:
             return None
-        if pattern is not None:
-            found = [p for p in path.parent.iterdir() if re.fullmatch(pattern, p.name)] if path.parent.is_dir() else []
-        else:
-            found = [p for p in map(Path, glob.glob(text)) if is_picture(p)]
+        found = [p for p in matches if is_picture(p)]
         what = "no picture is called so"
     if not found:
         raise InputError(f"{text}: {what} ({', '.join(SUFFIXES[:6])}, ...); name one that does.")
