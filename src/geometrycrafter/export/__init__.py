@@ -36,7 +36,7 @@ def export(scene: Scene, format: str, path: str | os.PathLike[str] | None = None
     target = target_of(scene, format, path)
     chosen = read_settings(FORMATS[format].options, options, f"export {format}")
     with explained(target), appearing(target) as temporary:
-        FORMATS[format].write(scene, temporary, chosen)
+        FORMATS[format].write(scene, temporary, chosen, FORMATS[format].suffix_of(target))
     return target
 
 
@@ -50,10 +50,12 @@ def target_of(scene: Scene, format: str, path: str | os.PathLike[str] | None = N
 
     Raises:
         InputError: where the format is unknown, a scene in memory or at a URL has no path given, or the place is a
-            URL, a folder, within a scene, or what the scene was made from.
+            URL, a folder, within a scene, what the scene was made from, or no kind of file that the format has.
     """
     if format not in FORMATS:
         raise InputError(f"export format {format!r} is unknown; choose one of {', '.join(FORMATS)}.")
     if path is None:
         return check_target(default_target(scene, FORMATS[format].suffix), scene)
-    return check_target(path, scene)
+    target = check_target(path, scene)
+    FORMATS[format].suffix_of(target)
+    return target

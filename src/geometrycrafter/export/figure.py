@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.export.arrays import check_arrays
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.export.mp4 import disparity_range
@@ -73,6 +74,7 @@ def _chosen(scenes: Sequence[Scene], names: Sequence[str], frames: tuple[int, ..
     for scene, name in zip(scenes, names, strict=True):
         if len(scene) != count:
             raise InputError(f"{name}: {len(scene)} frames where {names[0]} has {count}; compare scenes of one video.")
+        check_arrays(scene, "intrinsics", "rays", "frames")
     if not frames:
         return sorted({round(x) for x in np.linspace(0, count - 1, min(4, count))})
     if not all(t < count for t in frames):
@@ -114,9 +116,11 @@ def _show(axis: Any, picture: np.ndarray, title: str = "") -> None:
 
 
 def _median(scene: Scene, frames: Sequence[int]) -> float:
-    """Of the valid depth of some frames; 1 where there is none."""
+    """Of the valid depth of some frames; 1 where there is none, or it is no scale."""
     valid = np.concatenate([scene.depth[t][scene.mask[t]] for t in frames])
-    return float(np.median(valid)) if valid.size else 1.0
+    valid = valid[np.isfinite(valid)]
+    median = float(np.median(valid)) if valid.size else 1.0
+    return median if median > 0 else 1.0
 
 
 def view_of_points(points: np.ndarray, mask: np.ndarray, picture: np.ndarray, angle: float) -> np.ndarray:

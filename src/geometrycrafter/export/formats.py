@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.settings import MOST, Count, Index, Range, Settings, Written
 
 if TYPE_CHECKING:
@@ -72,24 +73,47 @@ class Format:
     writer: str
     """``module:function(scene, path, options)``; loaded when it is used."""
     options: type[Settings] = NoOptions
+    others: tuple[str, ...] = ()
+    """Further suffixes, each a kind of its own; the writer is told which as ``suffix``."""
 
-    def write(self, scene: Scene, path: Path, options: Settings) -> None:
+    def suffix_of(self, path: Path) -> str:
+        """Which kind of file a name asks for.
+
+        Raises:
+            InputError: where this format has several, and the name is none of them.
+        """
+        if not self.others:
+            return self.suffix
+        found = path.suffix.lower()
+        if found not in (self.suffix, *self.others):
+            names = ", ".join((self.suffix, *self.others))
+            raise InputError(f"{path}: {self.name} is written as {names}; give a name that ends so.")
+        return found
+
+    def write(self, scene: Scene, path: Path, options: Settings, suffix: str | None = None) -> None:
         """Write a scene.
 
         Args:
             scene: to write.
             path: of the file, which need not have the format's suffix.
             options: of this format.
+            suffix: which kind of file, from :meth:`suffix_of`; None: the usual one.
 
         Raises:
             InputError: where the scene and the options don't fit.
         """
         module, _, function = self.writer.partition(":")
-        getattr(import_module(module), function)(scene, path, options)
+        kind = {"suffix": suffix or self.suffix} if self.others else {}
+        getattr(import_module(module), function)(scene, path, options, **kind)
 
 
 _LIST = (
-    Format("npz", ".npz", "the authors' arrays point_map and mask, for NumPy", "geometrycrafter.export.npz:write_npz"),
+    Format(
+        "npz",
+        ".npz",
+        "the authors' arrays point_map and mask, with intrinsics and times, for NumPy",
+        "geometrycrafter.export.npz:write_npz",
+    ),
     Format(
         "ply",
         ".ply",
@@ -103,6 +127,7 @@ _LIST = (
         "frames beside disparity, for any player",
         "geometrycrafter.export.mp4:write_mp4",
         VideoOptions,
+        (".m4v", ".mov", ".mkv", ".webm"),
     ),
 )
 FORMATS: dict[str, Format] = {f.name: f for f in _LIST}

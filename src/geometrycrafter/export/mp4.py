@@ -1,18 +1,53 @@
-"""A preview: the frames beside their disparity, one colour scale for the clip."""
+"""A preview: the frames beside their disparity, one colour scale for the clip, each at its own time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import av.filter
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from geometrycrafter.errors import InputError, WriteError, reason
+from geometrycrafter.export.arrays import check_arrays, rising_times
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import VideoOptions
 from geometrycrafter.scene import Scene
 from geometrycrafter.video.pictures import disparity_bounds, disparity_picture
+from geometrycrafter.video.streams import FASTEST, SLOWEST
+
+TICKS = 90_000
+"""Of the clock that frames are timed by, a second."""
+LEAST = 16
+"""Pixels of the shorter side, at least: encoders refuse less."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of file that holds a video."""
+
+    format: str
+    """As ffmpeg's libraries call it."""
+    codec: str
+    options: dict[str, str]
+    """Of the codec."""
+    muxing: dict[str, str] = field(default_factory=dict)
+
+
+_H264 = "libx264", {"crf": "18", "bf": "0"}  # no frame before its time: each then lasts as long as it says
+CONTAINERS = {
+    ".mp4": Container("mp4", *_H264, {"movflags": "+faststart"}),
+    ".m4v": Container("mp4", *_H264, {"movflags": "+faststart"}),
+    ".mov": Container("mov", *_H264, {"movflags": "+faststart"}),
+    ".mkv": Container("matroska", *_H264),
+    ".webm": Container("webm", "libvpx-vp9", {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1"}),
+}
+"""By the suffix of the file's name, in small letters."""
 
 
 def disparity_range(scene: Scene) -> tuple[float, float]:
@@ -26,41 +61,107 @@ def disparity_range(scene: Scene) -> tuple[float, float]:
     return disparity_bounds(np.concatenate(samples))
 
 
-def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None) -> Path:
-    """Write frames and disparity side by side, h264.
+def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None, suffix: str = ".mp4") -> Path:
+    """Write frames and disparity side by side.
+
+    Colours are BT.709 of limited range, and tagged so. Frames have the scene's times, the first at zero.
 
     Args:
         scene: to write.
         path: of the file.
         options: how wide, in which colours.
+        suffix: which of :data:`CONTAINERS` it is.
 
     Raises:
-        InputError: where the video of the colours is not there, or ends too soon.
+        InputError: where the video of the colours is not there, or ends too soon, or the scene's arrays don't fit.
         WriteError: where the file can't be written.
     """
-    try:
-        _encode(scene, path.absolute(), options or VideoOptions())  # "12:30.mp4" alone would name a protocol
-    except av.FFmpegError as error:
+    check_arrays(scene, "frames")
+    try:  # the whole path: "12:30.mp4" alone would name a protocol
+        _encode(scene, path.absolute(), options or VideoOptions(), CONTAINERS[suffix])
+    except (av.FFmpegError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
         raise WriteError(f"{path.name}: the video can't be written ({reason(error)}); choose another place.") from error
     return path
 
 
-def _encode(scene: Scene, path: Path, options: VideoOptions) -> None:
+def _encode(scene: Scene, path: Path, options: VideoOptions, kind: Container) -> None:
+    ticks = _ticks(scene)
+    with av.open(f"file:{path}", "w", format=kind.format, options=kind.muxing) as container:
+        stream: Any = None
+        convert: Any = None
+        for picture, tick, length in zip(_pairs(scene, options), ticks, [*np.diff(ticks), _last(scene, ticks)]):
+            if stream is None:
+                stream = _stream(container, _rate(scene, ticks), kind, *picture.shape[:2])
+                convert = _conversion(*picture.shape[:2])
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base, frame.duration = tick, Fraction(1, TICKS), int(length)
+            convert.push(frame)
+            container.mux(stream.encode(_tagged(convert.pull())))
+        container.mux(stream.encode(None))
+
+
+def _pairs(scene: Scene, options: VideoOptions) -> Iterator[np.ndarray]:
+    """Each frame beside its disparity, ``[H, W, 3]`` uint8 with even sides."""
     low, high = disparity_range(scene)
     step = max(1, -(-2 * scene.depth.shape[2] // options.max_width))
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(scene.fps).limit_denominator(1001))
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "20"}
-        pictures = iter(Colours(scene, options))
-        for t in range(len(scene)):
-            picture = next(pictures, None)
-            if picture is None:
-                raise InputError(f"the video of the colours has {t} frames and the scene {len(scene)}; --colour small.")
-            disparity = disparity_picture(scene.depth[t], scene.mask[t], low, high)
-            pair = np.concatenate([picture, disparity], axis=1)[::step, ::step]
-            pair = np.pad(pair, ((0, pair.shape[0] % 2), (0, pair.shape[1] % 2), (0, 0)), mode="edge")
-            if t == 0:
-                stream.height, stream.width = pair.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pair), format="rgb24")))
-        container.mux(stream.encode(None))
+    pictures = iter(Colours(scene, options))
+    for t in range(len(scene)):
+        picture = next(pictures, None)
+        if picture is None:
+            raise InputError(f"the video of the colours has {t} frames and the scene {len(scene)}; --colour small.")
+        disparity = disparity_picture(scene.depth[t], scene.mask[t], low, high)
+        pair = np.concatenate([picture, disparity], axis=1)[::step, ::step]
+        more = [max(LEAST, n + n % 2) - n for n in pair.shape[:2]]
+        yield np.ascontiguousarray(np.pad(pair, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge"))
+
+
+def _ticks(scene: Scene) -> list[int]:
+    """When each frame is shown, the first at zero, no two at once."""
+    times = rising_times(scene)
+    ticks = [0]
+    for seconds in times[1:] - times[0]:
+        ticks.append(max(round(float(seconds) * TICKS), ticks[-1] + 1))
+    return ticks
+
+
+def _last(scene: Scene, ticks: list[int]) -> int:
+    """How long the last frame is shown: as long as is usual, or as the rate has it where it is the only one."""
+    usual = float(np.median(np.diff(ticks))) if len(ticks) > 1 else TICKS / scene.fps
+    return max(1, round(usual))
+
+
+def _rate(scene: Scene, ticks: list[int]) -> Fraction:
+    """Frames a second: the scene's own where its frames keep to it, else as many as there are in the time."""
+    even = all(abs(tick - number * TICKS / scene.fps) < TICKS / 1000 for number, tick in enumerate(ticks))
+    rate = scene.fps if even else len(ticks) * TICKS / (ticks[-1] + _last(scene, ticks))
+    return Fraction(min(max(rate, SLOWEST), FASTEST)).limit_denominator(1001)
+
+
+def _stream(container: Any, rate: Fraction, kind: Container, height: int, width: int) -> Any:
+    stream = container.add_stream(kind.codec, rate=rate, options=kind.options)
+    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+    stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
+    _tagged(stream.codec_context)
+    return stream
+
+
+def _tagged(holder: Any) -> Any:
+    """A frame or an encoder that says what its colours are."""
+    holder.colorspace, holder.color_range = Colorspace.ITU709, ColorRange.MPEG
+    holder.color_primaries, holder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return holder
+
+
+def _conversion(height: int, width: int) -> Any:
+    """Red, green and blue to BT.709 of limited range."""
+    graph = av.filter.Graph()
+    flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+    graph.link_nodes(
+        graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, TICKS)),
+        graph.add("scale", f"in_range=pc:out_color_matrix=bt709:out_range=tv:flags={flags}"),
+        graph.add("format", "yuv420p"),
+        graph.add("buffersink"),
+    ).configure()
+    return graph

@@ -1,4 +1,7 @@
-"""The authors' format: ``point_map`` [T, H, W, 3] float32 and ``mask`` [T, H, W] bool, in an npz archive."""
+"""The authors' format: ``point_map`` [T, H, W, 3] float32 and ``mask`` [T, H, W] bool, in an npz archive.
+
+Beside these ``intrinsics`` [T, 3, 3] float32, pixels, and ``times`` [T] float64, seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
+from geometrycrafter.export.arrays import check_arrays
 from geometrycrafter.export.formats import NoOptions
 from geometrycrafter.scene import Scene
 
 
 def write_npz(scene: Scene, path: Path, options: NoOptions | None = None) -> Path:
-    """Write point map and mask; ``numpy.load`` reads them. Memory holds one frame."""
+    """Write point map, mask, intrinsics and times; ``numpy.load`` reads them. Memory holds one frame.
+
+    Raises:
+        InputError: where the scene's arrays don't fit.
+    """
+    check_arrays(scene, "intrinsics", "rays", "times")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _member(archive, "point_map", scene.points.shape, np.dtype(np.float32), iter(scene.points))
         masks = (np.asarray(scene.mask[t], bool) for t in range(len(scene)))
         _member(archive, "mask", scene.mask.shape, np.dtype(bool), masks)
+        _member(archive, "intrinsics", (len(scene), 3, 3), np.dtype(np.float32), iter([scene.intrinsics[:]]))
+        _member(archive, "times", (len(scene),), np.dtype(np.float64), iter([scene.times]))
     return path
 
 

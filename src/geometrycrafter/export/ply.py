@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.export.arrays import check_arrays
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import PlyOptions
 from geometrycrafter.geometry import rigid
@@ -25,17 +26,22 @@ def write_ply(scene: Scene, path: Path, options: PlyOptions | None = None) -> Pa
         options: which frame, how densely, in which colours.
 
     Raises:
-        InputError: where there is no such frame, or the video of the colours is not there.
+        InputError: where there is no such frame, the video of the colours is not there, or an array doesn't fit.
     """
     options = options or PlyOptions()
     step, frame = options.step, options.frame
     if not -len(scene) <= frame < len(scene):
         raise InputError(f"--frame {frame}: the scene has frames 0 to {len(scene) - 1}.")
+    check_arrays(scene, "intrinsics", "rays", "poses", "frames")
     frame %= len(scene)
-    valid = np.asarray(scene.mask[frame], bool)[::step, ::step]
-    points = scene.points[frame][::step, ::step][valid]
+    points = scene.points[frame][::step, ::step]
+    valid = np.asarray(scene.mask[frame], bool)[::step, ::step] & np.isfinite(points).all(-1)
+    points = points[valid]
     if scene.poses is not None:
-        points = rigid.apply(torch.tensor(scene.poses[frame]), torch.tensor(points)).numpy()
+        pose = np.asarray(scene.poses[frame], np.float32)
+        if not np.isfinite(pose).all():
+            raise InputError(f"{scene.place}: the pose of frame {frame} is not finite; estimate the poses anew.")
+        points = rigid.apply(torch.tensor(pose), torch.tensor(points)).numpy()
     return write_points(path, points, Colours(scene, options)[frame][::step, ::step][valid], f"frame {frame}")
 
 

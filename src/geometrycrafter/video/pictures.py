@@ -31,7 +31,8 @@ NEAREST = 1e-6
 
 
 def disparity_bounds(depth: np.ndarray) -> tuple[float, float]:
-    """2 % and 98 % quantiles of inverse depth ``[N]``; (0, 1) where there is none."""
+    """2 % and 98 % quantiles of inverse depth ``[N]``; (0, 1) where there is none that is a number."""
+    depth = depth[~np.isnan(depth)]
     if not depth.size:
         return 0.0, 1.0
     low, high = np.quantile(1 / np.maximum(depth, NEAREST), [0.02, 0.98])
@@ -41,7 +42,7 @@ def disparity_bounds(depth: np.ndarray) -> tuple[float, float]:
 def disparity_picture(
     depth: np.ndarray, mask: np.ndarray, low: float | None = None, high: float | None = None
 ) -> np.ndarray:
-    """Inverse depth in colours, black where invalid: ``[..., H, W, 3]`` uint8.
+    """Inverse depth in colours, black where invalid or no number: ``[..., H, W, 3]`` uint8.
 
     Args:
         depth: ``[..., H, W]``, any unit.
@@ -49,10 +50,11 @@ def disparity_picture(
         low: inverse depth that has the ramp's far end; None: :func:`disparity_bounds` of these pixels.
         high: that has the near end.
     """
+    mask = mask & ~np.isnan(depth)
     if low is None or high is None:
         found = disparity_bounds(depth[mask])
         low, high = found[0] if low is None else low, found[1] if high is None else high
-    inverse = np.where(mask, 1 / np.maximum(depth, NEAREST), 0)
+    inverse = 1 / np.maximum(np.where(mask, depth, np.inf), NEAREST)
     position = np.clip((inverse - low) / max(high - low, 1e-9), 0, 1) * (len(RAMP) - 1)
     left = np.minimum(position.astype(int), len(RAMP) - 2)
     picture = RAMP[left] + (RAMP[left + 1] - RAMP[left]) * (position - left)[..., None]
