@@ -57,9 +57,11 @@ def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
         what: is meant to be there, for the message: "the scene".
 
     Raises:
-        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``).
+        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``), and a name with a NUL.
     """
     text = os.fspath(place)
+    if "\0" in text:
+        raise InputError(f"{text!r}: no file can be called so; choose another name.")
     if text.lower().startswith("file://"):
         return Path(url2pathname(urlsplit(text).path))
     if is_url(text) or (re.match(r"[a-z][a-z0-9+.-]+:/", text) and not Path(text.split("/")[0]).is_dir()):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.cli.scene_names import scene_names
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.inference.options import Options
 from geometrycrafter.settings import argument, kinds_of
@@ -112,6 +112,8 @@ def call(args: argparse.Namespace) -> int:
     Options(**{"overlap": 0} | settings)
     if args.output is None and not args.dry_run:
         raise InputError("the following arguments are required: -o/--output.")
+    if args.output == "":
+        raise InputError("-o: give the folder of the scene.")
     videos, several = _inputs(args.videos)
     outputs = _outputs(videos, args.output, several)
     failures: dict[str, str] = {}
@@ -166,6 +168,10 @@ def _noted(videos: list[str], video: str, failures: dict[str, str]) -> Iterator[
         if len(videos) == 1:
             raise
         failures[video] = str(error)
+    except (OSError, RuntimeError, MemoryError) as error:  # a disk that fails, memory that is used up, a driver
+        if len(videos) == 1 or isinstance(error, BrokenPipeError):
+            raise
+        failures[video] = f"{video}: {reason(error)}"
 
 
 def _opened(args: argparse.Namespace, video: str) -> FrameSource:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.formats import FORMATS, Format
-from geometrycrafter.export.targets import check_target, default_target
+from geometrycrafter.export.targets import check_target, default_target, landing
 from geometrycrafter.files import appearing, explained
 from geometrycrafter.settings import read_settings
 
@@ -35,7 +35,7 @@ def export(scene: Scene, format: str, path: str | os.PathLike[str] | None = None
     """
     target = target_of(scene, format, path)
     chosen = read_settings(FORMATS[format].options, options, f"export {format}")
-    with explained(target), appearing(target) as temporary:
+    with explained(target), appearing(landing(target)) as temporary:
         FORMATS[format].write(scene, temporary, chosen, FORMATS[format].suffix_of(target))
     return target
 

@@ -15,7 +15,7 @@ from geometrycrafter.export.arrays import check_arrays
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.export.mp4 import disparity_range
-from geometrycrafter.export.targets import check_target
+from geometrycrafter.export.targets import check_target, landing
 from geometrycrafter.files import appearing, explained
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
@@ -63,7 +63,7 @@ def draw_comparison(
     for number, (row, scene, name) in enumerate(zip(axes[1:], scenes, names, strict=True)):
         title = f"points, turned {options.angle:.0f}°" if number == 0 else ""
         _draw_row(row, scene, name, chosen, reference / _median(scene, chosen), options.angle, title)
-    with explained(target), appearing(target) as temporary:
+    with explained(target), appearing(landing(target)) as temporary:
         figure.savefig(temporary, dpi=200, format=kind)
     return target
 

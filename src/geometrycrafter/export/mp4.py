@@ -159,7 +159,7 @@ def _conversion(height: int, width: int) -> Any:
     graph = av.filter.Graph()
     flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     graph.link_nodes(
-        graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, TICKS)),
+        graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, TICKS)),
         graph.add("scale", f"in_range=pc:out_color_matrix=bt709:out_range=tv:flags={flags}"),
         graph.add("format", "yuv420p"),
         graph.add("buffersink"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.files import is_url, on_disk
+from geometrycrafter.files import explained, is_url, on_disk
 
 if TYPE_CHECKING:
     from geometrycrafter.scene import Scene
@@ -45,14 +45,20 @@ def check_target(path: str | os.PathLike[str], *scenes: Scene) -> Path:
         the path.
 
     Raises:
-        InputError: where that is a URL, a folder, in a folder that is missing, within a scene, or what a scene was
-            made from.
+        InputError: where that is a URL, a folder, a device, in a folder that is missing, within a scene, or what a
+            scene was made from.
     """
     from geometrycrafter.scene.writer import is_scene
 
     target = on_disk(path, "an export")
+    with explained(target):  # a name that is too long, a folder that can't be looked into
+        target.exists()
     if target.is_dir() or not target.name:
         raise InputError(f"{target}: this is a folder; give the name of a file.")
+    if landing(target).is_symlink():
+        raise InputError(f"{target}: this is a link to itself; name another file.")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{target}: this is a device or a pipe, and no file; name a file.")
     if not target.parent.is_dir():
         raise InputError(f"{target}: the folder {target.parent} is missing; make it first.")
     within = next((p for p in Path(os.path.realpath(target)).parents if is_scene(p)), None)
@@ -63,3 +69,8 @@ def check_target(path: str | os.PathLike[str], *scenes: Scene) -> Path:
         if source is not None and source.includes(target):
             raise InputError(f"{target}: the scene {scene.place} was made from this file; name another.")
     return target
+
+
+def landing(target: Path) -> Path:
+    """Where a file is really written: a link to it stays one, and what it names is made or replaced."""
+    return Path(os.path.realpath(target))

@@ -78,7 +78,7 @@ def pages(path: os.PathLike[str], kind: str) -> Iterator[tuple[float | None, np.
     if kind == "jxl":
         raise InputError(f"{path}: JPEG XL has no decoder here; convert it to PNG.")
     if kind == "heif" and not _heif():
-        raise InputError(f"{path}: HEIC wants a library; pip install pillow-heif, or convert it to JPEG.")
+        raise InputError(f"{path}: HEIC wants a package; pip install 'geometrycrafter[heic]', or convert it to JPEG.")
     if kind not in ("webp", "tiff", "avif", "heif"):
         return None
     with _opened(path) as image:
