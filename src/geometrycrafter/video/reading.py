@@ -97,6 +97,13 @@ class FrameSource:
         return self.how.fps or self.rate / self.stride
 
     @property
+    def asked(self) -> str:
+        """Options that choose frames, as they were given: ``--start-time 5``; nothing where none was."""
+        given = {name: getattr(self.how, name) for name in ("start", "end", "stride", "start_time", "end_time", "fps")}
+        told = (f"--{k.replace('_', '-')} {v:g}" for k, v in given.items() if v != getattr(EVERYTHING, k))
+        return " ".join(told)
+
+    @property
     def count(self) -> int | None:
         """Number of chosen frames, where it is known without decoding."""
         by_time = (self.how.start_time, self.how.end_time, self.how.fps) != (None, None, None)

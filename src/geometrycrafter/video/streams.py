@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -205,11 +206,17 @@ class Losses:
     """What was wrong with the first damaged packet."""
     good: int = 0
     """Frames before it."""
+    latest: deque[int] = field(default_factory=lambda: deque(maxlen=2 * MANY))
+    """When the packets that came last are to be shown."""
+    last: int = -(2**63)
+    """When the last frame is shown."""
 
     def read(self, packet: Any) -> None:
         """Count a packet."""
         self.packets += 1
         self.began = self.began or packet.is_keyframe
+        if packet.pts is not None and not packet.is_discard:
+            self.latest.append(packet.pts)
         if not self.shown and not packet.is_discard:
             self.before += not self.began
             if packet.pts is not None:
@@ -221,12 +228,25 @@ class Losses:
             self.before = max(self.before, sum(stamp < frame.pts for stamp in self.stamps))
         self.shown += 1
         self.stamps = []
+        if frame.pts is not None:
+            self.last = max(self.last, frame.pts)
 
-    def note(self, error: Exception) -> None:
-        """Count a packet that can't be decoded."""
+    def note(self, error: Exception, at_end: bool = False) -> None:
+        """Count a packet that can't be decoded; at the end, all that the decoder still had."""
         if not self.damaged:
             self.first, self.good = reason(error), self.shown
-        self.damaged += 1
+        held = self.packets - self.shown - self.damaged if at_end else 1
+        self.damaged += min(max(held, 1), MANY)
+
+    def end(self) -> None:
+        """Count packets of the end that no frame came of: some decoders drop these and say nothing."""
+        silent = self.packets - self.shown - self.damaged
+        if not self.shown or self.packets > 1.5 * self.shown + MANY:  # each packet is half a frame
+            return
+        late = min(sum(stamp > self.last for stamp in self.latest), silent)
+        if late > 0:
+            self.first, self.good = self.first or "its end can't be decoded", self.good if self.damaged else self.shown
+            self.damaged += late
 
 
 def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bool = False) -> Iterator[Any]:
@@ -250,9 +270,9 @@ def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bo
                 raise ValueError("a packet is cut short or has a wrong checksum")
             frames = decoder.decode(packet)
         except (av.FFmpegError, ValueError) as error:
-            if packet.size == 0:  # the end, said twice
+            if isinstance(error, av.EOFError) and packet.size == 0:  # the end, said twice
                 break
-            losses.note(error)
+            losses.note(error, packet.size == 0)
             if strict or losses.damaged > MOST_DAMAGED * max(entries, losses.packets, MANY):
                 raise _damaged(path, losses) from error
             continue
@@ -261,6 +281,9 @@ def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bo
                 continue
             losses.show(frame)
             yield frame
+    losses.end()
+    if strict and losses.damaged:
+        raise _damaged(path, losses)
     share = share_present(path, container)
     _report(path, losses, max(0, entries - losses.packets, round(losses.packets * (1 / share - 1))))
 
