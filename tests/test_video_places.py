@@ -171,6 +171,9 @@ def test_what_a_server_lacks_breaks_off_or_refuses_is_a_sentence(server, kept, t
     encode(folder / "a.mp4", pictures(6))
     for name in ("nothing.mp4", "broken.mp4", "half/a.mp4"):
         assert f"{url}/{name}: " in refused(capsys, "run", f"{url}/{name}", "-o", tmp_path / "a.gc")
+    (folder / "page.mp4").write_text("\n <!DOCTYPE html><html>sign in</html>")
+    assert "web page" in refused(capsys, "run", f"{url}/page.mp4", "-o", tmp_path / "a.gc")
+    assert "says 404" in refused(capsys, "run", f"{url}/nothing.mp4", "-o", tmp_path / "a.gc")
     assert "127.0.0.1:1/a.mp4" in refused(capsys, "run", "http://127.0.0.1:1/a.mp4", "-o", tmp_path / "a.gc")
     assert "no kind of URL" in refused(capsys, "run", "gopher://b/a.mp4", "-o", tmp_path / "a.gc")
     assert not list(kept.iterdir()) and not (tmp_path / "a.gc").exists()

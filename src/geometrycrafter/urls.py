@@ -63,8 +63,18 @@ def opened(url: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ValueError) and "rotocol not known" in str(error):
             raise InputError(f"{shown}: {protocol_of(url)}:// is no kind of URL that can be read; check it.") from error
-        said = reason(error).replace(url, "").strip(" ,:") or type(error).__name__
+        nothing = "nothing is there" if isinstance(error, FileNotFoundError) else type(error).__name__
+        said = _answer(error) or reason(error).replace(url, "").strip(" ,:") or nothing
         raise InputError(f"{shown}: the URL can't be read ({said}).") from error
+
+
+def _answer(error: BaseException) -> str:
+    """What a server said that refuses: a number and its meaning; nothing where it is not known."""
+    for cause in (error, error.__cause__, error.__context__):
+        status, message = getattr(cause, "status", None), getattr(cause, "message", None)
+        if isinstance(status, int) and isinstance(message, str) and 300 <= status < 600:
+            return f"the server says {status} {message}".strip().splitlines()[0][:100]
+    return ""
 
 
 def without_password(url: str) -> str:

@@ -53,10 +53,13 @@ def open_container(path: os.PathLike[str]) -> Any:
     try:
         return av.open(f"file:{os.fspath(path)}", metadata_errors="replace", options=_alone())
     except (av.FFmpegError, OSError, ValueError) as error:
-        if _names_others(path):
+        head = _head(path)
+        if head.startswith((b"#EXTM3U", b"ffconcat version", b"v=0", b"[playlist]")) or b"<MPD" in head:
             raise InputError(
                 f"{path}: this is a list of other files or streams, which are not followed; give the video itself."
             ) from error
+        if head.lower().startswith((b"<!doctype html", b"<html")):
+            raise InputError(f"{path}: this is a web page, and no video; give the address of the video.") from error
         said = "it is text or a script" if isinstance(error, av.ArgumentError) else reason(error)
         raise InputError(f"{path}: this is no video that can be read ({said}).") from error
 
@@ -68,14 +71,13 @@ def _alone() -> dict[str, str]:
     return {"protocol_whitelist": "file", "format_whitelist": formats, "pattern_type": "none", "enable_drefs": "0"}
 
 
-def _names_others(path: os.PathLike[str]) -> bool:
-    """Whether a file begins as playlists and descriptions of streams do."""
+def _head(path: os.PathLike[str]) -> bytes:
+    """How a file begins, where that may be text: playlists, descriptions of streams, web pages."""
     try:
         with open(path, "rb") as file:
-            head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+            return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError:
-        return False
-    return head.startswith((b"#EXTM3U", b"ffconcat version", b"v=0", b"[playlist]")) or b"<MPD" in head
+        return b""
 
 
 def video_stream(container: Any, path: os.PathLike[str]) -> Any:

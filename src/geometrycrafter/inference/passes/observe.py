@@ -49,8 +49,8 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
         done += len(batch)
         progress("observe", done, source.count)
     if done == 0:
-        asked = f"with {source.asked} " if source.asked else ""
-        raise InputError(f"{source.name}: {asked}there is not one frame to process; choose others, or a longer video.")
+        choice = f"with {source.asked} " if source.asked else ""
+        raise InputError(f"{source.name}: {choice}there is not one frame to process; choose others, or a longer video.")
     if run.frames not in (None, done):
         raise _other_frames(run, min(done, run.frames or done))
     run.keep_frames(done)
