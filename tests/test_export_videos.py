@@ -142,7 +142,7 @@ def odd(**changes):
     count = changes.get("count", 3)
     scene = gc.Scene.from_depth(depth[:count], mask[:count], K, fps=10)
     for name, array in changes.get("arrays", {}).items():
-        scene.set_array(name, array) if name not in ("frames", "rays") else put(scene, name, array)
+        put(scene, name, array)
     return scene
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.arrays import check_arrays
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.export.mp4 import disparity_range
@@ -74,7 +73,6 @@ def _chosen(scenes: Sequence[Scene], names: Sequence[str], frames: tuple[int, ..
     for scene, name in zip(scenes, names, strict=True):
         if len(scene) != count:
             raise InputError(f"{name}: {len(scene)} frames where {names[0]} has {count}; compare scenes of one video.")
-        check_arrays(scene, "intrinsics", "rays", "frames")
     if not frames:
         return sorted({round(x) for x in np.linspace(0, count - 1, min(4, count))})
     if not all(t < count for t in frames):

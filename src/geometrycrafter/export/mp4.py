@@ -14,7 +14,6 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from geometrycrafter.errors import InputError, WriteError, reason
-from geometrycrafter.export.arrays import check_arrays, rising_times
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import VideoOptions
 from geometrycrafter.scene import Scene
@@ -76,7 +75,6 @@ def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None, suf
         InputError: where the video of the colours is not there, or ends too soon, or the scene's arrays don't fit.
         WriteError: where the file can't be written.
     """
-    check_arrays(scene, "frames")
     try:  # the whole path: "12:30.mp4" alone would name a protocol
         _encode(scene, path.absolute(), options or VideoOptions(), CONTAINERS[suffix])
     except (av.FFmpegError, OSError) as error:
@@ -118,8 +116,14 @@ def _pairs(scene: Scene, options: VideoOptions) -> Iterator[np.ndarray]:
 
 
 def _ticks(scene: Scene) -> list[int]:
-    """When each frame is shown, the first at zero, no two at once."""
-    times = rising_times(scene)
+    """When each frame is shown, the first at zero, no two at once.
+
+    Raises:
+        InputError: where the scene's times are none.
+    """
+    times = scene.times
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise InputError(f"{scene.place}: the times of its frames are not finite and rising; run it again.")
     ticks = [0]
     for seconds in times[1:] - times[0]:
         ticks.append(max(round(float(seconds) * TICKS), ticks[-1] + 1))

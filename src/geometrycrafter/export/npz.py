@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.export.arrays import check_arrays
 from geometrycrafter.export.formats import NoOptions
 from geometrycrafter.scene import Scene
 
@@ -22,7 +21,6 @@ def write_npz(scene: Scene, path: Path, options: NoOptions | None = None) -> Pat
     Raises:
         InputError: where the scene's arrays don't fit.
     """
-    check_arrays(scene, "intrinsics", "rays", "times")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _member(archive, "point_map", scene.points.shape, np.dtype(np.float32), iter(scene.points))
         masks = (np.asarray(scene.mask[t], bool) for t in range(len(scene)))

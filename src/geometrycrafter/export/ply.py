@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.arrays import check_arrays
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import PlyOptions
 from geometrycrafter.geometry import rigid
@@ -32,7 +31,6 @@ def write_ply(scene: Scene, path: Path, options: PlyOptions | None = None) -> Pa
     step, frame = options.step, options.frame
     if not -len(scene) <= frame < len(scene):
         raise InputError(f"--frame {frame}: the scene has frames 0 to {len(scene) - 1}.")
-    check_arrays(scene, "intrinsics", "rays", "poses", "frames")
     frame %= len(scene)
     points = scene.points[frame][::step, ::step]
     valid = np.asarray(scene.mask[frame], bool)[::step, ::step] & np.isfinite(points).all(-1)
