@@ -14,7 +14,7 @@ from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.cli.scene_names import scene_names
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
-from geometrycrafter.inference.options import Options
+from geometrycrafter.inference.options import TWO_CAMERAS, Options
 from geometrycrafter.settings import argument, kinds_of
 from geometrycrafter.video.options import Reading
 
@@ -72,6 +72,13 @@ def add_parser(commands: Any) -> None:
     _option(how, "--seed", metavar="N", help=f"of the noise, diffusion ({Options.seed})")
     _option(how, "--decoder", help=f"point-map decoder ({Options.decoder})")
     _option(how, "--intrinsics", metavar="fx,fy,cx,cy", help="known camera, pixels of the video")
+    how.add_argument(
+        "--camera",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="known camera with a lens that bends rays: cameras.txt or .bin of COLMAP, a calibration of OpenCV, or "
+        "fx,fy,cx,cy,k1,k2,p1,p2; frames become a pinhole's",
+    )
     _option(how, "--focal", help=f"focal lengths ({Options.focal})")
     how.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     how.add_argument(
@@ -110,6 +117,8 @@ def call(args: argparse.Namespace) -> int:
     # Options and inputs are checked before the weights are read, so that a slip costs nothing.
     settings = {k: v for k, v in vars(args).items() if k in kinds_of(Options)}
     Options(**{"overlap": 0} | settings)
+    if "camera" in args and "intrinsics" in args:
+        raise InputError(TWO_CAMERAS)
     if args.output is None and not args.dry_run:
         raise InputError("the following arguments are required: -o/--output.")
     if args.output == "":
@@ -175,12 +184,13 @@ def _noted(videos: list[str], video: str, failures: dict[str, str]) -> Iterator[
 
 
 def _opened(args: argparse.Namespace, video: str) -> FrameSource:
+    from geometrycrafter.geometry.lens_files import read_lens
     from geometrycrafter.video.reading import open_frames
 
-    return open_frames(
-        _standard_input() if video == "-" else video,
-        Reading(**{k: v for k, v in vars(args).items() if k in kinds_of(Reading)}),
-    )
+    how = {k: v for k, v in vars(args).items() if k in kinds_of(Reading)}
+    if "camera" in how:
+        how["camera"] = read_lens(how["camera"])
+    return open_frames(_standard_input() if video == "-" else video, Reading(**how))
 
 
 def _standard_input() -> Spooled:

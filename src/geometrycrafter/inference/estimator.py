@@ -22,7 +22,7 @@ from torch import Tensor
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import remove
-from geometrycrafter.inference.options import Options
+from geometrycrafter.inference.options import TWO_CAMERAS, Options
 from geometrycrafter.inference.output import Output
 from geometrycrafter.inference.passes import Progress, condition, decode, denoise, observe
 from geometrycrafter.inference.record import RunRecord
@@ -94,7 +94,7 @@ class Estimator:
             InputError: where the input, an option or the output folder is at fault. Work that was done stays.
         """
         source = open_frames(video)
-        settings, told = self._settings(options), progress or _silent
+        settings, told = _with_camera(self._settings(options), source), progress or _silent
         place = None if output is None else Output(output)
         if place is not None:
             check_apart(place.named, place.folder, source.place if source.kind == "images" else None)
@@ -132,6 +132,15 @@ class Estimator:
         condition(run, self.networks, progress)
         denoise(run, self.networks, noise, progress)
         decode(run, source, self.networks, progress)
+
+
+def _with_camera(options: Options, source: FrameSource) -> Options:
+    """Options of frames that were undistorted: the pinhole that they are of is known."""
+    if source.undistortion is None:
+        return options
+    if options.intrinsics is not None:
+        raise InputError(TWO_CAMERAS)
+    return replace(options, intrinsics=source.undistortion.intrinsics)
 
 
 def found_bars(source: FrameSource, options: Options, known: RunRecord | None, progress: Progress) -> Bars:

@@ -11,6 +11,7 @@ from geometrycrafter.settings import Intrinsics, Range, Seed, Settings, Written
 ALIGNMENT = 64
 """Sides of the processing size are multiples of this: three halvings of the latents, which are an eighth."""
 LONGEST_SIDE = 4096
+TWO_CAMERAS = "--camera and --intrinsics exclude each other; give one."
 
 Focal = Literal["shared", "per-frame", "free"]
 Resize = Literal["bilinear", "nearest"]

@@ -157,11 +157,16 @@ class RunRecord:
             for f in fields(self)
             if f.name not in ignored and getattr(self, f.name) != getattr(other, f.name)
         ]
+        same_camera = self.reading.camera == other.reading.camera
         for mine, others in (
             (self.options.stored(), other.options.stored()),
             (asdict(self.reading), asdict(other.reading)),
         ):
-            words += [f"--{k.replace('_', '-')} ({_told(mine[k])})" for k in mine if mine[k] != others[k]]
+            words += [
+                f"--{k.replace('_', '-')} ({_told(mine[k])})"
+                for k in mine
+                if mine[k] != others[k] and (same_camera or k != "intrinsics")
+            ]
         return list(dict.fromkeys(words))
 
 
@@ -188,6 +193,8 @@ def _prior_word(identity: str) -> str:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, Mapping):  # a lens
+        return f"{value['model']} {_told(value['parameters'])}"
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -17,6 +17,7 @@ import zarr
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
+from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.scene.arrays import StoredArray
 from geometrycrafter.scene.layout import LAYOUTS, MADE, NEEDED, checked
 from geometrycrafter.scene.places import reading, store_of
@@ -198,6 +199,14 @@ class Scene:
     def source(self) -> SourceRecord | None:
         """Where the frames came from; None where the scene doesn't say."""
         return SourceRecord.of_attributes(self._group.attrs, self.place)
+
+    @property
+    def lens(self) -> Lens | None:
+        """The camera whose lens was undone to make the pinhole view of the scene; None where there was none to undo.
+
+        ``scene.lens.rays()`` are the directions ``[H, W, 3]`` of the original frames' pixels.
+        """
+        return None if self.source is None else self.source.reading.camera
 
     def open_source(self, path: str | os.PathLike[str] | None = None) -> FrameSource:
         """The frames that the scene was made from, ``[H, W, 3]`` each, at their full size and the scene's number.

@@ -22,6 +22,7 @@ from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import fingerprint, is_url, on_disk
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.video.bars import Bars, Shown, brightest, find_bars
+from geometrycrafter.video.cuts import find_cuts
 from geometrycrafter.video.decoding import Header, decode, glance, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
 from geometrycrafter.video.options import Reading
@@ -157,17 +158,28 @@ class FrameSource:
         """
         if self.once or not self._looks:
             return Bars.none(self.height, self.width)
-        times: list[float] = []
-
-        def looked_at() -> Iterator[np.ndarray]:
-            with contextlib.suppress(InputError):
-                for frame in self._brightness(times):
-                    yield frame
-                    if told is not None:
-                        told(len(times))
-
         with warnings.catch_warnings(action="ignore"):  # they come again when the frames are read
-            return find_bars(looked_at(), self.fps, self.height, self.width)
+            return find_bars(self._looked_at(told), self.fps, self.height, self.width)
+
+    def find_cuts(self, told: Callable[[int], None] | None = None) -> list[int]:
+        """The first of the chosen frames of each shot, by a look like that for bars.
+
+        What can be had a single time is not looked at, and is one shot.
+
+        Args:
+            told: called with the number of frames looked at.
+        """
+        if self.once:
+            return [0]
+        with warnings.catch_warnings(action="ignore"):
+            return find_cuts(self._looked_at(told))
+
+    def _looked_at(self, told: Callable[[int], None] | None) -> Iterator[np.ndarray]:
+        with contextlib.suppress(InputError):
+            for number, frame in enumerate(self._brightness([])):
+                yield frame
+                if told is not None:
+                    told(number + 1)
 
     def survey(self) -> tuple[list[float], Bars]:
         """Times of the chosen frames, in seconds, and their bars, in one pass that makes no pictures.
@@ -318,7 +330,8 @@ class FrameSource:
             undone = Undistortion.of(camera.sized(height, width))
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
-        return replace(self, height=undone.height, width=undone.width, undistortion=undone)
+        how = replace(self.how, camera=undone.lens)  # with its size
+        return replace(self, height=undone.height, width=undone.width, undistortion=undone, how=how)
 
 
 def open_frames(source: Any, how: Reading | None = None) -> FrameSource:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.geometry.lens import Lens, pinhole_rays
+from geometrycrafter.geometry.bending import pinhole_rays
+from geometrycrafter.geometry.lens import Lens
 
 WIDEST = math.radians(60)
 """From the axis to each side of a view."""

@@ -66,12 +66,14 @@ def _file(path: Path) -> Path:
 
 def _lenses(path: Path, data: bytes) -> list[Lens]:
     name = str(path)
-    if path.suffix == ".bin" or b"\0" in data:
+    if path.suffix == ".bin":
         return lenses_of_binary(data, name)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _foreign(path) from error
+    if "\0" in text:
+        raise _foreign(path)
     lenses = lenses_of_text(text, name)
     if lenses:
         return lenses

@@ -35,7 +35,7 @@ def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Pr
 
     Args:
         run: whose windows are denoised.
-        source: what the scene says of where its frames came from; it is not read.
+        source: what the scene says of where its frames came from, and what a lens shows; it is not read.
         networks: of one variant.
         progress: called after each chunk.
 
@@ -64,7 +64,7 @@ def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Pr
         for offset in range(len(maps.log_depth)):
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
             decoded = at_video_size(frame, *run.record.picture.size, run.record.options.depth_resize)
-            decoded = _without_bars(decoded, run.record, start + offset)
+            decoded = _within_lens(_without_bars(decoded, run.record, start + offset), source)
             arrays.put(start + offset, decoded, run)
             arrays.add_to(digest, start + offset)
             angles.append(FrameAngle.of(decoded).stored())
@@ -113,6 +113,13 @@ def _without_bars(decoded: DecodedFrames, record: RunRecord, t: int) -> DecodedF
     inside = (slice(None), *own.within(record.picture).slices)
     mask[inside] = decoded.mask[inside]
     return replace(decoded, mask=mask)
+
+
+def _within_lens(decoded: DecodedFrames, source: FrameSource) -> DecodedFrames:
+    """The maps of a frame, invalid where the camera's lens shows nothing of the pinhole view."""
+    if source.undistortion is None or source.undistortion.valid.all():
+        return decoded
+    return replace(decoded, mask=decoded.mask & torch.from_numpy(source.undistortion.valid).to(decoded.mask.device))
 
 
 @dataclass(frozen=True)
