@@ -36,6 +36,7 @@ class TinyPrior(Prior):
     @torch.no_grad()
     def _estimate(self, frames: Tensor, camera: KnownCamera | None) -> tuple[Tensor, Tensor]:
         height, width = frames.shape[-2:]
+        frames = frames.to(next(self.network.parameters()).device)
         small = F.interpolate(frames, self.frame_size(height, width), mode="bilinear", antialias=True)
         out = self.network(small)
         depth = F.interpolate(out.log_depth, (height, width), mode="bilinear")[:, 0].exp()

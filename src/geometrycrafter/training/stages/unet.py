@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
 from geometrycrafter.diffusion.objectives import deterministic_objective, draw_sigmas, edm_objective
@@ -46,6 +46,8 @@ class UNetStage(LatentStage[UNetStageConfig]):
         if file is None:
             raise InputError(f"{hub}: no prior is there; the UNet is conditioned on one.")
         self.prior: Prior = load_prior(file, torch.device("cpu"))
+        self.prior_network: nn.Module = self.prior.network  # type: ignore[attr-defined]
+        """A part of the stage, so that it goes where the others go."""
         self.prior_file = file
         self.factor = self.svd.config.scaling_factor
 
