@@ -6,11 +6,14 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from school import SIZES, weights
+from school import SIZES, config, quiet, weights
 
+from geometrycrafter.training.checkpointing import Checkpoints
+from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights import parts
 
 WRITES = ("open", "os.rename", "os.link", "os.mkdir", "os.chmod", "os.remove", "os.rmdir", "shutil.rmtree")
@@ -78,3 +81,16 @@ def test_a_part_of_a_hub_is_whole_whenever_its_writer_is_killed(there, school, t
     # What the killed writers left is gone once one has written in peace.
     parts.save_part("point_map_vae", hub, new.state_dict(), sizes, {})
     assert not [p for p in part.parent.rglob(".*") if p.is_file()]
+
+
+def test_names_that_are_no_text_are_as_good_as_others(born, shards, tmp_path):
+    """Folders of old archives and other systems: hub, clips, latents, run."""
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    school = shutil.copytree(born, place / "hub")
+    clips = shutil.copytree(shards, place / "clips")
+    changes = {"stage": "unet", "variant": "deterministic", "latent_variants": 1, "validation": []}
+    for steps in (1, 2):  # the second goes on from the first's checkpoint and latents
+        Trainer(config(school, clips, steps=steps, **changes), place / "run", quiet).run()
+    assert Checkpoints(place / "run" / "checkpoints", 2).steps()[-1] == 2
+    before, after = (weights(hub, "unet_determ") for hub in (born, school))
+    assert any(not torch.equal(before[k], after[k]) for k in before)

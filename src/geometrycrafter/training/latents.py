@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from geometrycrafter.training.distribution import Workers
 from geometrycrafter.training.samples import MAPS, ClipSamples, NormalisedClip, on_device
 from geometrycrafter.training.sampling import Draw
 from geometrycrafter.training.stages import LatentStage
-from geometrycrafter.weights.checkpoints import read_tensors
+from geometrycrafter.weights.checkpoints import read_tensors, tensor_names
 
 _ANEW = "delete the folder to encode anew, or give 'latents' another one"
 
@@ -52,12 +51,9 @@ class LatentSamples:
         if not file.exists():
             return False
         try:
-            with safe_open(file, framework="pt") as stored:
-                return set(self.names) <= set(stored.keys())
-        except SafetensorError as error:
-            raise InputError(
-                f"{file}: the latents are damaged ({reason(error)}); delete the file to encode anew."
-            ) from error
+            return set(self.names) <= tensor_names(file)
+        except InputError as error:
+            raise InputError(f"{file}: the latents are damaged; delete the file to encode anew.") from error
 
     def claim(self, origin: dict[str, Any]) -> None:
         """Note in the folder what its latents are made from, or find them made from just that.

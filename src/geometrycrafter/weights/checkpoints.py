@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, reason
 
 T = TypeVar("T")
 MAX_BYTES = 16 * 2**30
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: the file is larger than {MAX_BYTES >> 30} GiB; use the published weights.")
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return load_file(path) if _is_text(path) else load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: the file is missing; put the published weights there.") from error
@@ -92,11 +92,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: the file is damaged or would run code when loaded; use the published one."
         ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError, TypeError) as error:
-        reason = str(error).split("\n")[0][:120]
-        raise InputError(f"{path}: this is no checkpoint that can be read ({reason}).") from error
+        raise InputError(f"{path}: this is no checkpoint that can be read ({reason(error)}).") from error
     if not isinstance(state, dict):
         raise InputError(f"{path}: the file holds a {type(state).__name__}, not named tensors; use the published one.")
     return state
+
+
+def tensor_names(path: Path) -> set[str]:
+    """Names of the tensors of a ``.safetensors`` file, had without reading these.
+
+    Raises:
+        InputError: where the file is missing or damaged.
+    """
+    if not _is_text(path):
+        return set(read_tensors(path))
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return set(stored.keys())
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: this is no checkpoint that can be read ({reason(error)}).") from error
+
+
+def _is_text(path: Path) -> bool:
+    """Whether safetensors can open a file: it takes no name that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
