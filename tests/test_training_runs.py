@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -473,3 +474,43 @@ print("SAVED", saved)
     assert [status for status, _ in found] == [0, 0], found
     lines = [re.findall("^SAVED.*$", said, re.M) for _, said in found]
     assert lines == [["SAVED [6]"]] * 2, found
+
+
+@pytest.mark.parametrize("where", ["step", "batch"])
+def test_a_run_that_breaks_ends(where, school, shards, tmp_path):
+    """Its readers, which leave signals to it, must not keep it: out of memory, it would hold its device for ever."""
+    toml(config(school, shards, steps=50, validation=[], workers=1), tmp_path)
+    script = """
+import sys
+sys.argv = ["x"]
+run = trainer()
+def broken(*_):
+    raise RuntimeError("out of memory")
+if "step" == "WHERE":
+    run._train_step = broken
+else:
+    import torch.utils.data.dataloader as loader
+    loader._MultiProcessingDataLoaderIter._process_data = broken
+run.run()
+"""
+    script = "RANK = 0\n" + RUN + script.replace("WHERE", where)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=40)
+    assert done.returncode == 1 and done.stderr.rstrip().endswith("RuntimeError: out of memory")
+
+
+def test_a_process_that_is_killed_ends_the_others_with_a_sentence(school, shards, tmp_path):
+    toml(config(school, shards, steps=500, validation=[], workers=1, checkpoint_every=1), tmp_path)
+    script = """
+import os, signal
+run = trainer()
+step = run._train_step
+def killed(batch):
+    if RANK == 1 and run.state.step == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(batch)
+run._train_step = killed
+told(run.run)
+"""
+    (status, said), (killed, _) = pair(RUN + script, tmp_path, timeout=60)
+    assert killed == -signal.SIGKILL and status == 0
+    assert "REFUSED the processes of this run have lost each other" in said and "start again" in said

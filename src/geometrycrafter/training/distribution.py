@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -83,6 +83,24 @@ class Workers:
         return found
 
     @contextlib.contextmanager
+    def reachable(self) -> Iterator[None]:
+        """A block that says it in a sentence where another process has gone, by whatever way.
+
+        Raises:
+            InputError: says how to go on.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            lost = isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+            if self.world == 1 or not lost:
+                raise
+            raise InputError(
+                "the processes of this run have lost each other, one of them was ended; "
+                "start again to go on from the last checkpoint."
+            ) from error
+
+    @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """A block whose ``InputError`` in one process is raised in all; the block itself must not wait for others.
 
@@ -100,19 +118,30 @@ class Workers:
             return
         raise next(e for e in self.gathered(error) if e is not None) from error
 
-    def agreed(self, batches: Iterable[T]) -> Iterator[T]:
-        """Items of each process's own iterable, all of one length; one that can't be had stops all."""
+    def agreed(self, batches: Iterable[T]) -> Generator[T, None, None]:
+        """Items of each process's own iterable, all of one length; one that can't be had stops all.
+
+        Reading processes end with it, so it is closed wherever it may end early: they pass over signals, and a
+        program that ends by an error would wait for them for ever.
+        """
         iterator = iter(batches)
-        while True:
-            items: list[T] = []
-            with self.together():
-                items.extend(item for item in [next(iterator, _END)] if item is not _END)  # type: ignore[arg-type]
-            if not items:
-                return
-            yield items[0]
+        try:
+            while True:
+                items: list[T] = []
+                with self.together():
+                    items.extend(item for item in [next(iterator, _END)] if item is not _END)  # type: ignore[arg-type]
+                if not items:
+                    return
+                yield items[0]
+        finally:
+            getattr(iterator, "_shutdown_workers", _nothing)()
 
 
 _END: Any = object()
+
+
+def _nothing() -> None:
+    pass
 
 
 def spread(stage: Stage[Any], workers: Workers, parallel: str) -> nn.Module:

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class Trainer:
     def _loader(self, sources: tuple[Source, ...], first: int, last: int, validation: bool = False) -> Any:
         return loader(self.stage, self.workers, self.folder.path, self.say, sources, first, last, validation)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         return self.workers.agreed(self._loader(self.config.sources, self.state.step, self.config.steps))
 
     def _judged(self) -> Iterator[Batch]:
@@ -102,7 +102,8 @@ class Trainer:
             the last validation's scores.
 
         Raises:
-            InputError: where the folder is held by another run, data can't be read or a checkpoint not be written.
+            InputError: where the folder is held by another run, data can't be read, a checkpoint can't be written, or
+                another process of the run was ended.
             Stopped: on SIGTERM or SIGINT, after the step under way is finished and kept.
         """
         with contextlib.ExitStack() as held:
@@ -110,6 +111,7 @@ class Trainer:
                 if self.workers.first:
                     held.enter_context(self.folder.held())
             held.enter_context(self._beginning())
+            held.enter_context(self.workers.reachable())
             stored = self._stored()
             if stored is not None:
                 self.state.restore(stored)
@@ -123,7 +125,7 @@ class Trainer:
                 name = self.config.tracker if self.workers.first else "none"
                 self.tracker = open_tracker(name, self.folder.path, as_plain(self.config))
             batches = self._batches()  # clips that have to be encoded first are encoded here
-            with SoftStop() as soft, contextlib.closing(self.tracker):
+            with SoftStop() as soft, contextlib.closing(self.tracker), contextlib.closing(batches):
                 return self._train(batches, soft)
 
     @contextlib.contextmanager
