@@ -22,6 +22,7 @@ class Elsewhere(torch.Tensor):
     """A tensor on the device; its values are a CPU tensor, ``inner``."""
 
     inner: torch.Tensor
+    is_meta = False
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> Elsewhere:
