@@ -63,3 +63,16 @@ def rotation_of_quaternion(quaternion: Tensor) -> Tensor:
         [s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)],
     ]
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def rotation_of_vector(vector: Tensor) -> Tensor:
+    """Rotation ``[..., 3, 3]`` about a vector ``[..., 3]`` by its length in radians (Rodrigues)."""
+    angle = vector.norm(dim=-1)[..., None, None]
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([torch.stack(r, -1) for r in ([zero, -z, y], [z, zero, -x], [-y, x, zero])], -2)
+    small = angle < 1e-6
+    safe = torch.where(small, 1.0, angle)
+    sine = torch.where(small, 1 - angle.square() / 6, safe.sin() / safe)
+    rest = torch.where(small, 0.5 - angle.square() / 24, (1 - safe.cos()) / safe.square())
+    return torch.eye(3, dtype=vector.dtype, device=vector.device) + sine * cross + rest * (cross @ cross)

@@ -1,5 +1,5 @@
-"""Symmetric positive matrices whose blocks lie near the diagonal, in one order of the frames: the normal equations of
-cameras that see the same points for a while.
+"""Symmetric positive matrices whose blocks lie near the diagonal: the normal equations of cameras, in the order of
+time, that see the same points for a while.
 
 Frames are put together into groups as wide as the band, so that the matrix is block tridiagonal in the groups, and
 all work is done by dense factorisations of groups.
@@ -7,11 +7,8 @@ all work is done by dense factorisations of groups.
 
 from __future__ import annotations
 
-import numpy as np
-import scipy.linalg
-import scipy.sparse
-
-Array = np.ndarray
+import torch
+from torch import Tensor
 
 
 class BlockBand:
@@ -20,109 +17,103 @@ class BlockBand:
     Args:
         frames: F.
         unknowns: b, of each frame.
-        band: two frames at most so far apart share an entry.
+        band: two frames share an entry only where they are less than so many apart.
     """
 
     def __init__(self, frames: int, unknowns: int, band: int):
         self.unknowns = unknowns
+        self.frames = frames
         self.group = max(1, min(band, frames))
         self.count = -(-frames // self.group)
-        self.frames = frames
         side = self.group * unknowns
-        self.diagonal = np.zeros((self.count, side, side))
-        self.below = np.zeros((self.count - 1, side, side))
+        self.diagonal = torch.zeros(self.count, side, side, dtype=torch.float64)
+        self.below = torch.zeros(max(self.count - 1, 0), side, side, dtype=torch.float64)
         """``below[k]``: rows of group k + 1, columns of group k."""
 
-    def add(self, group: int, block: Array) -> None:
-        """Add a block ``[<= 2 s, <= 2 s]`` whose first row and column are those of a group of s unknowns."""
+    def add(self, group: int, block: Tensor) -> None:
+        """Add a block ``[2 s, 2 s]`` whose first row and column are those of a group, of s unknowns."""
         side = self.diagonal.shape[1]
         self.diagonal[group] += block[:side, :side]
         if group + 1 < self.count:
-            self.below[group] += block[side : 2 * side, :side]
-            self.diagonal[group + 1] += block[side : 2 * side, side : 2 * side]
+            self.below[group] += block[side:, :side]
+            self.diagonal[group + 1] += block[side:, side:]
 
-    def add_frames(self, blocks: Array) -> None:
-        """Add to the frames' own blocks ``[F, b, b]``."""
-        for f in range(self.frames):
-            self._own(f)[...] += blocks[f]
+    def add_frames(self, blocks: Tensor) -> None:
+        """Add to the frames' own blocks, ``[F, b, b]``."""
+        b = self.unknowns
+        padded = torch.zeros(self.count * self.group, b, b, dtype=torch.float64)
+        padded[: self.frames] = blocks
+        own = self.diagonal.view(self.count, self.group, b, self.group, b).diagonal(dim1=1, dim2=3)  # [K, b, b, g]
+        own += padded.view(self.count, self.group, b, b).permute(0, 2, 3, 1)
 
-    def add_between(self, first: int, second: int, block: Array) -> None:
-        """Add ``[b, b]``, rows of one frame and columns of another at most a band away, and its transpose."""
-        if first < second:
-            first, second, block = second, first, block.T
-        b, (g, i), (h, j) = self.unknowns, divmod(first, self.group), divmod(second, self.group)
-        rows, columns = slice(i * b, (i + 1) * b), slice(j * b, (j + 1) * b)
-        if g == h:
-            self.diagonal[g][rows, columns] += block
-            self.diagonal[g][columns, rows] += block.T
-        else:
-            self.below[h][rows, columns] += block
+    def add_neighbours(self, block: Tensor) -> None:
+        """Add ``[b, b]``, symmetric, between each frame and the next."""
+        b = self.unknowns
+        for frame in range(1, self.frames):
+            (g, i), (h, j) = divmod(frame, self.group), divmod(frame - 1, self.group)
+            rows, columns = slice(i * b, (i + 1) * b), slice(j * b, (j + 1) * b)
+            if g == h:
+                self.diagonal[g, rows, columns] += block
+                self.diagonal[g, columns, rows] += block
+            else:
+                self.below[h, rows, columns] += block
 
-    def _own(self, frame: int) -> Array:
-        b, (g, i) = self.unknowns, divmod(frame, self.group)
-        return self.diagonal[g][i * b : (i + 1) * b, i * b : (i + 1) * b]
-
-    def factorise(self, damping: Array | float = 0.0) -> Factors:
+    def factorise(self, damping: float = 0.0) -> Factors:
         """Cholesky factors of the matrix with its diagonal raised by ``1 + damping``.
 
         Raises:
-            numpy.linalg.LinAlgError: where it is not positive.
+            torch.linalg.LinAlgError: where it is not positive.
         """
-        lower: list[Array] = []
-        beside: list[Array] = []
-        for k in range(self.count):
-            block = self.diagonal[k].copy()
-            own = np.einsum("ii->i", block)
-            own *= 1 + damping
-            own[own == 0] = 1.0  # frames that the last group lacks
+        blocks = self.diagonal.clone()
+        own = blocks.diagonal(dim1=1, dim2=2)
+        own *= 1 + damping
+        own[own == 0] = 1.0  # of frames that the last group lacks
+        lower: list[Tensor] = []
+        beside: list[Tensor] = []
+        for k, block in enumerate(blocks):
             if k:
-                side = scipy.linalg.solve_triangular(
-                    lower[-1], self.below[k - 1].T, lower=True, check_finite=False
-                ).T  # below L^-T
-                beside.append(side)
-                block -= side @ side.T
-            lower.append(np.linalg.cholesky(block))
-        return Factors(lower, beside, self.frames * self.unknowns)
+                beside.append(torch.linalg.solve_triangular(lower[-1], self.below[k - 1].T, upper=False).T)
+                block = block - beside[-1] @ beside[-1].T
+            lower.append(torch.linalg.cholesky(block))
+        return Factors(lower, beside, self.frames, self.unknowns)
 
 
 class Factors:
     """Of a :class:`BlockBand`: it is L L^T, L being lower block bidiagonal."""
 
-    def __init__(self, lower: list[Array], beside: list[Array], size: int):
+    def __init__(self, lower: list[Tensor], beside: list[Tensor], frames: int, unknowns: int):
         self._lower = lower
         self._beside = beside
-        self._size = size
+        self._frames = frames
+        self._unknowns = unknowns
 
-    def solve(self, right: Array) -> Array:
-        """The matrix's inverse times ``[F * b, ...]``."""
-        side = len(self._lower[0])
-        shape, count = right.shape, len(self._lower)
-        padded = np.zeros((count * side, int(np.prod(shape[1:]))))
-        padded[: self._size] = right.reshape(self._size, -1)
-        x = padded.reshape(count, side, -1)
+    def solve(self, right: Tensor) -> Tensor:
+        """The matrix's inverse times ``[F * b, n]``."""
+        side, count, size = len(self._lower[0]), len(self._lower), self._frames * self._unknowns
+        x = right.new_zeros(count * side, right.shape[1])
+        x[:size] = right
+        parts = list(x.view(count, side, -1).unbind(0))
         for k in range(count):
             if k:
-                x[k] -= self._beside[k - 1] @ x[k - 1]
-            x[k] = scipy.linalg.solve_triangular(self._lower[k], x[k], lower=True, check_finite=False)
+                parts[k] = parts[k] - self._beside[k - 1] @ parts[k - 1]
+            parts[k] = torch.linalg.solve_triangular(self._lower[k], parts[k], upper=False)
         for k in reversed(range(count)):
             if k + 1 < count:
-                x[k] -= self._beside[k].T @ x[k + 1]
-            x[k] = scipy.linalg.solve_triangular(self._lower[k], x[k], lower=True, trans="T", check_finite=False)
-        return padded[: self._size].reshape(shape)
+                parts[k] = parts[k] - self._beside[k].T @ parts[k + 1]
+            parts[k] = torch.linalg.solve_triangular(self._lower[k].T, parts[k], upper=True)
+        return torch.cat(parts)[:size]
 
-    def inverse_blocks(self, unknowns: int) -> Array:
+    def inverse_blocks(self) -> Tensor:
         """The inverse's diagonal blocks ``[F, b, b]``, without the rest of it."""
-        side = len(self._lower[0])
-        frames = self._size // unknowns
-        out = np.empty((len(self._lower) * side // unknowns, unknowns, unknowns))
-        after = np.zeros((side, side))
+        side, b = len(self._lower[0]), self._unknowns
+        identity = torch.eye(side, dtype=torch.float64)
+        after = torch.zeros(side, side, dtype=torch.float64)
+        out: list[Tensor] = []
         for k in reversed(range(len(self._lower))):
-            inverse = scipy.linalg.solve_triangular(self._lower[k], np.eye(side), lower=True, check_finite=False)
-            middle = np.eye(side)
+            inverse = torch.linalg.solve_triangular(self._lower[k], identity, upper=False)
+            middle = identity
             if k + 1 < len(self._lower):
-                middle = middle + self._beside[k].T @ after @ self._beside[k]
+                middle = identity + self._beside[k].T @ after @ self._beside[k]
             after = inverse.T @ middle @ inverse
-            per = side // unknowns
-            own = after.reshape(per, unknowns, per, unknowns)
-            out[k * per : (k + 1) * per] = own[np.arange(per), :, np.arange(per)]
-        return out[:frames]
+            out.append(after.view(side // b, b, side // b, b).diagonal(dim1=0, dim2=2).permute(2, 0, 1))
+        return torch.cat(out[::-1])[: self._frames]
