@@ -140,3 +140,41 @@ def points_of(problem: Problem, state: State) -> Tensor:
         away = (world - points[tracks.track]).norm(dim=-1) / own[:, 2]
         weight = problem.has_depth / (1e-3 + away)
     return points
+
+
+def with_poses(problem: Problem, poses: Tensor) -> State:
+    """A start from known cameras ``[T, 4, 4]`` camera-to-world, the depth's scale fitted to them.
+
+    The scale is the median of what each point's frames say: the depth that two of its frames' rays meet at, over the
+    predicted one.
+    """
+    turn, shift = poses[:, :3, :3].mT, -(poses[:, :3, :3].mT @ poses[:, :3, 3:])[..., 0]
+    state = State(
+        turn,
+        shift,
+        torch.zeros(problem.tracks.count, 3).double(),
+        torch.zeros(problem.frames, problem.grid.nodes).double(),
+    )
+    state.correction += _log_scale(problem, state)
+    state.points = points_of(problem, state)
+    return state
+
+
+def _log_scale(problem: Problem, state: State) -> float:
+    """Log of the factor on depth under which points, lifted in the first of their frames, land best in the last."""
+    tracks = problem.tracks
+    start = tracks.start
+    a, b = start[:-1], start[1:] - 1
+    sound = problem.has_depth[a] & (b > a)
+    a, b = a[sound], b[sound]
+    if not len(a):
+        return 0.0
+    rays = lifted(tracks.xy, torch.zeros(len(tracks)).double(), problem.focal, problem.centre)
+    turn = state.rotation[tracks.frame[b]] @ state.rotation[tracks.frame[a]].mT
+    shift = state.translation[tracks.frame[b]] - (turn @ state.translation[tracks.frame[a]][..., None])[..., 0]
+    far = (turn @ (rays[a] * problem.known_log[a].exp()[:, None])[..., None])[..., 0]
+    # (s far + shift) x ray = 0, in least squares for each point
+    p, q = torch.linalg.cross(far, rays[b]), torch.linalg.cross(shift, rays[b])
+    scale = -(p * q).sum(-1) / p.square().sum(-1).clamp_min(1e-12)
+    sound = (scale > 0) & (q.norm(dim=-1) > 2e-3)
+    return float(scale[sound].log().median()) if sound.any() else 0.0

@@ -1,0 +1,330 @@
+"""Camera poses of a scene: what moves is masked, points are followed, and all cameras are solved for at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.poses.bundle import covariance, solve
+from geometrycrafter.poses.grid import Grid
+from geometrycrafter.poses.initial import begin, with_poses
+from geometrycrafter.poses.lucas_kanade import LucasKanade
+from geometrycrafter.poses.problem import Problem, State, Weights
+from geometrycrafter.poses.residual_motion import ResidualMotion
+from geometrycrafter.poses.tracks import Tracks, log_depth_at
+from geometrycrafter.scene import Scene
+
+Progress = Callable[[str, int, int | None], None]
+LONGEST = 1024
+"""Of the pictures that points are followed in, pixels of the longer side."""
+FEWEST = 12
+"""Points that agree, below which a camera counts as unknown."""
+SPAN = 24
+"""Frames that one point ties together at most; longer tracks are cut into several."""
+SHORTEST = 3
+POSES = Weights(pixel=0.5, log_depth=0.03, correction=0.5, drift=0.02)
+REFINED = Weights(pixel=0.5, log_depth=0.1, correction=0.5, drift=0.03, rough=0.3)
+KEPT = Grid(1, 1)
+REFINING = Grid(3, 4)
+FOCAL = 0.2
+"""Standard deviation of the log of a focal length that is refined."""
+OVERDISPERSION = 3.0
+"""Tracks err together with their neighbours and over time: by how much more than alone, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Poses and what is known of them; as an array, the poses."""
+
+    poses: np.ndarray
+    """``[T, 4, 4]`` float32 camera-to-world, the first frame's camera being the world, in the scene's own unit."""
+    quality: np.ndarray
+    """``[T]`` float32, the share of a frame's static points that agree with its pose; 0 where it is not known."""
+    residual: np.ndarray
+    """``[T]`` float32, median distance of agreeing points from where they are seen, in the scene's pixels."""
+    covariance: np.ndarray
+    """``[T, 6, 6]`` of the world-to-camera motion: turn (radians), then shift (the scene's unit)."""
+    intrinsics: np.ndarray
+    """``[T, 3, 3]`` as given, or with the refined focal length."""
+    correction: np.ndarray | None
+    """``[T, rows, columns]`` added to the log of depth, where refined."""
+    moving: list[np.ndarray] | None
+    """``[h, w]`` bool of each frame, what was left out; None where that is what the caller gave."""
+    notes: list[str]
+    """What can't be known of this clip, in sentences."""
+
+    @property
+    def known(self) -> np.ndarray:
+        """``[T]`` bool."""
+        return self.quality > 0
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self.poses, dtype=dtype)
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.poses[index]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the poses, ``[T, 4, 4]``."""
+        return self.poses.shape
+
+
+def estimate(
+    scene: Scene,
+    frames: Iterable[Any],
+    moving: Any = None,
+    *,
+    refine: bool = False,
+    refine_focal: bool = False,
+    poses: Any = None,
+    tracker: Callable[..., Tracks] | None = None,
+    progress: Progress | None = None,
+) -> Estimate:
+    """Camera-to-world poses of a scene (the paper's section 4, eq. 9 and 10).
+
+    Args:
+        scene: with depth, mask and intrinsics.
+        frames: of the video that it was made from, ``[H, W, 3]`` uint8 each, of the scene's or another size.
+        moving: ``[T, H, W]`` bool, what moves by itself; None: found from the motion itself.
+        refine: correct each frame's depth by a coarse grid along with the poses.
+        refine_focal: find one factor on the focal length, too.
+        poses: ``[T, 4, 4]`` camera-to-world that are known already: they stay, and give the depth its scale.
+        tracker: follows points, as :class:`LucasKanade`, which is the default.
+        progress: called with a stage, how many frames are done, and of how many.
+
+    Raises:
+        InputError: where frames or masks are not those of the scene, or values are not finite.
+    """
+    told = progress or (lambda stage, done, total: None)
+    count, height, width = scene.depth.shape
+    known = None if poses is None else _known_poses(poses, count)
+    given = None if moving is None else _given_masks(moving, count)
+    grey = _greys(frames, count, told)
+    tracker = tracker or LucasKanade()
+    static = None if given is None else [~_resized(m, grey[0].shape) for m in given]
+    tracks = tracker(_counted(grey, "follow", told), static)
+    grid = REFINING if refine else KEPT
+    weights = replace(REFINED if refine else POSES, log_focal=FOCAL if refine_focal else 0.0)
+    small = grey[0].shape
+    tracks = tracks.scaled(width / small[1], height / small[0])
+    masks: list[np.ndarray] | None = None
+    problem = _problem(scene, tracks, weights, grid, known)
+    state = _solved(problem, known)
+    if given is None:
+        finder = ResidualMotion()
+        masks = finder(scene, _counted(grey, "moving", told), state, problem)
+        seen = _within([~m for m in masks], tracks, (height, width))
+        problem = _problem(scene, tracks.where(seen), weights, grid, known)
+        state = _solved(problem, known)
+    told("solve", count, count)
+    return _estimate(scene, problem, state, masks, refine, known is not None)
+
+
+def _problem(scene: Scene, tracks: Tracks, weights: Weights, grid: Grid, known: Tensor | None) -> Problem:
+    """Static points that are seen often enough, with depth somewhere."""
+    count, height, width = scene.depth.shape
+    tracks = tracks.split(SPAN)
+    tracks = tracks.where((tracks.lengths() >= SHORTEST)[tracks.track])
+    log_depth = torch.full((len(tracks),), torch.nan, dtype=torch.float64)
+    order = torch.argsort(tracks.frame, stable=True)
+    edges = torch.searchsorted(tracks.frame[order], torch.arange(count + 1))
+    for t in range(count):
+        rows = order[edges[t] : edges[t + 1]]
+        if len(rows):
+            depth, mask = torch.from_numpy(np.array(scene.depth[t])), torch.from_numpy(np.array(scene.mask[t]))
+            log_depth[rows] = log_depth_at(depth, mask, tracks.xy[rows])
+    deep = torch.zeros(tracks.count).index_add_(0, tracks.track, torch.isfinite(log_depth).float()) > 0
+    kept = deep[tracks.track]
+    k = torch.from_numpy(np.array(scene.intrinsics, np.float64))
+    # Frames whose own focal lengths differ: pixels of a camera of the clip's mean, with the same rays.
+    xy = (tracks.xy - k[tracks.frame, :2, 2]) / k[tracks.frame][:, [0, 1], [0, 1]]
+    mean = k.mean(0)
+    focal, centre = mean[[0, 1], [0, 1]], mean[:2, 2]
+    tracks = Tracks(tracks.track, tracks.frame, xy * focal + centre, tracks.count).where(kept)
+    held = None if known is None else torch.ones(count, dtype=torch.bool)
+    return Problem(tracks, log_depth[kept], focal, centre, (height, width), count, weights, grid, held)
+
+
+def _solved(problem: Problem, known: Tensor | None) -> State:
+    state = begin(problem) if known is None else with_poses(problem, known)
+    if not len(problem.tracks):
+        return state
+    return solve(problem, state).state
+
+
+def _estimate(
+    scene: Scene, problem: Problem, state: State, masks: list[np.ndarray] | None, refined: bool, known: bool
+) -> Estimate:
+    count = problem.frames
+    pixel, deep = problem.residuals(state, problem.seen(state))
+    distance = pixel.norm(dim=-1) * problem.weights.pixel
+    sigma = float(distance.median()) / 1.18 if len(distance) else 1.0
+    limit = 3 * problem.weights.width * max(sigma, 0.5)
+    agree = (distance < limit) & (deep.abs() < 3 * problem.weights.width)
+    frame = problem.tracks.frame
+    seen = torch.bincount(frame, minlength=count)
+    sound = torch.bincount(frame[agree], minlength=count)
+    quality = torch.where(sound >= FEWEST, sound / seen.clamp_min(1), 0.0)
+    if known:
+        quality = torch.where(seen > 0, sound / seen.clamp_min(1), 1.0)
+    residual = torch.stack([_median(distance[agree & (frame == t)]) for t in range(count)])
+    spread = torch.full((count, 6, 6), torch.inf, dtype=torch.float64)
+    if len(problem.tracks) and not known:
+        factor = (OVERDISPERSION * max(sigma / problem.weights.pixel, 0.2)) ** 2
+        spread = covariance(problem, state) * factor
+    notes = []
+    poses = state.poses
+    unknown = (quality == 0).nonzero()[:, 0].tolist()
+    if unknown:
+        notes.append(f"{_ranges(unknown)}: too few static points were followed; the pose is not known there.")
+    if not known and len(problem.tracks):
+        poses, still = _without_noise(poses, spread)
+        if still:
+            notes.append("The camera doesn't leave its place as far as can be told: it turns, or stands still.")
+    k = np.array(scene.intrinsics, np.float32)
+    k[:, [0, 1], [0, 1]] *= np.exp(state.log_focal)
+    grid = problem.grid
+    return Estimate(
+        poses=poses.numpy().astype(np.float32),
+        quality=quality.numpy().astype(np.float32),
+        residual=residual.numpy().astype(np.float32),
+        covariance=spread.numpy(),
+        intrinsics=k,
+        correction=state.correction.view(count, grid.rows, grid.columns).numpy() if refined else None,
+        moving=masks,
+        notes=notes,
+    )
+
+
+def _median(values: Tensor) -> Tensor:
+    return values.median() if len(values) else torch.tensor(torch.nan, dtype=torch.float64)
+
+
+STILL = 16.8
+"""Of chi square with six degrees of freedom, 1 % lie beyond; with three, 0.1 %."""
+
+
+def _without_noise(poses: Tensor, spread: Tensor) -> tuple[Tensor, bool]:
+    """Poses without a translation where no frame's is more than its covariance says, and whether that is so."""
+    shift = -(poses[:, :3, :3].mT @ poses[:, :3, 3:])[..., 0]  # as the covariance has it: of world-to-camera
+    own = spread[1:, 3:, 3:]
+    if not len(own) or not torch.isfinite(own).all():
+        return poses, False
+    far = (shift[1:] * torch.linalg.solve(own, shift[1:, :, None])[..., 0]).sum(-1)
+    if bool((far > STILL).sum() > 0.02 * len(far)):
+        return poses, False
+    poses = poses.clone()
+    poses[:, :3, 3] = 0
+    return poses, True
+
+
+def _ranges(frames: list[int]) -> str:
+    """``Frames 3 to 5, 9``."""
+    runs: list[list[int]] = []
+    for f in frames:
+        if runs and runs[-1][-1] == f - 1:
+            runs[-1].append(f)
+        else:
+            runs.append([f])
+    words = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
+    return ("Frame " if len(frames) == 1 else "Frames ") + ", ".join(words)
+
+
+def _known_poses(poses: Any, count: int) -> Tensor:
+    """Known poses as a tensor, checked.
+
+    Raises:
+        InputError: where they are no rigid motions, or of another number.
+    """
+    known = torch.as_tensor(np.asarray(poses, np.float64))
+    if known.shape != (count, 4, 4):
+        raise InputError(f"poses have shape {list(known.shape)}; give [{count}, 4, 4].")
+    turn = known[:, :3, :3]
+    if not torch.isfinite(known).all() or (turn @ turn.mT - torch.eye(3)).abs().max() > 1e-2:
+        raise InputError("poses hold values that are no rigid motions; give camera-to-world matrices.")
+    if (torch.linalg.det(turn) < 0).any():
+        raise InputError("poses mirror the world (determinant -1); give camera-to-world with OpenCV's axes.")
+    return known
+
+
+def _given_masks(moving: Any, count: int) -> list[np.ndarray]:
+    """Masks of what moves, one for each frame.
+
+    Raises:
+        InputError: where their number is another, or all of every frame moves.
+    """
+    masks = [np.asarray(m).astype(bool) for m in islice(iter(moving), count + 1)]
+    if len(masks) != count:
+        more = "more" if len(masks) > count else str(len(masks))
+        raise InputError(f"there are {more} masks for {count} frames; give one for each.")
+    if any(m.ndim != 2 or 0 in m.shape for m in masks):
+        raise InputError("moving has frames of another shape than [H, W]; give [T, H, W] bool.")
+    if all(m.all() for m in masks):
+        raise InputError("moving covers all of every frame, so no camera can be found; leave out what stands still.")
+    return masks
+
+
+def _greys(frames: Iterable[Any], count: int, told: Progress) -> list[np.ndarray]:
+    """Grey pictures of all frames, none larger than is of use.
+
+    Raises:
+        InputError: where their number is another than the scene's, or one is no picture.
+    """
+    out: list[np.ndarray] = []
+    for frame in frames:
+        if len(out) == count:
+            raise InputError(f"there are more frames than the scene's {count}; give those that it was made from.")
+        picture = np.asarray(frame)
+        if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
+            raise InputError(f"frame {len(out)} has shape {list(picture.shape)}; give [H, W, 3].")
+        if picture.dtype != np.uint8:
+            scale = 255 if np.issubdtype(picture.dtype, np.floating) else 255 / np.iinfo(picture.dtype).max
+            picture = (np.nan_to_num(picture.astype(np.float32)) * scale).clip(0, 255).round().astype(np.uint8)
+        grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+        ratio = LONGEST / max(grey.shape)
+        if ratio < 1:
+            size = (max(1, round(grey.shape[1] * ratio)), max(1, round(grey.shape[0] * ratio)))
+            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        if out and grey.shape != out[0].shape:
+            raise InputError(f"frame {len(out)} has another size than those before; give those of one video.")
+        out.append(grey)
+        told("read", len(out), count)
+    if len(out) != count:
+        raise InputError(f"there are {len(out)} frames where the scene has {count}; give those that it was made from.")
+    return out
+
+
+def _counted(grey: list[np.ndarray], stage: str, told: Progress) -> Iterator[np.ndarray]:
+    for t, picture in enumerate(grey):
+        yield picture
+        told(stage, t + 1, len(grey))
+
+
+def _resized(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A mask at another size; what a pixel of it touches counts."""
+    return cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _within(static: list[np.ndarray], tracks: Tracks, size: tuple[int, int]) -> Tensor:
+    """Which observations ``[N]`` lie on static pixels."""
+    kept = torch.zeros(len(tracks), dtype=torch.bool)
+    for t, mask in enumerate(static):
+        rows = (tracks.frame == t).nonzero()[:, 0]
+        xy = tracks.xy[rows].numpy()
+        h, w = mask.shape
+        x = ((xy[:, 0] + 0.5) * w / size[1]).astype(int).clip(0, w - 1)
+        y = ((xy[:, 1] + 0.5) * h / size[0]).astype(int).clip(0, h - 1)
+        kept[rows] = torch.from_numpy(mask[y, x])
+    return kept
