@@ -48,21 +48,21 @@ class ResidualMotion:
         pictures = [self._small(g) for g in grey]
         count, (h, w) = len(pictures), pictures[0].shape
         flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        score = np.zeros((count, h, w), np.float32)
-        seen = np.zeros((count, h, w), np.float32)
+        scores, seen = np.zeros((count, h, w), np.float32), np.zeros((count, h, w), np.float32)
         for t in range(count):
             depth, valid = self._depth(scene, t, state, problem, h, w)
-            for gap in (g for gap in self.gaps for g in (gap, -gap)):
-                u = t + gap
-                if not 0 <= u < count:
+            for gap in self.gaps:
+                others = [u for u in (t - gap, t + gap) if 0 <= u < count]
+                if not others:
                     continue
-                there, back = flow.calc(pictures[t], pictures[u], None), flow.calc(pictures[u], pictures[t], None)
-                off = self._off(there, depth, t, u, state, problem)
-                known = valid & _returns(there, back)
-                score[t] += np.where(known, off, 0)
-                seen[t] += known
-        mean = score / np.maximum(seen, 1)
-        return _regions(mean, seen > 0)
+                # What is hidden in one of the two pictures may be seen in the other: one that explains it is enough.
+                off = [
+                    self._off(flow.calc(pictures[t], pictures[u], None), pictures, depth, t, u, state, problem)
+                    for u in others
+                ]
+                scores[t] += np.where(valid, np.minimum.reduce(off), 0)
+                seen[t] += valid
+        return _regions(scores / np.maximum(seen, 1))
 
     def _small(self, grey: Array) -> Array:
         h, w = grey.shape
@@ -77,8 +77,11 @@ class ResidualMotion:
         gain = problem.grid.picture(state.correction[t], h, w).exp().numpy()
         return depth * gain, depth > 0
 
-    def _off(self, flow: Array, depth: Array, t: int, u: int, state: State, problem: Problem) -> Array:
-        """How far flow ``[h, w, 2]`` ends from the line of a static point's landing places, in tolerances."""
+    def _off(
+        self, flow: Array, pictures: list[Array], depth: Array, t: int, u: int, state: State, problem: Problem
+    ) -> Array:
+        """How far flow ``[h, w, 2]`` ends from the line of a static point's landing places, in tolerances; zero where
+        the picture is explained by such a place as well as by the flow."""
         h, w = depth.shape
         height, width = problem.size
         scale = np.array([w / width, h / height])
@@ -89,41 +92,51 @@ class ResidualMotion:
         x, y = np.meshgrid(np.arange(w), np.arange(h))
         rays = np.stack([(x - centre[0]) / focal[0], (y - centre[1]) / focal[1], np.ones((h, w))], -1) @ turn.T
         ends = []
-        for factor in (1 - self.depth_share, 1 + self.depth_share):
+        for factor in (1 - self.depth_share, 1.0, 1 + self.depth_share):
             p = rays * (depth * factor)[..., None] + shift
             ends.append(p[..., :2] / np.maximum(p[..., 2:], 1e-6) * focal + centre)
-        a, b = ends
         target = np.stack([x, y], -1) + flow
-        line = b - a
-        along = ((target - a) * line).sum(-1) / np.maximum((line**2).sum(-1), 1e-9)
-        away = np.linalg.norm(target - a - along.clip(0, 1)[..., None] * line, axis=-1)
-        return (away / (self.pixels + self.share * np.linalg.norm(flow, axis=-1))).astype(np.float32)
+        line = ends[-1] - ends[0]
+        along = ((target - ends[0]) * line).sum(-1) / np.maximum((line**2).sum(-1), 1e-9)
+        away = np.linalg.norm(target - ends[0] - along.clip(0, 1)[..., None] * line, axis=-1)
+        off = away / (self.pixels + self.share * np.linalg.norm(flow, axis=-1))
+        unlike = np.minimum.reduce([_unlike(pictures[t], pictures[u], end) for end in ends])
+        explained = unlike < UNLIKE_SHARE * _unlike(pictures[t], pictures[u], target) + UNLIKE
+        return np.where(explained, 0, off.clip(0, MOST)).astype(np.float32)
 
 
-def _returns(there: Array, back: Array) -> Array:
-    """Where flow forth and back ends where it began: what is hidden in one of the pictures doesn't."""
-    h, w = there.shape[:2]
-    x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-    at = there + np.stack([x, y], -1)
-    returned = cv2.remap(back, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=1e3)
-    off = np.linalg.norm(there + returned, axis=-1)
-    return off < 1.0 + 0.1 * np.linalg.norm(there, axis=-1)
+UNLIKE = 3.0
+"""Levels of 255 that a picture's noise is worth."""
+UNLIKE_SHARE = 1.3
+MOST = 5.0
+"""Tolerances beyond which nothing more is said."""
 
 
-def _regions(score: Array, known: Array) -> list[Array]:
+def _unlike(picture: Array, other: Array, at: Array) -> Array:
+    """How far patches ``[h, w]`` differ from those at other places ``[h, w, 2]`` of another picture, levels."""
+    x, y = at.astype(np.float32)[..., 0], at.astype(np.float32)[..., 1]
+    moved = cv2.remap(other, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = (x > -1) & (y > -1) & (x < other.shape[1]) & (y < other.shape[0])
+    apart = np.where(inside, np.abs(moved.astype(np.float32) - picture), 0).astype(np.float32)
+    return cv2.blur(apart, (5, 5))
+
+
+def _regions(score: Array) -> list[Array]:
     """Regions of a high score: grown from its peaks, without specks and holes."""
     out = []
     count, h, w = score.shape
     least = max(8, int(3e-4 * h * w))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    small, large = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (n, n)) for n in (3, max(5, w // 40 | 1)))
     for t in range(count):
-        s = cv2.medianBlur(np.where(known[t], score[t], 0).astype(np.float32), 5)
-        low, high = (s > 1.0).astype(np.uint8), s > 2.0
-        low = cv2.morphologyEx(low, cv2.MORPH_CLOSE, kernel)
-        number, labels, stats, _ = cv2.connectedComponentsWithStats(low)
-        strong = np.zeros(number, bool)
+        s = cv2.medianBlur(score[max(0, t - 1) : t + 2].mean(0), 5)
+        low, high = (s > 0.7).astype(np.uint8), s > 1.5
+        low = cv2.morphologyEx(low, cv2.MORPH_CLOSE, large)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(low)
+        strong = np.zeros(len(stats), bool)
         strong[np.unique(labels[high])] = True
         strong[0] = False
         strong &= stats[:, cv2.CC_STAT_AREA] >= least
-        out.append(cv2.dilate(strong[labels].astype(np.uint8), kernel) > 0)
+        outlines, _ = cv2.findContours(strong[labels].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        filled = cv2.drawContours(np.zeros((h, w), np.uint8), outlines, -1, 1, cv2.FILLED)
+        out.append(cv2.dilate(filled, small) > 0)
     return out
