@@ -13,18 +13,19 @@ from geometrycrafter.errors import InputError
 
 if TYPE_CHECKING:
     from geometrycrafter import evaluation as evaluation
+    from geometrycrafter import poses as poses
     from geometrycrafter.inference.loading import load as load
     from geometrycrafter.scene import Scene as Scene
     from geometrycrafter.scene import open_scene as open
 
-__all__ = ["InputError", "Scene", "__version__", "evaluation", "load", "open"]
+__all__ = ["InputError", "Scene", "__version__", "evaluation", "load", "open", "poses"]
 
 _PLACES = {
     "Scene": ("geometrycrafter.scene", "Scene"),
     "open": ("geometrycrafter.scene", "open_scene"),
     "load": ("geometrycrafter.inference.loading", "load"),
 }
-_MODULES = {"evaluation"}
+_MODULES = {"evaluation", "poses"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from geometrycrafter.cli.poses import check_installed, find_poses
 from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.cli.scene_names import scene_names
 from geometrycrafter.errors import InputError, reason
@@ -80,6 +81,9 @@ def add_parser(commands: Any) -> None:
         "fx,fy,cx,cy,k1,k2,p1,p2; frames become a pinhole's",
     )
     _option(how, "--focal", help=f"focal lengths ({Options.focal})")
+    motion = parser.add_argument_group("the camera's motion")
+    motion.add_argument("--poses", action="store_true", help="find the camera's poses, too")
+    motion.add_argument("--refine", action="store_true", help="find poses and refine depth by them")
     how.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     how.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet (float32)"
@@ -125,11 +129,16 @@ def call(args: argparse.Namespace) -> int:
         raise InputError("-o: give the folder of the scene.")
     videos, several = _inputs(args.videos)
     outputs = _outputs(videos, args.output, several)
+    if args.poses or args.refine:
+        check_installed()
     failures: dict[str, str] = {}
     sources = {}
     for video in videos:
         with _noted(videos, video, failures):
             sources[video] = _opened(args, video)
+            if (args.poses or args.refine) and sources[video].once:
+                del sources[video]
+                raise InputError(f"{video}: frames that can be read only once can't give poses; save them as a file.")
     if args.dry_run:
         _say_of(args, sources, settings, failures)
     elif sources:
@@ -137,7 +146,7 @@ def call(args: argparse.Namespace) -> int:
         for video in list(sources):
             source = sources.pop(video)  # its temporary file goes when it is done
             with _noted(videos, video, failures), ProgressBar(source.name) as progress:
-                estimator(
+                scene = estimator(
                     source,
                     output=outputs[video],
                     resume=args.resume,
@@ -145,6 +154,8 @@ def call(args: argparse.Namespace) -> int:
                     progress=progress,
                     **settings,
                 )
+                if args.poses or args.refine:
+                    find_poses(scene, source, args.refine, progress=progress)
             if video not in failures:
                 print(f"scene: {outputs[video]}", flush=True)
     if failures:

@@ -122,6 +122,12 @@ _LIST = (
         PlyOptions,
     ),
     Format(
+        "tum",
+        ".tum",
+        "camera poses as lines of time, place and quaternion, for evo and the TUM tools",
+        "geometrycrafter.export.tum:write_tum",
+    ),
+    Format(
         "mp4",
         ".mp4",
         "frames beside disparity, for any player",

@@ -65,6 +65,24 @@ def rotation_of_quaternion(quaternion: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
+def quaternion_of_rotation(rotation: Tensor) -> Tensor:
+    """Unit quaternion (w, x, y, z) ``[..., 4]``, w not negative, of a rotation ``[..., 3, 3]``.
+
+    It is the first eigenvector of a symmetric matrix (Bar-Itzhack 2000), so a rotation that rounding has bent gives
+    the nearest one.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = [m.unbind(-1) for m in rotation.unbind(-2)]
+    rows = [
+        [a + e + i, h - f, c - g, d - b],
+        [h - f, a - e - i, b + d, c + g],
+        [c - g, b + d, e - a - i, f + h],
+        [d - b, c + g, f + h, i - a - e],
+    ]
+    matrix = torch.stack([torch.stack(row, -1) for row in rows], -2)
+    out = torch.linalg.eigh(matrix).eigenvectors[..., -1]
+    return torch.where(out[..., :1] < 0, -out, out)
+
+
 def rotation_of_vector(vector: Tensor) -> Tensor:
     """Rotation ``[..., 3, 3]`` about a vector ``[..., 3]`` by its length in radians (Rodrigues)."""
     angle = vector.norm(dim=-1)[..., None, None]

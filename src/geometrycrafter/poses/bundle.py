@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geometrycrafter.poses.normal_equations import Normal
+from geometrycrafter.poses.normal_equations import HELD, Normal
 from geometrycrafter.poses.problem import Problem, State
 
 
@@ -68,8 +68,11 @@ def _better(
 def covariance(problem: Problem, state: State, width: float = 3.0) -> Tensor:
     """Of each camera, in its own axes: ``[T, 6, 6]`` of turn (radians) and shift (the scene's unit).
 
-    The first camera makes the world, so what is uncertain grows from there. Standard deviations of the weights are
-    replaced by those that the residuals show.
+    The first camera makes the world, and the first frame's depth its unit, so what is uncertain grows from there.
     """
     normal = Normal.of(problem, state, width)
+    nodes = problem.grid.nodes
+    held = torch.zeros(problem.frames, 6 + nodes, 6 + nodes, dtype=torch.float64)
+    held[0, 6:, 6:] = HELD / nodes**2
+    normal.matrix.add_frames(held)
     return normal.factors().inverse_blocks()[:, :6, :6]

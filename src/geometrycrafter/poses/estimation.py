@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.poses.bundle import covariance, solve
-from geometrycrafter.poses.grid import Grid
 from geometrycrafter.poses.initial import begin, with_poses
 from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.problem import Problem, State, Weights
@@ -56,8 +56,8 @@ class Estimate:
     """``[T, 3, 3]`` as given, or with the refined focal length."""
     correction: np.ndarray | None
     """``[T, rows, columns]`` added to the log of depth, where refined."""
-    moving: list[np.ndarray] | None
-    """``[h, w]`` bool of each frame, what was left out; None where that is what the caller gave."""
+    moving: list[np.ndarray]
+    """``[h, w]`` bool of each frame, what moves by itself and was left out."""
     notes: list[str]
     """What can't be known of this clip, in sentences."""
 
@@ -119,15 +119,15 @@ def estimate(
     weights = replace(REFINED if refine else POSES, log_focal=FOCAL if refine_focal else 0.0)
     small = grey[0].shape
     tracks = tracks.scaled(width / small[1], height / small[0])
-    masks: list[np.ndarray] | None = None
+    masks = given
+    if masks is None:
+        problem = _problem(scene, tracks, replace(POSES, log_focal=weights.log_focal), KEPT, known)
+        state = _solved(problem, known)
+        masks = ResidualMotion()(scene, grey, state, problem, lambda done: told("moving", done, count))
+        seen = _within([~m for m in masks], tracks, (height, width))
+        tracks = tracks.where(seen)
     problem = _problem(scene, tracks, weights, grid, known)
     state = _solved(problem, known)
-    if given is None:
-        finder = ResidualMotion()
-        masks = finder(scene, _counted(grey, "moving", told), state, problem)
-        seen = _within([~m for m in masks], tracks, (height, width))
-        problem = _problem(scene, tracks.where(seen), weights, grid, known)
-        state = _solved(problem, known)
     told("solve", count, count)
     return _estimate(scene, problem, state, masks, refine, known is not None)
 
@@ -165,7 +165,7 @@ def _solved(problem: Problem, known: Tensor | None) -> State:
 
 
 def _estimate(
-    scene: Scene, problem: Problem, state: State, masks: list[np.ndarray] | None, refined: bool, known: bool
+    scene: Scene, problem: Problem, state: State, masks: list[np.ndarray], refined: bool, known: bool
 ) -> Estimate:
     count = problem.frames
     pixel, deep = problem.residuals(state, problem.seen(state))

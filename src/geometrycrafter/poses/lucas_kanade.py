@@ -99,7 +99,9 @@ class LucasKanade:
 
         def follow(one: Array, other: Array, points: Array, near: Array) -> tuple[Array, Array]:
             start, end = (x.astype(np.float32).reshape(-1, 1, 2).copy() for x in (points, near))
-            found, status, _ = cv2.calcOpticalFlowPyrLK(one, other, start, end, None, None, window, levels, criteria, flags)
+            found, status, _ = cv2.calcOpticalFlowPyrLK(
+                one, other, start, end, None, None, window, levels, criteria, flags
+            )
             return found.reshape(-1, 2), status.reshape(-1) > 0
 
         there, found = follow(a, b, xy, guess)

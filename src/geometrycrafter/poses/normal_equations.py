@@ -163,7 +163,7 @@ def _add_prior(problem: Problem, state: State, own: Tensor, right: Tensor) -> No
 
 
 def _outer_products(problem: Problem, whitened: Tensor, group: int) -> Iterator[tuple[int, Tensor]]:
-    """What eliminated points say of the frames of their group and the next one, a group's number with ``[2 s, 2 s]``."""
+    """What eliminated points say of the frames of their group and the next one, group and ``[2 s, 2 s]``."""
     tracks, unknowns = problem.tracks, whitened.shape[1]
     start = tracks.start
     groups = problem.first // group

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.geometry.rigid import rotation_of_vector
-from geometrycrafter.poses.grid import Grid
 from geometrycrafter.poses.tracks import Tracks
 
 NEAREST = 1e-6

@@ -3,12 +3,11 @@ camera's poses predict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 
 from geometrycrafter.poses.problem import Problem, State
 from geometrycrafter.scene import Scene
@@ -36,7 +35,14 @@ class ResidualMotion:
     share: float = 0.12
     """The same, as a share of the flow's length."""
 
-    def __call__(self, scene: Scene, grey: Iterable[Array], state: State, problem: Problem) -> list[Array]:
+    def __call__(
+        self,
+        scene: Scene,
+        grey: Iterable[Array],
+        state: State,
+        problem: Problem,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Array]:
         """Masks ``[h, w]`` bool of each frame, true where something moves.
 
         Args:
@@ -44,9 +50,11 @@ class ResidualMotion:
             grey: ``[H, W]`` uint8 pictures of its frames.
             state: with the cameras.
             problem: of the same frames, with the focal length and size.
+            progress: called with how many frames are done.
         """
         pictures = [self._small(g) for g in grey]
         count, (h, w) = len(pictures), pictures[0].shape
+        empty = np.zeros((h, w, 2), np.float32)
         flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         scores, seen = np.zeros((count, h, w), np.float32), np.zeros((count, h, w), np.float32)
         for t in range(count):
@@ -57,11 +65,13 @@ class ResidualMotion:
                     continue
                 # What is hidden in one of the two pictures may be seen in the other: one that explains it is enough.
                 off = [
-                    self._off(flow.calc(pictures[t], pictures[u], None), pictures, depth, t, u, state, problem)
+                    self._off(flow.calc(pictures[t], pictures[u], empty), pictures, depth, t, u, state, problem)
                     for u in others
                 ]
                 scores[t] += np.where(valid, np.minimum.reduce(off), 0)
                 seen[t] += valid
+            if progress:
+                progress(t + 1)
         return _regions(scores / np.maximum(seen, 1))
 
     def _small(self, grey: Array) -> Array:

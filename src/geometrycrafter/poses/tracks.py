@@ -31,7 +31,9 @@ class Tracks:
         parts = list(pieces)
         track = torch.cat([torch.as_tensor(t).long() for t, _, _ in parts] or [torch.zeros(0).long()])
         frame = torch.cat([torch.full((len(t),), f) for t, f, _ in parts] or [torch.zeros(0).long()])
-        xy = torch.cat([torch.as_tensor(x).double().reshape(-1, 2) for _, _, x in parts] or [torch.zeros(0, 2).double()])
+        xy = torch.cat(
+            [torch.as_tensor(x).double().reshape(-1, 2) for _, _, x in parts] or [torch.zeros(0, 2).double()]
+        )
         order = torch.argsort(track * (int(frame.max()) + 1 if len(frame) else 1) + frame)
         return cls(track[order], frame[order], xy[order], int(track.max()) + 1 if len(track) else 0)
 

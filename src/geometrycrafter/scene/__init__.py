@@ -7,6 +7,7 @@ NAME.gc/                   a Zarr v3 group, chunked by frame
   intrinsics  [T, 3, 3]    float32, pixels; pixel centres are integers
   rays        [T, H, W, 2] float32, x/z and y/z; only where the focal length is free
   poses       [T, 4, 4]    float32, camera-to-world; where known
+  pose_quality, pose_covariance, moving, depth_correction, intrinsics_refined: what the motion tells, where asked for
   times       [T]          float64, seconds since the source's first frame
   frames      [T, h, w, 3] uint8, a small copy for pictures
   journal.jsonl            a line for every finished stretch of frames

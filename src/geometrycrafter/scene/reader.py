@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ import zarr
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
+from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.scene.arrays import StoredArray
 from geometrycrafter.scene.layout import LAYOUTS, MADE, NEEDED, checked
 from geometrycrafter.scene.places import reading, store_of
 from geometrycrafter.scene.source import SourceRecord
-from geometrycrafter.scene.writer import FORMAT_VERSION, changing, copy_scene, is_scene, put_in_memory
+from geometrycrafter.scene.writer import FORMAT_VERSION, FrameByFrame, changing, copy_scene, is_scene, put_in_memory
 from geometrycrafter.settings import NotNegative, Rate, value_of
 from geometrycrafter.video.reading import FrameSource
 
 DEFAULT_RATE = 24.0
+REFINEMENTS = ("depth_correction", "intrinsics_refined")
+"""Arrays that correct others; without them these are as the networks predicted them."""
 
 
 class FrameArray:
@@ -45,6 +48,38 @@ class FrameArray:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self._stored.read(...), dtype=dtype)
+
+
+class RefinedDepth(FrameArray):
+    """Depth ``[T, H, W]`` as the camera's motion has corrected it: times the exponential of a coarse grid.
+
+    Args:
+        stored: the depth as it was predicted.
+        correction: ``[T, rows, columns]`` of log depth.
+        owner: of the arrays.
+    """
+
+    def __init__(self, stored: StoredArray, correction: StoredArray, owner: Scene | None = None):
+        super().__init__(stored, owner)
+        self._correction = correction
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        time, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
+        if time is Ellipsis or time is None:
+            return np.asarray(self)[index]
+        if isinstance(time, int | np.integer):
+            return np.asarray(self._frame(range(len(self))[int(time)])[rest])
+        frames = np.arange(len(self))[time]
+        whole = np.stack([self._frame(int(t)) for t in frames]) if len(frames) else np.zeros((0, *self.shape[1:]))
+        return np.asarray(whole.astype(self.dtype)[(slice(None), *rest)])
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+    def _frame(self, t: int) -> np.ndarray:
+        values = torch.from_numpy(np.asarray(self._correction.read(t), np.float32))
+        gain = Grid(*values.shape).picture(values.flatten(), *self.shape[1:]).exp_().numpy()
+        return np.asarray(self._stored.read(t) * gain, self.dtype)
 
 
 class Points:
@@ -82,7 +117,7 @@ class Scene:
     Each array is looked up once; what another process stores later is seen by who opens the scene again.
 
     Attributes:
-        depth: ``[T, H, W]`` planar depth in the clip's own scale.
+        depth: ``[T, H, W]`` planar depth in the clip's own scale; where the motion has corrected it, so corrected.
         mask: ``[T, H, W]`` bool, where depth is valid.
         intrinsics: ``[T, 3, 3]`` pixels, pixel centres at integers (OpenCV).
         points: ``[T, H, W, 3]`` in each frame's camera axes, derived from the above.
@@ -96,8 +131,11 @@ class Scene:
         place: where the scene is, for messages.
     """
 
-    def __init__(self, group: zarr.Group, path: Path | None = None, place: str | None = None):
+    def __init__(
+        self, group: zarr.Group, path: Path | None = None, place: str | None = None, as_predicted: bool = False
+    ):
         self._group = group
+        self._as_predicted = as_predicted
         self._arrays: dict[str, StoredArray | None] = {}
         self.path = path
         self.place = place or (str(path) if path else "the scene")
@@ -134,7 +172,7 @@ class Scene:
                 raise self._at_fault(name, "is missing")
             return
         if name in LAYOUTS:
-            depth = stored.shape if name == "depth" else self.depth.shape
+            depth = stored.shape if name == "depth" else self._needed("depth").shape
             at_hand = len(depth) == 3 and 0 not in depth
             fault = LAYOUTS[name].fault(stored.shape, stored.dtype, depth) if at_hand else f"the shape is {list(depth)}"
             if fault:
@@ -158,7 +196,10 @@ class Scene:
 
     @property
     def depth(self) -> FrameArray:
-        return self._needed("depth")
+        correction = self._refinement("depth_correction")
+        stored = self._stored("depth")
+        assert stored is not None  # __init__ has looked
+        return FrameArray(stored, self) if correction is None else RefinedDepth(stored, correction, self)
 
     @property
     def mask(self) -> FrameArray:
@@ -166,7 +207,21 @@ class Scene:
 
     @property
     def intrinsics(self) -> FrameArray:
-        return self._needed("intrinsics")
+        refined = self._refinement("intrinsics_refined")
+        return self._needed("intrinsics") if refined is None else FrameArray(refined, self)
+
+    @property
+    def refined(self) -> bool:
+        """Whether depth or intrinsics are as the camera's motion has corrected them."""
+        return any(self._refinement(name) is not None for name in REFINEMENTS)
+
+    @property
+    def predicted(self) -> Scene:
+        """The same scene with depth and intrinsics as the networks gave them."""
+        return Scene(self._group, self.path, self.place, as_predicted=True)
+
+    def _refinement(self, name: str) -> StoredArray | None:
+        return None if self._as_predicted else self._stored(name)
 
     @property
     def rays(self) -> FrameArray | None:
@@ -328,7 +383,7 @@ class Scene:
         """
         if name in MADE:
             raise InputError(f"{name} is what the scene was made with; make another one to change it.")
-        values = checked(name, values, self.depth.shape)
+        values = checked(name, values, self._needed("depth").shape)
         if self.path is not None:
             with changing(self.path, f"{name} are stored") as writer:
                 writer.put(name, values)
@@ -337,6 +392,41 @@ class Scene:
         else:
             put_in_memory(self._group, name, values)
         self._arrays.pop(name, None)
+
+    def set_arrays(self, arrays: Mapping[str, Any]) -> None:
+        """Keep several arrays ``[...]`` that belong together: the old ones go first, the last one given appears last.
+
+        Args:
+            arrays: values by name, as :meth:`set_array` takes them, or :class:`FrameByFrame`; None: none is to be.
+
+        Raises:
+            InputError: as there.
+        """
+        made = next((name for name in arrays if name in MADE), None)
+        if made:
+            raise InputError(f"{made} is what the scene was made with; make another one to change it.")
+        values = {
+            name: x if x is None or isinstance(x, FrameByFrame) else checked(name, x, self._needed("depth").shape)
+            for name, x in arrays.items()
+        }
+        if is_url(self.place):
+            raise InputError(f"{self.place}: nothing can be stored there; save the scene to a local disk first.")
+        if self.path is not None:
+            with changing(self.path, f"{', '.join(arrays)} are stored") as writer:
+                for name in reversed(values):
+                    writer.remove(name)
+                for name, value in values.items():
+                    if value is not None:
+                        writer.put(name, value)
+        else:
+            for name, value in values.items():
+                if name in self._group:
+                    del self._group[name]
+                if value is not None:
+                    whole = np.stack(list(value.frames)) if isinstance(value, FrameByFrame) else value
+                    put_in_memory(self._group, name, whole)
+        for name in values:
+            self._arrays.pop(name, None)
 
 
 def _pictures(frames: np.ndarray, count: int) -> np.ndarray:

@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,21 @@ FORMAT_VERSION = 1
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 UNFINISHED = ("work/identity.json",)
 """What a run keeps in a scene's folder from its first moment on."""
+
+
+@dataclass(frozen=True)
+class FrameByFrame:
+    """An array that need not be in memory as a whole.
+
+    Args:
+        shape: ``[T, ...]``.
+        dtype: of its values.
+        frames: T arrays.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    frames: Iterable[np.ndarray]
 
 
 class SceneWriter:
@@ -71,7 +88,7 @@ class SceneWriter:
             raise InputError(f"{place}: the array there has another shape or type; write the scene anew.")
         return array
 
-    def put(self, name: str, values: np.ndarray) -> None:
+    def put(self, name: str, values: np.ndarray | FrameByFrame) -> None:
         """A whole array ``[...]``, which appears at once; what had its name goes.
 
         Raises:
@@ -79,8 +96,23 @@ class SceneWriter:
         """
         place = self._place(name)
         with explained(place), appearing(place) as temporary:
-            create_array(store_of(temporary, writable=True), None, values.shape, values.dtype)[...] = values
+            array = create_array(store_of(temporary, writable=True), None, values.shape, values.dtype)
+            if isinstance(values, FrameByFrame):
+                for t, frame in enumerate(values.frames):
+                    array[t] = frame
+            else:
+                array[...] = values
             settle(temporary)
+
+    def remove(self, name: str) -> None:
+        """An array that may be there goes, at once."""
+        place = self._place(name)
+        if place.is_dir():
+            with explained(place):
+                gone = place.with_name(f".{name}.gone")
+                shutil.rmtree(gone, ignore_errors=True)
+                place.rename(gone)
+                shutil.rmtree(gone)
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
         """Store attributes and mark the scene as complete: the last thing written, once the disk has the rest."""

@@ -39,9 +39,11 @@ class Grid:
         """``[nodes, nodes]``, the sum of squares of second differences and of twists: zero for planes."""
         at = torch.arange(self.nodes).view(self.rows, self.columns)
         lines = [*at, *at.T]
-        bends = [(triple, (1.0, -2.0, 1.0)) for line in lines if len(line) > 2 for triple in line.unfold(0, 3, 1)]
+        bends: list[tuple[Tensor, tuple[float, ...]]] = [
+            (triple, (1.0, -2.0, 1.0)) for line in lines if len(line) > 2 for triple in line.unfold(0, 3, 1)
+        ]
         squares = at.unfold(0, 2, 1).unfold(1, 2, 1).reshape(-1, 4) if min(at.shape) > 1 else at.new_zeros(0, 4)
-        twists = [(square, (1.0, -1.0, -1.0, 1.0)) for square in squares]
+        twists: list[tuple[Tensor, tuple[float, ...]]] = [(square, (1.0, -1.0, -1.0, 1.0)) for square in squares]
         rows = torch.zeros(len(bends) + len(twists), self.nodes, dtype=torch.float64)
         for row, (nodes, values) in zip(rows, bends + twists):
             row[nodes] = torch.tensor(values, dtype=torch.float64)

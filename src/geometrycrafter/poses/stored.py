@@ -1,0 +1,52 @@
+"""Poses in a scene: kept with what belongs to them, and taken out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from geometrycrafter.poses.estimation import Estimate
+from geometrycrafter.scene import Scene
+from geometrycrafter.scene.writer import FrameByFrame
+
+
+def store(scene: Scene, found: Estimate) -> None:
+    """Keep an estimate with the scene that it was made for; what an earlier one left goes.
+
+    Args:
+        scene: to change.
+        found: by :func:`estimate`, from the scene as predicted.
+
+    Raises:
+        InputError: where another process writes the scene, or it can't be written.
+    """
+    size = scene.mask.shape
+    k = np.asarray(scene.predicted.intrinsics)
+    moving = FrameByFrame(size, np.dtype(bool), _full_size(found.moving, size[1:]))
+    scene.set_arrays(
+        {
+            "depth_correction": found.correction,
+            "intrinsics_refined": None if np.array_equal(found.intrinsics, k) else found.intrinsics,
+            "moving": moving,
+            "pose_covariance": found.covariance,
+            "pose_quality": found.quality,
+            "poses": found.poses,
+        }
+    )
+
+
+def discard(scene: Scene) -> None:
+    """Take poses, and all that came with them, out of a scene.
+
+    Raises:
+        InputError: where another process writes the scene, or it can't be written.
+    """
+    names = ("depth_correction", "intrinsics_refined", "moving", "pose_covariance", "pose_quality", "poses")
+    scene.set_arrays(dict.fromkeys(names))
+
+
+def _full_size(masks: list[np.ndarray], size: tuple[int, ...]) -> Iterator[np.ndarray]:
+    for mask in masks:
+        yield cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0

@@ -1,0 +1,106 @@
+"""Camera trajectories in files: TUM, COLMAP's images.txt, and this program's own scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.files import explained, on_disk
+from geometrycrafter.geometry import rigid
+from geometrycrafter.scene import open_scene
+
+LARGEST = 1 << 28
+"""Bytes of a file that is read."""
+NEAR = 0.02
+"""Seconds that a pose may be away from its frame."""
+
+
+def read_trajectory(path: str | Path, times: np.ndarray) -> np.ndarray:
+    """Camera-to-world poses ``[T, 4, 4]`` float64, one for each frame.
+
+    Args:
+        path: a scene's folder; COLMAP's ``images.txt`` or a folder with one (frames in order of their names); or lines
+            ``time tx ty tz qx qy qz qw`` as TUM's benchmark has them, of the frames' times or one for each frame.
+        times: of the frames, seconds, ``[T]``.
+
+    Raises:
+        InputError: where the file is none of these, or has no pose for one of the frames.
+    """
+    place = on_disk(path)
+    if place.is_dir() and (place / "zarr.json").is_file():
+        poses = open_scene(place).poses
+        if poses is None:
+            raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
+        return _checked(place, np.asarray(poses, np.float64), len(times))
+    if place.is_dir():
+        place = next((p for p in (place / "images.txt", place / "sparse" / "0" / "images.txt") if p.is_file()), place)
+    if not place.is_file():
+        raise InputError(f"{path}: there is no file of poses; give TUM's lines, COLMAP's images.txt, or a scene.")
+    if place.stat().st_size > LARGEST:
+        raise InputError(f"{place}: the file is larger than poses are; give TUM's lines or COLMAP's images.txt.")
+    with explained(place, "check the file"):
+        lines = [line for line in place.read_bytes().decode(errors="replace").splitlines() if line[:1] != "#"]
+    rows = [line.split() for line in lines if line.strip()]
+    if rows and len(rows[0]) >= 10:
+        return _colmap(place, lines, len(times))
+    return _tum(place, rows, np.asarray(times, np.float64))
+
+
+def _numbers(place: Path, fields: Sequence[str]) -> np.ndarray:
+    try:
+        values = np.array([float(x) for x in fields])
+    except ValueError as error:
+        raise _foreign(place) from error
+    if not np.isfinite(values).all():
+        raise InputError(f"{place}: there are poses that are not finite; give TUM's lines or COLMAP's images.txt.")
+    return values
+
+
+def _foreign(place: Path) -> InputError:
+    return InputError(
+        f"{place}: this is no file of poses; give TUM's lines (time tx ty tz qx qy qz qw), COLMAP's images.txt, "
+        "or a scene."
+    )
+
+
+def _tum(place: Path, rows: list[list[str]], times: np.ndarray) -> np.ndarray:
+    if not rows or any(len(r) != 8 for r in rows):
+        raise _foreign(place)
+    values = np.stack([_numbers(place, r) for r in rows])
+    poses = _motions(place, values[:, [7, 4, 5, 6]], values[:, 1:4])
+    own = values[:, 0] - values[0, 0]
+    for shifted in (values[:, 0], own, own + times[0]):
+        nearest = np.abs(shifted[None] - times[:, None]).argmin(1)
+        if np.abs(shifted[nearest] - times).max() < NEAR:
+            return poses[nearest]
+    return _checked(place, poses, len(times))
+
+
+def _colmap(place: Path, lines: list[str], count: int) -> np.ndarray:
+    """Each image is a line of its pose, and a line of its points, which may be empty."""
+    first = next(i for i, line in enumerate(lines) if line.strip())
+    rows = [line.split(maxsplit=9) for line in lines[first::2] if line.strip()]
+    if any(len(r) != 10 for r in rows):
+        raise _foreign(place)
+    rows.sort(key=lambda r: r[9])
+    values = np.stack([_numbers(place, r[1:8]) for r in rows])
+    to_camera = torch.from_numpy(_motions(place, values[:, :4], values[:, 4:]))
+    return _checked(place, rigid.inverse(to_camera).numpy(), count)
+
+
+def _motions(place: Path, quaternion: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    if (np.linalg.norm(quaternion, axis=1) < 0.5).any():
+        raise _foreign(place)
+    return rigid.motion(
+        rigid.rotation_of_quaternion(torch.from_numpy(quaternion)), torch.from_numpy(translation)
+    ).numpy()
+
+
+def _checked(place: Path, poses: np.ndarray, count: int) -> np.ndarray:
+    if len(poses) != count:
+        raise InputError(f"{place}: there are {len(poses)} poses for {count} frames; give one for each.")
+    return poses

@@ -1,0 +1,272 @@
+"""Camera poses: the solver against cameras that are known, what can't be known, and depth refined by the motion."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import geometrycrafter as gc
+from geometrycrafter.data.synthesis import rendered
+from geometrycrafter.geometry import rigid
+from geometrycrafter.geometry.grid import Grid
+from geometrycrafter.poses.block_band import BlockBand
+from geometrycrafter.poses.bundle import covariance, solve
+from geometrycrafter.poses.initial import begin
+from geometrycrafter.poses.problem import Problem, Weights
+from geometrycrafter.poses.tracks import Tracks, log_depth_at
+
+SIZE = (240, 320)
+FOCAL, CENTRE = torch.tensor([300.0, 300.0]).double(), torch.tensor([159.5, 119.5]).double()
+
+
+@given(frames=st.integers(1, 30), unknowns=st.integers(1, 4), band=st.integers(1, 9), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_block_band_is_the_dense_matrix(frames, unknowns, band, seed):
+    torch.manual_seed(seed)
+    matrix, b = BlockBand(frames, unknowns, band), unknowns
+    dense = torch.zeros(frames * b, frames * b).double()
+    side = matrix.group * b
+    for first in range(frames):
+        group = first // matrix.group
+        j = torch.zeros(4 * band * b, 2 * side).double()
+        low = (first - group * matrix.group) * b
+        high = low + min(band, frames - first) * b
+        j[:, low:high] = torch.randn(len(j), high - low).double()
+        matrix.add(group, j.T @ j)
+        at, length = group * side, min(2 * side, len(dense) - group * side)
+        dense[at : at + length, at : at + length] += (j.T @ j)[:length, :length]
+    own = torch.randn(frames, b, b).double()
+    own = own @ own.mT + torch.eye(b).double()
+    matrix.add_frames(own)
+    dense += torch.block_diag(*own)
+    right = torch.randn(frames * b, 3).double()
+    factors = matrix.factorise()
+    torch.testing.assert_close(factors.solve(right), torch.linalg.solve(dense, right), rtol=1e-8, atol=1e-8)
+    inverse = torch.linalg.inv(dense).view(frames, b, frames, b)
+    expected = torch.stack([inverse[f, :, f] for f in range(frames)])
+    torch.testing.assert_close(factors.inverse_blocks(), expected, rtol=1e-8, atol=1e-8)
+
+
+@given(rows=st.integers(1, 5), columns=st.integers(1, 5), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_grid_is_one_function_at_points_and_in_pictures(rows, columns, seed):
+    grid, (height, width) = Grid(rows, columns), (7, 11)
+    values = torch.randn(grid.nodes, generator=torch.Generator().manual_seed(seed)).double()
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    xy = torch.stack([x.flatten(), y.flatten()], -1).double()
+    weights = grid.weights(xy, height, width)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(xy)).double())
+    torch.testing.assert_close((weights @ values).view(height, width), grid.picture(values, height, width))
+    at = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), -1).view(-1, 2).double()
+    plane = at @ torch.tensor([0.3, -0.2]).double() + 0.7
+    assert plane @ grid.roughness() @ plane < 1e-12
+    if grid.nodes > max(rows, columns, 2):
+        bent = at[:, 0] * at[:, 1]
+        assert bent @ grid.roughness() @ bent > 0.5
+
+
+def cameras(frames: int, turn: float = 0.6, path: float = 1.0) -> torch.Tensor:
+    """World-to-camera motions of a camera that walks along a bow and turns, the first one at the world's origin."""
+    t = torch.linspace(0, 1, frames).double()
+    poses = rigid.motion(
+        rigid.rotation_of_vector(torch.stack([0.1 * (5 * t).sin(), turn * t, 0.05 * t], -1)),
+        path * torch.stack([t, 0.2 * (3 * t).sin(), 0.3 * t], -1),
+    )
+    return rigid.inverse(rigid.inverse(poses[:1]) @ poses)
+
+
+def seen(frames: int = 40, points: int = 500, noise: float = 0.3, gross: float = 0.1, seed: int = 0, **how):
+    """Tracks of random points before such a camera, their depths, and the camera's poses."""
+    generator = torch.Generator().manual_seed(seed)
+    motions = cameras(frames, **how)
+    start = torch.randint(max(1, frames - 10), (points,), generator=generator)
+    pixel = torch.rand(points, 2, generator=generator).double() * torch.tensor([319.0, 239.0])
+    depth = 1.5 + 4 * torch.rand(points, generator=generator).double()
+    own = torch.cat([(pixel - CENTRE) / FOCAL, torch.ones(points, 1)], -1) * depth[:, None]
+    world = rigid.apply(rigid.inverse(motions)[start], own[:, None])[:, 0]
+    all_seen = rigid.apply(motions, world[None].expand(frames, -1, -1))
+    xy = FOCAL * all_seen[..., :2] / all_seen[..., 2:] + CENTRE
+    xy = xy + noise * torch.randn(xy.shape, generator=generator, dtype=torch.float64)
+    wrong = torch.rand(xy.shape[:2], generator=generator) < gross
+    xy[wrong] = torch.rand(int(wrong.sum()), 2, generator=generator).double() * torch.tensor([319.0, 239.0])
+    time = torch.arange(frames)[:, None]
+    inside = (xy >= 0).all(-1) & (xy[..., 0] <= 319) & (xy[..., 1] <= 239)
+    visible = inside & (all_seen[..., 2] > 0.1) & (time >= start) & (time < start + 16)
+    tracks = Tracks.of_arrays(xy, visible)
+    tracks = tracks.where((tracks.lengths() >= 3)[tracks.track])
+    z = all_seen[..., 2].T[visible.T]
+    lengths = visible.sum(0)
+    return tracks, z[(lengths >= 3).repeat_interleave(lengths)].log(), rigid.inverse(motions)
+
+
+def off(poses: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
+    """Root mean square of places apart, as a share of the path, and the largest angle in degrees."""
+    path = truth[:, :3, 3].diff(dim=0).norm(dim=-1).sum()
+    apart = (poses[:, :3, 3] - truth[:, :3, 3]).square().sum(-1).mean().sqrt() / path
+    turn = poses[:, :3, :3].mT @ truth[:, :3, :3]
+    cosine = (turn.diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2
+    return float(apart), math.degrees(float(cosine.clamp(-1, 1).arccos().max()))
+
+
+def test_solver_finds_cameras_among_gross_outliers():
+    tracks, log_depth, truth = seen()
+    problem = Problem(tracks, log_depth, FOCAL, CENTRE, SIZE, 40, Weights(pixel=0.3, log_depth=0.02))
+    apart, angle = off(solve(problem, begin(problem)).state.poses, truth)
+    assert apart < 0.005 and angle < 0.15
+
+
+def test_solver_finds_a_wrong_focal_length():
+    tracks, log_depth, truth = seen(gross=0.05, path=2.0)
+    weights = Weights(pixel=0.3, log_depth=0.02, correction=0.01, drift=0.001, log_focal=0.3)
+    problem = Problem(tracks, log_depth, FOCAL * 1.1, CENTRE, SIZE, 40, weights)
+    state = solve(problem, begin(problem), iterations=30).state
+    assert math.exp(state.log_focal) * 1.1 == pytest.approx(1, abs=0.01)
+
+
+def test_covariance_is_that_of_the_errors():
+    inside = []
+    for seed in range(12):
+        tracks, log_depth, truth = seen(frames=24, points=200, gross=0.0, seed=seed)
+        log_depth = log_depth + 0.02 * torch.randn(len(log_depth), generator=torch.Generator().manual_seed(seed))
+        weights = Weights(pixel=0.3, log_depth=0.02, correction=1e-4, drift=1e-4)
+        problem = Problem(tracks, log_depth, FOCAL, CENTRE, SIZE, 24, weights)
+        state = solve(problem, begin(problem)).state
+        spread = covariance(problem, state)[1:]
+        motion = torch.eye(4).double().repeat(24, 1, 1)
+        motion[:, :3, :3], motion[:, :3, 3] = state.rotation, state.translation
+        error = (motion @ truth)[1:]  # from the true camera's axes to the estimated one's
+        turn = torch.stack([error[:, 2, 1] - error[:, 1, 2], error[:, 0, 2] - error[:, 2, 0]], -1) / 2
+        turn = torch.cat([turn, (error[:, 1, 0] - error[:, 0, 1])[:, None] / 2], -1)
+        both = torch.cat([turn, error[:, :3, 3]], -1)
+        far = (both * torch.linalg.solve(spread, both[..., None])[..., 0]).sum(-1)
+        inside.append((far < 10.64).double().mean())  # 90 % of chi square with six degrees of freedom
+    assert 0.8 < torch.stack(inside).mean() < 0.99
+
+
+def test_motion_corrects_bent_depth():
+    tracks, log_depth, truth = seen(points=900, gross=0.05, path=1.5)
+    bend = 0.25 * torch.sin(tracks.xy[:, 0] / 60) * (tracks.xy[:, 1] / 239)
+    shown = log_depth - bend + 0.1 * torch.sin(tracks.frame / 7)
+    weights = Weights(pixel=0.3, log_depth=0.1, rough=0.3)
+    problem = Problem(tracks, shown, FOCAL, CENTRE, SIZE, 40, weights, Grid(4, 5))
+    state = solve(problem, begin(problem), iterations=20).state
+    correction = (problem.basis * state.correction[tracks.frame]).sum(-1)
+    before, after = ((x - (x - log_depth).median() - log_depth).abs().mean() for x in (shown, shown + correction))
+    assert after < 0.35 * before
+
+
+def test_tracks_split_share_a_frame():
+    track, frame = torch.zeros(20).long(), torch.arange(20)
+    parts = Tracks(track, frame, torch.stack([frame, frame], -1).double(), 1).split(8)
+    spans = [parts.frame[parts.track == p] for p in range(parts.count)]
+    assert [(int(s[0]), int(s[-1])) for s in spans] == [(0, 7), (7, 14), (14, 19)]
+
+
+def test_depth_is_read_between_valid_pixels_of_one_surface():
+    depth = torch.tensor([[1.0, 1.02, 3.0], [1.0, 1.02, 3.0], [1.0, 1.02, 0.0]])
+    mask = depth > 0
+    found = log_depth_at(depth, mask, torch.tensor([[0.5, 0.5], [1.5, 0.5], [1.5, 1.5]]).double())
+    assert found[0].exp() == pytest.approx(1.00995, abs=1e-4)
+    assert torch.isnan(found[1]) and torch.isnan(found[2])
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return rendered(103, 24, 192, 256)
+
+
+def scene_of(clip, **changed):
+    arrays = {"depth": clip.depth, "mask": clip.mask, "intrinsics": clip.intrinsics} | changed
+    return gc.Scene.from_depth(**arrays, fps=clip.fps)
+
+
+def relative(poses: np.ndarray) -> torch.Tensor:
+    poses = torch.from_numpy(np.asarray(poses, np.float64))
+    return rigid.inverse(poses[:1]) @ poses
+
+
+def test_poses_of_a_rendered_clip(clip):
+    found = gc.poses.estimate(scene_of(clip), clip.frames)
+    assert found.poses.shape == (24, 4, 4) and np.asarray(found).dtype == np.float32 and found.known.all()
+    apart, angle = off(relative(found.poses), relative(clip.poses))
+    assert apart < 0.02 and angle < 0.5
+    assert found.notes == []
+
+
+def test_a_camera_that_only_turns_claims_no_place(clip):
+    k, size = torch.from_numpy(clip.intrinsics[0]).double(), (192, 256)
+    wide = torch.from_numpy(np.kron(clip.frames[0], np.ones((2, 2, 1), np.uint8))).permute(2, 0, 1)[None].double()
+    frames = []
+    y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    rays = torch.stack([x, y, torch.ones_like(x)], -1).double() @ torch.linalg.inv(k).T
+    for t in range(10):
+        turn = rigid.rotation_of_vector(torch.tensor([0.0, 0.012 * t, 0.004 * t]).double())
+        at = (rays @ turn.T) @ k.T
+        at = at[..., :2] / at[..., 2:]  # pixels of the first view, which is drawn at twice its size
+        grid = torch.stack([at[..., 0] / (size[1] - 1), at[..., 1] / (size[0] - 1)], -1) * 1.0 - 0.5
+        moved = torch.nn.functional.grid_sample(wide, grid[None], align_corners=True, padding_mode="reflection")
+        frames.append(moved[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
+    wide_k = clip.intrinsics[:10].copy()
+    scene = gc.Scene.from_depth(np.full((10, *size), 2.0), np.ones((10, *size), bool), wide_k)
+    found = gc.poses.estimate(scene, frames, np.zeros((10, *size), bool))
+    assert not found.poses[:, :3, 3].any() and "place" in found.notes[0]
+
+
+def test_nothing_to_follow_is_not_invented():
+    scene = gc.Scene.from_depth(np.ones((5, 64, 80)), np.ones((5, 64, 80), bool), np.diag([80.0, 80, 1]))
+    found = gc.poses.estimate(scene, np.full((5, 64, 80, 3), 90, np.uint8))
+    assert not found.known.any() and "not known" in found.notes[0]
+    np.testing.assert_array_equal(found.poses, np.broadcast_to(np.eye(4), (5, 4, 4)))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_very_short_clips(clip, count):
+    short = clip[:count]
+    found = gc.poses.estimate(scene_of(short), short.frames, refine=True)
+    assert found.poses.shape == (count, 4, 4) and np.isfinite(found.poses).all()
+
+
+def test_what_moves_is_found():
+    clip = rendered(101, 12, 192, 256)
+    assert clip.dynamic.any()
+    found = gc.poses.estimate(scene_of(clip), clip.frames)
+    assert len(found.moving) == 12
+    share = np.mean([m.mean() for m in found.moving])
+    assert share < 0.5
+
+
+def test_bad_input_is_a_sentence(clip):
+    scene, frames = scene_of(clip[:4]), clip.frames[:4]
+    still = np.zeros((4, 192, 256), bool)
+    for change, word in [
+        ({"frames": frames[:3]}, "3 frames"),
+        ({"frames": clip.frames[:5]}, "more frames"),
+        ({"frames": [frames[0][..., 0]] * 4}, "shape"),
+        ({"moving": still[:2]}, "2 masks"),
+        ({"moving": ~still}, "moving"),
+        ({"moving": still[..., None]}, "moving"),
+        ({"poses": np.eye(4)}, "poses"),
+        ({"poses": np.zeros((4, 4, 4))}, "rigid"),
+        ({"poses": np.tile(np.diag([1.0, 1, -1, 1]), (4, 1, 1))}, "mirror"),
+    ]:
+        with pytest.raises(gc.InputError, match=word):
+            gc.poses.estimate(**{"scene": scene, "frames": frames, "moving": still} | change)
+
+
+def test_missing_depth_and_masks_of_another_size(clip):
+    depth = clip.depth[:8].copy()
+    depth[3] = np.nan
+    mask = np.isfinite(depth) & (depth > 0)
+    scene = scene_of(clip[:8], depth=depth, mask=mask)
+    found = gc.poses.estimate(scene, clip.frames[:8], np.zeros((8, 48, 64), bool), refine=True)
+    assert np.isfinite(found.poses).all() and np.isfinite(found.correction).all()
+
+
+def test_known_poses_stay_and_give_depth_their_scale(clip):
+    scene = scene_of(clip, depth=clip.depth / 3)
+    found = gc.poses.estimate(scene, clip.frames, np.zeros(clip.depth.shape, bool), refine=True, poses=clip.poses)
+    np.testing.assert_allclose(found.poses, clip.poses, atol=1e-5)
+    assert np.exp(np.median(found.correction)) == pytest.approx(3, rel=0.02)
