@@ -15,7 +15,7 @@ from torch import Tensor
 from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.poses.bundle import covariance, solve
-from geometrycrafter.poses.initial import begin, with_poses
+from geometrycrafter.poses.initial import begin, points_of, with_poses
 from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.problem import Problem, State, Weights
 from geometrycrafter.poses.residual_motion import ResidualMotion
@@ -36,6 +36,8 @@ KEPT = Grid(1, 1)
 REFINING = Grid(3, 4)
 FOCAL = 0.2
 """Standard deviation of the log of a focal length that is refined."""
+ANY = 10.0
+"""Standard deviation of the log of a scale that is not known at all."""
 OVERDISPERSION = 3.0
 """Tracks err together with their neighbours and over time: by how much more than alone, in standard deviations."""
 
@@ -117,11 +119,13 @@ def estimate(
     tracks = tracker(_counted(grey, "follow", told), static)
     grid = REFINING if refine else KEPT
     weights = replace(REFINED if refine else POSES, log_focal=FOCAL if refine_focal else 0.0)
+    if known is not None:
+        weights = replace(weights, correction=ANY)
     small = grey[0].shape
     tracks = tracks.scaled(width / small[1], height / small[0])
     masks = given
     if masks is None:
-        problem = _problem(scene, tracks, replace(POSES, log_focal=weights.log_focal), KEPT, known)
+        problem = _problem(scene, tracks, replace(POSES, log_focal=weights.log_focal, correction=weights.correction), KEPT, known)
         state = _solved(problem, known)
         masks = ResidualMotion()(scene, grey, state, problem, lambda done: told("moving", done, count))
         seen = _within([~m for m in masks], tracks, (height, width))
@@ -185,14 +189,15 @@ def _estimate(
         factor = (OVERDISPERSION * max(sigma / problem.weights.pixel, 0.2)) ** 2
         spread = covariance(problem, state) * factor
     notes = []
-    poses = state.poses
     unknown = (quality == 0).nonzero()[:, 0].tolist()
     if unknown:
         notes.append(f"{_ranges(unknown)}: too few static points were followed; the pose is not known there.")
-    if not known and len(problem.tracks):
-        poses, still = _without_noise(poses, spread)
-        if still:
+    if not known and len(problem.tracks) and count > 1:
+        turning = _stays(problem, state, float(distance.median()))
+        if turning is not None:
+            state = turning
             notes.append("The camera doesn't leave its place as far as can be told: it turns, or stands still.")
+    poses = state.poses
     k = np.array(scene.intrinsics, np.float32)
     k[:, [0, 1], [0, 1]] *= np.exp(state.log_focal)
     grid = problem.grid
@@ -212,22 +217,29 @@ def _median(values: Tensor) -> Tensor:
     return values.median() if len(values) else torch.tensor(torch.nan, dtype=torch.float64)
 
 
-STILL = 16.8
-"""Of chi square with six degrees of freedom, 1 % lie beyond; with three, 0.1 %."""
+SHARE_STILL, PIXELS_STILL = 1.15, 0.05
+"""A camera that only turns is believed where it explains what is seen but for so much more, in the median."""
 
 
-def _without_noise(poses: Tensor, spread: Tensor) -> tuple[Tensor, bool]:
-    """Poses without a translation where no frame's is more than its covariance says, and whether that is so."""
-    shift = -(poses[:, :3, :3].mT @ poses[:, :3, 3:])[..., 0]  # as the covariance has it: of world-to-camera
-    own = spread[1:, 3:, 3:]
-    if not len(own) or not torch.isfinite(own).all():
-        return poses, False
-    far = (shift[1:] * torch.linalg.solve(own, shift[1:, :, None])[..., 0]).sum(-1)
-    if bool((far > STILL).sum() > 0.02 * len(far)):
-        return poses, False
-    poses = poses.clone()
-    poses[:, :3, 3] = 0
-    return poses, True
+def _stays(problem: Problem, state: State, distance: float) -> State | None:
+    """The same camera without leaving its place, where that explains what is seen as well; else None.
+
+    Covariance alone can't tell: what all tracks have wrong alike, such as corners that are followed too slowly, is not
+    in it.
+
+    Args:
+        problem: that was solved.
+        state: its solution.
+        distance: its median distance in pixels from where points are seen.
+    """
+    turning = replace(problem, still=True)
+    start = replace(state, translation=torch.zeros_like(state.translation))
+    start.points = points_of(turning, start)
+    found = solve(turning, start, widths=(turning.weights.width,)).state
+    found = replace(found, translation=torch.zeros_like(found.translation))
+    pixel, _ = turning.residuals(found, turning.seen(found))
+    apart = float(pixel.norm(dim=-1).median()) * problem.weights.pixel
+    return found if apart < SHARE_STILL * distance + PIXELS_STILL else None
 
 
 def _ranges(frames: list[int]) -> str:

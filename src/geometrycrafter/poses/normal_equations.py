@@ -160,6 +160,9 @@ def _add_prior(problem: Problem, state: State, own: Tensor, right: Tensor) -> No
     assert problem.held is not None
     own[problem.held, :6, :6] += HELD * torch.eye(6).double()
     right[problem.held, :6] = 0.0
+    if problem.still:
+        own[:, 3:6, 3:6] += HELD * torch.eye(3).double()
+        right[:, 3:6] = 0.0
 
 
 def _outer_products(problem: Problem, whitened: Tensor, group: int) -> Iterator[tuple[int, Tensor]]:

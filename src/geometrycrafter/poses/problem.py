@@ -98,6 +98,8 @@ class Problem:
     grid: Grid = field(default_factory=Grid)
     held: Tensor | None = None
     """``[T]`` bool, cameras that are known; None: the first, which makes the world."""
+    still: bool = False
+    """Whether cameras only turn."""
 
     def __post_init__(self) -> None:
         self.basis = self.grid.weights(self.tracks.xy, *self.size)  # [N, nodes]
