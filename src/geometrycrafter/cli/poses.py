@@ -75,7 +75,7 @@ def find_poses(
     known: str | None = None,
     progress: Any = None,
 ) -> None:
-    """Find poses of a scene, keep them with it, and say how that went.
+    """Find poses of a scene from its frames, ``[H, W, 3]`` each, keep them with it, and say how that went.
 
     Raises:
         InputError: where an input is at fault, or what this needs is not installed.

@@ -125,7 +125,9 @@ def estimate(
     tracks = tracks.scaled(width / small[1], height / small[0])
     masks = given
     if masks is None:
-        problem = _problem(scene, tracks, replace(POSES, log_focal=weights.log_focal, correction=weights.correction), KEPT, known)
+        problem = _problem(
+            scene, tracks, replace(POSES, log_focal=weights.log_focal, correction=weights.correction), KEPT, known
+        )
         state = _solved(problem, known)
         masks = ResidualMotion()(scene, grey, state, problem, lambda done: told("moving", done, count))
         seen = _within([~m for m in masks], tracks, (height, width))

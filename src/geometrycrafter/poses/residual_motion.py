@@ -83,9 +83,9 @@ class ResidualMotion:
     def _depth(self, scene: Scene, t: int, state: State, problem: Problem, h: int, w: int) -> tuple[Array, Array]:
         """Corrected depth of a frame ``[h, w]``, and where it is valid."""
         depth, mask = np.asarray(scene.depth[t], np.float32), np.asarray(scene.mask[t], bool)
-        depth = cv2.resize(np.where(mask, depth, 0), (w, h), interpolation=cv2.INTER_NEAREST)
+        small: Array = cv2.resize(np.where(mask, depth, 0), (w, h), interpolation=cv2.INTER_NEAREST)
         gain = problem.grid.picture(state.correction[t], h, w).exp().numpy()
-        return depth * gain, depth > 0
+        return small * gain, small > 0
 
     def _off(
         self, flow: Array, pictures: list[Array], depth: Array, t: int, u: int, state: State, problem: Problem

@@ -66,7 +66,7 @@ class RefinedDepth(FrameArray):
     def __getitem__(self, index: Any) -> np.ndarray:
         time, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
         if time is Ellipsis or time is None:
-            return np.asarray(self)[index]
+            return np.array(np.asarray(self)[index])
         if isinstance(time, int | np.integer):
             return np.asarray(self._frame(range(len(self))[int(time)])[rest])
         frames = np.arange(len(self))[time]
