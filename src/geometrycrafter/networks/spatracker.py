@@ -143,7 +143,8 @@ class SpaTracker(nn.Module):
         points = queries.new_zeros(len(video), len(queries), 3)
         visibility = queries.new_zeros(len(video), len(queries))
         for window in self.windows(video, depth, queries):
-            frames = torch.arange(window.start, min(window.start + self.config.window, len(video)))[:, None]
+            end = min(window.start + self.config.window, len(video))
+            frames = torch.arange(window.start, end, device=points.device)[:, None]
             points[frames, window.order] = window.iterations[-1][: len(frames)]
             visibility[frames, window.order] = window.visibility[: len(frames)]
         return points, visibility.sigmoid()
@@ -168,7 +169,7 @@ class SpaTracker(nn.Module):
             if count == 0:
                 continue
             # The clip's last frame is held until the window is full.
-            frames = (start + torch.arange(size)).clamp(max=len(video) - 1)
+            frames = (start + torch.arange(size, device=video.device)).clamp(max=len(video) - 1)
             cells = reach.cells_of(depth[frames, :, :: reach.stride, :: reach.stride])
             flat = self._features(video[frames], cells, flat)
             planes = self._planes(flat, cells, reach.cells)
