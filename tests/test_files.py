@@ -53,6 +53,17 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_in_a_folder_outlives_the_wait_for_the_disk(tmp_path):
+    lock = files._acquire(tmp_path / ".lock")
+    assert lock is not None
+    (tmp_path / "content").write_text("content")
+    files.settle(tmp_path)
+    script = "import sys; from pathlib import Path; from geometrycrafter.files import _acquire; "
+    script += "sys.exit(_acquire(Path(sys.argv[1])) is not None)"
+    assert subprocess.run([sys.executable, "-c", script, tmp_path / ".lock"]).returncode == 0
+    os.close(lock)
+
+
 def test_a_second_thread_is_refused(tmp_path):
     refused = []
 

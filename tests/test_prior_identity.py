@@ -165,6 +165,16 @@ def test_what_holds_itself_comes_to_an_end():
     assert as_prior(ring).identity != as_prior(other).identity
 
 
+def test_a_file_that_is_called_as_one_of_pythons_is_the_users(tmp_path):
+    said = []
+    for factor in "12":
+        (tmp_path / "profile.py").write_text(f"def prior(frames):\n    return frames * {factor}, frames[..., 0]\n")
+        script = "import profile; from geometrycrafter.priors import as_prior; print(as_prior(profile.prior).identity)"
+        call = [sys.executable, "-B", "-c", script]
+        said.append(subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert said[0] != said[1] and said[0].startswith("profile.prior ")
+
+
 def test_another_process_finds_the_same_identity(tmp_path):
     """Nothing in it is an address, or depends on the order of a set."""
     script = tmp_path / "prior.py"

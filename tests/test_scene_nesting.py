@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import flat_prior, moving_pattern
+from conftest import flat_prior, moving_pattern, write_video
 from test_export import write_png
 from test_scene_files import made, tree
 
@@ -59,6 +59,25 @@ def test_a_run_is_not_made_within_a_scene_or_its_frames(hub, tmp_path, frames):
     with pytest.raises(gc.InputError, match="within the folder of frames"):
         scene.save(frames / "copy.gc")
     assert len(scene.save(tmp_path / "copy.gc")) == 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "glob", "video"])
+def test_a_scene_that_holds_its_frames_is_not_replaced(hub, tmp_path, frames, kind):
+    estimator = gc.load(hub, "deterministic", prior=flat_prior)
+    made().save(tmp_path / "s.gc")
+    frames = frames.rename(tmp_path / "s.gc" / "pictures")
+    video = {"folder": frames, "glob": frames / "*.png", "video": frames / "v.mp4"}[kind]
+    if kind == "video":
+        write_video(video, moving_pattern(3, 64, 64))
+    before = tree(tmp_path)
+    for how in ({"overwrite": True}, {"resume": True}):
+        with pytest.raises(gc.InputError, match="are in this scene; choose another place") as caught:
+            estimator(video, size=(64, 64), output=tmp_path / "s.gc", **how)
+        assert "\n" not in str(caught.value)
+    scene = estimator(video, size=(64, 64), output=tmp_path / "out.gc")
+    with pytest.raises(gc.InputError, match="are in this scene"):
+        scene.save(tmp_path / "s.gc", overwrite=True)
+    assert before.items() <= tree(tmp_path).items()
 
 
 def test_damage_late_in_a_video_says_where_what_was_done_is_kept(hub, tmp_path):

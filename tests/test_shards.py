@@ -64,6 +64,16 @@ def test_a_tar_whose_index_was_not_written_is_kept(tmp_path):
     assert held(tmp_path) == {"clip0", "clip1", "clip2"}
 
 
+def test_shards_may_be_numbered_anew(tmp_path):
+    filled(tmp_path, ["clip0", "clip1", "clip2"])
+    for path in tmp_path.glob("clips-000000.*"):
+        path.unlink()
+    for path in sorted(tmp_path.glob("clips-*")):
+        path.rename(tmp_path / path.name.replace("00001", "00000").replace("00002", "00001"))
+    filled(tmp_path, ["clip3"])
+    assert held(tmp_path) == {"clip1", "clip2", "clip3"}
+
+
 HOLDS = """
 import sys, time
 from geometrycrafter.data.shards import ShardWriter

@@ -29,6 +29,8 @@ WHOLE = BLOCKS * MEBIBYTE
 """Files up to this size are read whole for their fingerprint; of larger ones 64 blocks of a MiB, evenly spread."""
 LONGEST_NAME = 180
 """Bytes of a target's name that its temporary and lock files carry; file systems allow 255 in all."""
+WITHIN = ".lock"
+"""The lock file of a folder in it, where its parent can't be written."""
 WRITERS = 16
 """Files that the disk is asked to have at a time."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
@@ -166,7 +168,8 @@ def _exchanged(new: Path, target: Path) -> bool:
 def settle(folder: Path, without: str | None = None) -> None:
     """Wait until the disk has all that is in a folder, so that a power cut takes none of it.
 
-    Several files at a time: disks write many in one go, and one after the other takes ten times as long.
+    Several files at a time: disks write many in one go, and one after the other takes ten times as long. A lock in the
+    folder is left alone: to close its file is to lose it.
 
     Args:
         folder: with all below it.
@@ -181,7 +184,7 @@ def settle(folder: Path, without: str | None = None) -> None:
         if Path(place) == folder and without in names:
             names.remove(without)
         folders.append(Path(place))
-        files.extend(Path(place, name) for name in found)
+        files.extend(Path(place, name) for name in found if name != WITHIN)
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(_synced, files))
         list(pool.map(_synced, folders))
@@ -357,7 +360,7 @@ def _acquire_for(real: Path) -> tuple[Path, int | None]:
 
     It is beside the place, which a finished folder may yet take; in a folder whose parent can't be written, in it.
     """
-    within = real / ".lock"
+    within = real / WITHIN
     path = beside(real, "lock") if real.name else within
     try:
         return path, _acquire(path)

@@ -97,7 +97,7 @@ class Estimator:
         settings, told = _with_camera(self._settings(options), source), progress or _silent
         place = None if output is None else Output(output)
         if place is not None:
-            check_apart(place.named, place.folder, source.place if source.kind == "images" else None)
+            check_apart(place.named, place.folder, source.place)
             place.check(resume, overwrite)  # before a long look at the video
         known = place.record() if place and resume else None
         bars = found_bars(source, settings, known, told)

@@ -252,11 +252,14 @@ _EXACT: dict[type, Callable[[_Walk, Any, str], None]] = {
 @functools.cache
 def _installed(module: str) -> bool:
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
-        return top != "__main__"
+    if top == __name__.partition(".")[0]:
+        return True
     file = getattr(sys.modules.get(top), "__file__", None)
-    places = {sysconfig.get_path(p) for p in ("purelib", "platlib")}
-    return file is not None and any(Path(file).is_relative_to(place) for place in places)
+    ours = top in sys.stdlib_module_names  # by its name; a file of the user's may be called so too
+    if file is None:
+        return ours
+    places = {sysconfig.get_path(p) for p in ("purelib", "platlib", *(("stdlib", "platstdlib") if ours else ()))}
+    return any(Path(file).is_relative_to(place) for place in places)
 
 
 def _version(module: str) -> str:

@@ -185,12 +185,12 @@ def stored_attributes(folder: Path) -> dict[str, Any] | None:
 
 
 def check_apart(place: str | os.PathLike[str], real: Path, frames: str | os.PathLike[str] | None = None) -> None:
-    """Refuse a place for a scene that lies in another scene, or in the folder of pictures that it is made from.
+    """Refuse a place for a scene that lies in another scene or among the frames that it is made from, or holds them.
 
     Args:
         place: as it was given, for messages.
         real: the same, through links.
-        frames: where the source's frames are; None where they are nowhere.
+        frames: where the source's frames are, a file, folder, glob or URL; None where they are nowhere.
 
     Raises:
         InputError: names the place and what it lies in.
@@ -199,10 +199,12 @@ def check_apart(place: str | os.PathLike[str], real: Path, frames: str | os.Path
     within = next((p for p in real.parents if is_scene(p)), None)
     if within is not None:
         raise InputError(f"{named}: this is within the scene {within.name}; choose a place outside of it.")
-    if frames is not None and not is_url(frames) and Path(frames).is_dir():
-        folder = Path(os.path.realpath(frames))
-        if folder in (real, *real.parents):
+    if frames is not None and not is_url(frames):
+        source = Path(os.path.realpath(frames))
+        if source.is_dir() and source in (real, *real.parents):
             raise InputError(f"{named}: this is within the folder of frames {frames}; choose a place outside of it.")
+        if real in source.parents and is_scene(real):  # they would go with it
+            raise InputError(f"{named}: the frames {frames} are in this scene; choose another place, or move them.")
 
 
 def copy_scene(scene: Scene, target: Path, overwrite: bool) -> None:

@@ -98,7 +98,9 @@ def read_index(path: Path) -> list[ClipEntry]:
     try:
         index = json.loads(path.read_text())
         version, entries = index["version"], index["clips"]
-        found = [ClipEntry(**entry) for entry in entries] if version == VERSION else None
+        # The tar is the one beside it, whatever number it had when it was written.
+        shard = {"shard": path.with_suffix(".tar").name}
+        found = [ClipEntry(**entry | shard) for entry in entries] if version == VERSION else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: this is no index of a shard, or it is damaged ({reason(error)}); prepare the data again."
