@@ -90,7 +90,7 @@ def gpu() -> Iterator[torch.device]:
     made = torch.tensor
 
     def tensor(data: Any, *, device: Any = None, **kwargs: Any) -> torch.Tensor:
-        return made(data, **kwargs).to(device or "cpu")
+        return made(data, **kwargs) if device is None else made(data, **kwargs).to(device)
 
     def new_tensor(self: torch.Tensor, data: Any, **kwargs: Any) -> torch.Tensor:
         return tensor(data, **{"dtype": self.dtype, "device": self.device} | kwargs)

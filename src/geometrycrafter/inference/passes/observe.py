@@ -39,8 +39,10 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
         return
     camera = _camera(run)
     asked: ClipPrior | None = None
-    done = 0
+    done, known = 0, run.frames
     for index, batch in enumerate(_batches(source.shown(run.record.bars), run.batch)):
+        if known is not None and done + len(batch) != min(known, done + run.batch):  # before a batch is overwritten
+            raise _other_frames(run, min(done + len(batch), known))
         if _observed_before(run, index, batch, done):
             asked = None
         else:
@@ -51,8 +53,8 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
     if done == 0:
         choice = f"with {source.asked} " if source.asked else ""
         raise InputError(f"{source.name}: {choice}there is not one frame to process; choose others, or a longer video.")
-    if run.frames not in (None, done):
-        raise _other_frames(run, min(done, run.frames or done))
+    if known not in (None, done):
+        raise _other_frames(run, min(done, known or done))
     run.keep_frames(done)
 
 
