@@ -75,6 +75,12 @@ def test_rendered_shots_are_found_exactly(data: st.DataObject) -> None:
     assert find_cuts(np.concatenate(shots)) == beginnings(*shots)
 
 
+def test_a_noisy_shot_after_short_ones_is_found() -> None:
+    """The cut before the last one says nothing of how much neighbours differ."""
+    shots = [rendered(seed)[:6] for seed in (500, 502, 505, 517)]
+    assert find_cuts(np.concatenate(shots)) == [0, 6, 12, 18]
+
+
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("kind", ["white", "brighter", "black", "other"])
 def test_a_flash_is_no_cut(kind: str, frames: int) -> None:

@@ -32,7 +32,7 @@ FLAT = 2.5
 NEAR = 3
 """Frames before and after that a cut has to tell apart."""
 AROUND = 6
-"""Frames on each side that say how alike neighbours are here."""
+"""Frames of each side, within which neighbours say how alike they are here; shots are as long at least."""
 UNLIKE = 0.33
 """Of 1, what two frames of different shots differ by at least: in their blocks and in their shades."""
 STANDS_OUT = 1.6, 0.1
@@ -185,7 +185,7 @@ class _Cuts:
         """Whether a shot begins with a frame; the next ``AROUND`` are there, or the clip has ended."""
         place = frame - self.count + len(self.kept)
         values = list(self.differ)
-        around = values[max(1, place - AROUND) : place], values[place + 1 : place + AROUND]
+        around = values[max(1, place - AROUND + 1) : place], values[place + 1 : place + AROUND]
         one = values[place]
         if one is None or not one.is_cut(*around):
             return
