@@ -295,3 +295,15 @@ def test_places_that_cannot_be_read_are_named(tmp_path):
         with pytest.raises(InputError) as refusal:
             open_frames(place)
         assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("jumps, last", [(True, 0.3), (False, 3600.0)])
+def test_a_broadcasts_clock_may_leap_and_that_of_other_files_is_believed(jumps, last) -> None:
+    from types import SimpleNamespace
+
+    from geometrycrafter.video.timing import Clock
+
+    clock = Clock(10.0, jumps)
+    ticks = (0, 1, 2, 36000)
+    times = [clock.seconds(SimpleNamespace(pts=t, dts=t, time_base=Fraction(1, 10))) for t in ticks]
+    assert times == pytest.approx([0, 0.1, 0.2, last])

@@ -15,7 +15,7 @@ import numpy as np
 from clips.case import Case, Colour, Place
 from clips.colours import PLACES, SDR, tiled
 from clips.making import Absent, Coding, encode
-from clips.marks import picture, pictures
+from clips.marks import picture, pictures, stored
 from clips.streams import clip
 
 RATE = 24
@@ -211,6 +211,32 @@ def animated(name: str, count: int = 4, **options: Any):
     return make
 
 
+def turned(folder: Path) -> Path:
+    """An APNG that lies on its side: what says so comes once, with its first picture."""
+    from PIL.Image import Exif
+
+    exif = Exif()
+    exif[0x0112] = 6
+    frames = [pillow().fromarray(stored(picture(n), 6)) for n in range(4)]
+    frames[0].save(folder / "t.png", save_all=True, append_images=frames[1:], duration=100, exif=exif)
+    return folder / "t.png"
+
+
+def oblong(folder: Path) -> Path:
+    """Pictures whose pixels are twice as high as wide, by the density that ffmpeg writes for it."""
+    place = folder / "takes"
+    place.mkdir()
+    for n in range(3):
+        pillow().fromarray(picture(n)).save(place / f"a{n}.jpg", quality=95, dpi=(72, 144))
+    return place
+
+
+def float_tiff(folder: Path) -> Path:
+    """One grey picture of floats from 0 to 1."""
+    pillow().fromarray((picture(5).mean(-1) / 255).astype(np.float32)).save(folder / "f.tif")
+    return folder / "f.tif"
+
+
 def patch_gif(disposal: int):
     """A maker of a GIF whose later frames hold only what changes."""
 
@@ -358,6 +384,7 @@ STILLS = (
     Case("HEIC of tiles", heic, (7,), size=(600, 900), authority=False),
     chart("JPEG 2000", saved("p.jp2")),
     chart("TIFF, LZW", saved("p.tif", compression="tiff_lzw")),
+    Case("TIFF of floats", float_tiff, (5,), even=False, authority=False),
     chart("DPX of 8 bits", by_av("p.dpx", "dpx", "rgb24", CHART, "rgb24")),
     chart("DPX of 10 bits", by_av("p.dpx", "dpx", "gbrp10le", CHART, "rgb24")),
     chart("EXR, float", exr("p.exr"), authority=False),
@@ -389,6 +416,7 @@ ANIMATIONS = (
     Case("GIF that keeps what was", patch_gif(1), (0, 1, 2, 3)),
     Case("GIF that clears what was", patch_gif(2), (0, 1, 2, 3)),
     Case("APNG", animated("a.png", duration=100), (0, 1, 2, 3), authority=False),
+    Case("APNG that lies on its side", turned, (0, 1, 2, 3), authority=False),
     Case("animated WebP", animated("a.webp", duration=100, lossless=True), (0, 1, 2, 3), authority=False),
     Case("animated AVIF", animated("a.avif", duration=100, quality=95), (0, 1, 2, 3), authority=False),
     Case("TIFF of several pages", animated("a.tif"), (0, 1, 2, 3), times=at(0, 1, 2, 3), authority=False),
@@ -420,6 +448,7 @@ SEQUENCES = (
     Case("a list of texts", lambda f: [str(png(f / n, picture(i))) for i, n in enumerate(("z.png", "a.png"))],
          (0, 1), times=at(0, 1)),
     Case("an empty folder", lambda f: (f / "none").mkdir() or f / "none", refuses=("none",)),
+    Case("pixels twice as high as wide", oblong, (0, 1, 2), size=(64, 48), times=at(0, 1, 2)),
     Case("an odd size, last", odd_one("a4.png", (48, 96)), refuses=("a4.png", "96x48")),
     Case("an odd size, first", odd_one("a1.png", (48, 96)), refuses=("a1.png", "96x48")),
     Case("one damaged picture", one_damaged, refuses=("a3.png",)),

@@ -27,6 +27,21 @@ ILDCT = (1 << 18) | (1 << 29)
 """libavcodec's flags of interlaced transform and motion."""
 
 
+def joined(*starts: int):
+    """A maker of program streams of six frames each, one after the other, whose clocks begin at these seconds."""
+
+    def make(folder: Path) -> Path:
+        whole = folder / "joined.mpg"
+        with whole.open("wb") as file:
+            for number, start in enumerate(starts):
+                coding = Coding("mpeg2video", rate=25, ticks=tuple(25 * start + t for t in range(6)))
+                some = [picture(6 * number + t) for t in range(6)]
+                file.write(encode(folder / f"{number}.mpg", some, coding).read_bytes())
+        return whole
+
+    return make
+
+
 def fields(name: str, coding: Coding, count: int = 6, size: tuple[int, int] = (64, 96)):
     """A maker of a clip whose frames hold two moments each."""
     top = coding.setfield != "bff"
@@ -62,6 +77,8 @@ TIMES = (
     Case("late transport stream, seconds from its start", clip("l.ts", LATE), (3, 4, 5, 6),
          reading={"start_time": 0.3, "end_time": 0.7}),
     Case("transport stream whose clock wraps", clip("w.ts", WRAP), ALL),
+    Case("two recordings of a disc, one after the other", joined(0, 0), ALL, times=tuple(n / 25 for n in ALL),
+         authority=False),
     Case("MKV that starts late", clip("l.mkv", LATE), ALL),
     Case("negative start with B-frames", clip("n.mp4", Coding(options={"bf": "3"}, container={
         "movflags": "negative_cts_offsets", "use_editlist": "0"})), ALL),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 
 from geometrycrafter.errors import InputError, reason
@@ -27,6 +28,7 @@ from geometrycrafter.video.streams import (
     shown_frames,
     video_stream,
 )
+from geometrycrafter.video.timing import Clock
 
 NEARLY_SQUARE = 0.005
 """Pixels whose sides differ by less are taken for square."""
@@ -70,7 +72,7 @@ def read_header(path: os.PathLike[str]) -> Header:
         rate, count, aspect = rate_of(stream), shown_count(container, stream), pixel_aspect_of(stream)
         still = container.format.name.endswith("_pipe") or container.format.name == "image2"
         frame = next(shown_frames(path, container, stream))
-        orientation = _orientation(frame, path)
+        orientation = _Stand(frame, path).of(frame)
         height, width = orientation.size(*square_size(frame.height, frame.width, aspect))
     upright = 1 / aspect if orientation.transposed else aspect
     return Header(height, width, rate, count, float(upright), orientation.degrees, still)
@@ -84,12 +86,20 @@ def _paged(
     return ((stamp, as_frame(pixels, str(path), background)) for stamp, pixels in found)
 
 
-def _orientation(frame: Any, path: os.PathLike[str]) -> Orientation:
-    """How a frame lies: what its own tags say, or the EXIF block of a picture's file."""
-    tagged = of_frame(frame)
-    if tagged is None:
-        return orientation_in(path) or Orientation()
-    return tagged
+class _Stand:
+    """How frames of a file lie: each as its own tags say, or all as the EXIF block has it that comes with the first.
+
+    Args:
+        first: frame.
+        path: of the file.
+    """
+
+    def __init__(self, first: Any, path: os.PathLike[str]):
+        self._of_all = (orientation_in(path) or Orientation()) if of_frame(first) is None else None
+
+    def of(self, frame: Any) -> Orientation:
+        """Of one frame."""
+        return self._of_all or of_frame(frame) or Orientation()
 
 
 def square_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
@@ -124,12 +134,13 @@ def decode(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
         aspect = pixel_aspect_of(stream)
         frames = shown_frames(path, container, stream, how.strict)
         first = next(frames)
+        stand, clock = _Stand(first, path), _clock(container, stream)
         stored = first.height, first.width
         size = square_size(*stored, aspect)
         converter = Converter(how.deinterlace, how.background, None if size == stored else size)
         try:
             for frame, picture in converter.pictures(_chained(first, frames)):
-                yield frame.time, _orientation(frame, path).apply(picture)
+                yield clock.seconds(frame), stand.of(frame).apply(picture)
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -155,12 +166,17 @@ def glance(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
             stream = video_stream(container, path)
             frames = shown_frames(path, container, stream, how.strict)
             first = next(frames)
+            stand, clock = _Stand(first, path), _clock(container, stream)
             if luma(first) is not None:
                 for frame in _chained(first, frames):
                     if (plane := luma(frame)) is not None:
-                        yield frame.time, _orientation(frame, path).apply(plane)
+                        yield clock.seconds(frame), stand.of(frame).apply(plane)
                 return
     yield from ((stamp, brightest(picture)) for stamp, picture in decode(path, how))
+
+
+def _clock(container: Any, stream: Any) -> Clock:
+    return Clock(rate_of(stream), bool(container.format.flags & av.format.Flags.ts_discont.value))
 
 
 def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -178,12 +194,12 @@ def picture_size(path: os.PathLike[str]) -> tuple[int, int]:
         header = read_header(path)
         return header.height, header.width
     with open_container(path) as container:
-        codec = video_stream(container, path).codec_context
-        height, width = codec.height, codec.width
+        stream = video_stream(container, path)
+        height, width, aspect = stream.codec_context.height, stream.codec_context.width, pixel_aspect_of(stream)
     if not height or not width:
         header = read_header(path)
         return header.height, header.width
-    return (orientation_in(path) or Orientation()).size(height, width)
+    return (orientation_in(path) or Orientation()).size(*square_size(height, width, aspect))
 
 
 def read_image(path: os.PathLike[str], how: Reading | None = None) -> np.ndarray:

@@ -83,7 +83,7 @@ def pages(path: os.PathLike[str], kind: str) -> Iterator[tuple[float | None, np.
         return None
     with _opened(path) as image:
         count = getattr(image, "n_frames", 1)
-        deep = kind == "tiff" and max(getattr(image, "tag_v2", {}).get(258, (8,)) or (8,)) > 8
+        deep = kind == "tiff" and image.mode != "F" and max(getattr(image, "tag_v2", {}).get(258, (8,)) or (8,)) > 8
     if kind == "webp" and count == 1:
         return None
     return None if deep and count == 1 else _pages(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,49 @@ HARDLY = 1e-6
 """Seconds that make no difference."""
 ABOUT = 0.2
 """Share by which a rate may be off the times of the frames, and is still believed."""
+PAUSE = 10.0
+"""Seconds beyond which a step of a broadcast's clock is a new clock: ffmpeg's own bound."""
+REORDERED = 4
+"""Frames by which a time stamp may be early and is merely out of order."""
+
+
+class Clock:
+    """Times of a stream's frames that go on where its own clock begins anew, as in recordings that were joined.
+
+    Of a frame's stamps, that of showing and that of decoding, the one is taken that ran backwards less often, as ffmpeg
+    does.
+
+    Args:
+        rate: frames a second.
+        jumps: whether the format's clock may jump ahead too.
+    """
+
+    def __init__(self, rate: float, jumps: bool):
+        self._rate, self._jumps = rate, jumps
+        self._faults, self._latest = [0, 0], [-math.inf, -math.inf]
+        self._offset, self._before = 0.0, -math.inf
+
+    def seconds(self, frame: Any) -> float | None:
+        """When a decoded frame is shown; None where nothing is said. They come in the order that they are shown in."""
+        stamp = self._stamp(frame)
+        if stamp is None:
+            return None
+        step = stamp + self._offset - self._before
+        back = step < -max(REORDERED / self._rate, 0.1)
+        if back or (self._jumps and PAUSE < step < math.inf):
+            self._offset += 1 / self._rate - step
+        self._before = max(self._before, stamp + self._offset)
+        return stamp + self._offset
+
+    def _stamp(self, frame: Any) -> float | None:
+        stamps = frame.pts, frame.dts
+        for i, stamp in enumerate(stamps):
+            if stamp is not None:
+                self._faults[i] += stamp <= self._latest[i]
+                self._latest[i] = stamp
+        by_decoding = self._faults[0] > self._faults[1] or stamps[0] is None
+        stamp = stamps[1] if by_decoding and stamps[1] is not None else stamps[0]
+        return None if stamp is None or frame.time_base is None else float(stamp * frame.time_base)
 
 
 def resampled(
