@@ -247,6 +247,15 @@ def test_what_is_wrong_with_a_recording_is_named(tmp_path, capsys):
         assert named in said and "Traceback" not in said
 
 
+def test_a_preparation_does_not_go_on_with_another_camera(tmp_path, capsys):
+    clip = recording(tmp_path / "r", frames=4)
+    command = ["data", "prepare", "folder", str(tmp_path / "r"), str(tmp_path / "out")]
+    assert main(command) == 0 and main(command) == 0
+    np.savetxt(tmp_path / "r" / "camera-intrinsics.txt", clip.intrinsics[0] * np.array([[1.2], [1.2], [1]]))
+    capsys.readouterr()
+    assert main(command) == 2 and "camera" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "flag", "value"),
     [("folder", "size", "320x640"), ("folder", "quality", "95"), ("sintel", "depth", "*.png"), ("sintel", "fps", "24")],

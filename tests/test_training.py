@@ -386,6 +386,35 @@ def test_a_run_is_not_gone_on_with_under_another_configuration(school, shards, t
     Trainer(config(school, shards, steps=9), tmp_path / "run", quiet)  # longer is no other run
 
 
+def test_a_best_checkpoint_is_there_before_the_state_that_says_so(tmp_path, monkeypatch):
+    store = Checkpoints(tmp_path, 2)
+    store.save(1, {"best": 2.0}, best=True)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("geometrycrafter.training.checkpointing.second_name", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(2, {"best": 1.0}, best=True)
+    assert store.steps() == [1] and store.load()["best"] == 2.0
+
+
+def test_what_a_dead_process_left_of_a_checkpoint_goes(tmp_path):
+    child = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys\nfrom pathlib import Path\nfrom geometrycrafter.files import appearing\n"
+            "with appearing(Path(sys.argv[1])) as file:\n    file.write_bytes(b'x')\n    os._exit(1)",
+            str(tmp_path / "step-000000007.pt"),
+        ]
+    )
+    assert child.returncode == 1 and any(tmp_path.iterdir())
+    Checkpoints(tmp_path, 2)
+    assert not any(tmp_path.iterdir())
+
+
 def test_checkpoints_keep_the_last_and_the_best(tmp_path):
     store = Checkpoints(tmp_path, keep=2)
     for step, best in ((1, True), (2, True), (3, False), (4, False)):

@@ -174,4 +174,7 @@ def _recipe_of_recording(recording: Recording) -> Recipe:
     shots = recording.shots()
     chosen = {k: v for k, v in asdict(recording).items() if k != "folder"}
     first = f"{shots[0].colour.name} ({fingerprint(shots[0].colour)[:12]})"
-    return Recipe(f"recording {recording.name}", chosen | {"pictures": len(shots), "first picture": first})
+    seen = {"pictures": len(shots), "first picture": first}
+    if recording.intrinsics is None and recording.camera_file is not None:
+        seen["camera"] = f"{recording.camera_file.name} ({fingerprint(recording.camera_file)[:12]})"
+    return Recipe(f"recording {recording.name}", chosen | seen)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from geometrycrafter.errors import InputError, WriteError, reason
-from geometrycrafter.files import appearing, second_name
+from geometrycrafter.files import appearing, second_name, sweep_folder
 
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
@@ -26,6 +26,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int):
         self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
+        sweep_folder(folder)
 
     def steps(self) -> list[int]:
         """Steps that there is a checkpoint of, rising."""
@@ -52,9 +53,9 @@ class Checkpoints:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            if best:
-                with appearing(self.folder / "best.pt") as temporary:
-                    second_name(path, temporary)
+                if best:  # first, as the state says that it was the best: a run that is killed between comes here again
+                    with appearing(self.folder / "best.pt") as other:
+                        second_name(Path(temporary), other)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             raise WriteError(
                 f"{path}: the checkpoint can't be written ({reason(error)}); make room and go on."
