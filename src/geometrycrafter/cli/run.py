@@ -52,6 +52,22 @@ def add_parser(commands: Any) -> None:
     _option(place, "--fps", Reading, metavar="RATE", help="resample to a constant rate (default: frames as they are)")
     _option(place, "--size", metavar="HxW", help="processing size, multiples of 64 (default: by shape)")
     _option(place, "--max-size", metavar="PIXELS", help="longest side of the processing size")
+    _add_reading(parser)
+    _add_networks(parser)
+    motion = parser.add_argument_group("the camera's motion")
+    motion.add_argument("--poses", action="store_true", help="find the camera's poses, too")
+    motion.add_argument("--refine", action="store_true", help="find poses and refine depth by them")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be read and what it would take, and write nothing"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
+    again.add_argument("--overwrite", action="store_true", help="replace an existing scene")
+    parser.set_defaults(call=call, go_on="go on with the same command and --resume")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Flags of how frames are read."""
     read = parser.add_argument_group("how frames are read")
     _option(
         read, "--deinterlace", Reading, help="mend frames that hold two moments: where they say so, all, none (auto)"
@@ -66,6 +82,10 @@ def add_parser(commands: Any) -> None:
         help="a picture of a sequence that can't be read ends the run, or is left out (stop)",
     )
     _option(read, "--strict", Reading, action="store_true", help="refuse a damaged video rather than pass damage over")
+
+
+def _add_networks(parser: argparse.ArgumentParser) -> None:
+    """Flags of what the networks do, and of the camera."""
     how = parser.add_argument_group("how")
     _option(how, "--window", metavar="FRAMES", help="that the network sees at a time (110; tiny: 8, as it learned)")
     _option(how, "--overlap", metavar="FRAMES", help="that windows share (25; tiny: 4)")
@@ -81,20 +101,10 @@ def add_parser(commands: Any) -> None:
         "fx,fy,cx,cy,k1,k2,p1,p2; frames become a pinhole's",
     )
     _option(how, "--focal", help=f"focal lengths ({Options.focal})")
-    motion = parser.add_argument_group("the camera's motion")
-    motion.add_argument("--poses", action="store_true", help="find the camera's poses, too")
-    motion.add_argument("--refine", action="store_true", help="find poses and refine depth by them")
     how.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     how.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet (float32)"
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be read and what it would take, and write nothing"
-    )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
-    again.add_argument("--overwrite", action="store_true", help="replace an existing scene")
-    parser.set_defaults(call=call, go_on="go on with the same command and --resume")
 
 
 def _option(group: Any, flag: str, settings: type = Options, **how: Any) -> None:
