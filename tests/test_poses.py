@@ -149,6 +149,16 @@ def test_covariance_is_that_of_the_errors():
     assert 0.8 < torch.stack(inside).mean() < 0.99
 
 
+def test_covariance_of_frames_that_see_next_to_nothing():
+    tracks, log_depth, _ = seen(frames=12, points=150, gross=0.0)
+    kept = (tracks.frame < 7) | (torch.arange(len(tracks)) == int((tracks.frame == 8).nonzero()[0]))
+    problem = Problem(tracks.where(kept), log_depth[kept], FOCAL, CENTRE, SIZE, 12, Weights(log_depth=0.02), Grid(3, 4))
+    state = solve(problem, begin(problem)).state
+    assert covariance(problem, state).shape == (12, 6, 6)
+    state.points[:] = 0
+    assert covariance(problem, state).shape == (12, 6, 6)
+
+
 def test_motion_corrects_bent_depth():
     tracks, log_depth, truth = seen(points=900, gross=0.05, path=1.5)
     bend = 0.25 * torch.sin(tracks.xy[:, 0] / 60) * (tracks.xy[:, 1] / 239)

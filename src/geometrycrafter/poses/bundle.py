@@ -68,11 +68,21 @@ def _better(
 def covariance(problem: Problem, state: State, width: float = 3.0) -> Tensor:
     """Of each camera, in its own axes: ``[T, 6, 6]`` of turn (radians) and shift (the scene's unit).
 
-    The first camera makes the world, and the first frame's depth its unit, so what is uncertain grows from there.
+    The first camera makes the world, and the first frame's depth its unit, so what is uncertain grows from there;
+    infinite where nothing can be said.
     """
-    normal = Normal.of(problem, state, width)
+    unknown = torch.full((problem.frames, 6, 6), torch.inf, dtype=torch.float64)
+    try:
+        normal = Normal.of(problem, state, width)
+    except torch.linalg.LinAlgError:
+        return unknown
     nodes = problem.grid.nodes
     held = torch.zeros(problem.frames, 6 + nodes, 6 + nodes, dtype=torch.float64)
     held[0, 6:, 6:] = HELD / nodes**2
     normal.matrix.add_frames(held)
-    return normal.factors().inverse_blocks()[:, :6, :6]
+    for damping in (0.0, 1e-9, 1e-6):  # rounding may take a matrix that is nearly singular below zero
+        try:
+            return normal.matrix.factorise(damping).inverse_blocks()[:, :6, :6]
+        except torch.linalg.LinAlgError:
+            continue
+    return unknown

@@ -31,7 +31,7 @@ SPAN = 24
 """Frames that one point ties together at most; longer tracks are cut into several."""
 SHORTEST = 3
 POSES = Weights(pixel=0.5, log_depth=0.03, correction=0.5, drift=0.02)
-REFINED = Weights(pixel=0.5, log_depth=0.1, correction=0.5, drift=0.03, rough=0.3)
+REFINED = Weights(pixel=0.5, log_depth=0.1, correction=0.5, drift=0.03, rough=0.3, node=0.1)
 KEPT = Grid(1, 1)
 REFINING = Grid(3, 4)
 FOCAL = 0.2
@@ -197,7 +197,7 @@ def _estimate(
     if not known and len(problem.tracks) and count > 1:
         turning = _stays(problem, state, float(distance.median()))
         if turning is not None:
-            state = turning
+            state = replace(turning, correction=torch.zeros_like(turning.correction))  # no parallax, no depth
             notes.append("The camera doesn't leave its place as far as can be told: it turns, or stands still.")
     poses = state.poses
     k = np.array(scene.intrinsics, np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geometrycrafter.poses.block_band import BlockBand, Factors
+from geometrycrafter.poses.block_band import BlockBand
 from geometrycrafter.poses.problem import NEAREST, Problem, State
 
 HELD = 1e12
@@ -142,10 +142,6 @@ class Normal:
         right = self.points - self.focal_points * focal - torch.zeros_like(self.points).index_add_(0, track, back)
         points = (self.inverse.mT @ (self.inverse @ right[..., None]))[..., 0]
         return cameras, points, focal
-
-    def factors(self) -> Factors:
-        """Of the cameras' matrix as it is, for covariances."""
-        return self.matrix.factorise()
 
 
 def _add_prior(problem: Problem, state: State, own: Tensor, right: Tensor) -> None:

@@ -39,6 +39,8 @@ class Weights:
     """Of the change of corrections from frame to frame."""
     rough: float = 0.3
     """Of second differences within a frame's grid."""
+    node: float = 10.0
+    """Of each node's correction, apart from the frame's mean; of its share of the clip's, as frames err alike."""
     log_focal: float = 0.0
     """Of the focal length; 0 keeps it."""
     width: float = 3.0
@@ -113,7 +115,9 @@ class Problem:
             self.held = torch.arange(self.frames) == 0
         nodes = self.grid.nodes
         mean = torch.full((nodes, nodes), 1 / nodes**2, dtype=torch.float64) / self.weights.correction**2 / self.frames
-        self.unary = mean + self.grid.roughness() / self.weights.rough**2 + 1e-6 * torch.eye(nodes).double()
+        apart = torch.eye(nodes, dtype=torch.float64) - 1 / nodes
+        self.unary = mean + self.grid.roughness() / self.weights.rough**2 + apart / self.weights.node**2
+        self.unary += 1e-6 * torch.eye(nodes).double()
         self.drift = torch.eye(nodes, dtype=torch.float64) / nodes / self.weights.drift**2
 
     def seen(self, state: State) -> Tensor:
