@@ -82,7 +82,7 @@ def accuracy(clips: int) -> None:
         clip = rendered(seed, 60, *SIZE)
         problem = problem_of(clip)
         start = time.perf_counter()
-        state = solve(problem, begin(problem)).state
+        state = solve(problem, begin(problem))
         seconds = time.perf_counter() - start
         errors.append(trajectory_error(state.poses.numpy(), clip.poses))
         tracks = len(problem.tracks) // 60
@@ -96,7 +96,7 @@ def adam(clips: int) -> None:
         problem = problem_of(rendered(seed, 60, *SIZE))
         start = begin(problem)
         clock = time.perf_counter()
-        ours = problem.cost(solve(problem, start).state, 3.0)
+        ours = problem.cost(solve(problem, start), 3.0)
         ours_seconds = time.perf_counter() - clock
         clock = time.perf_counter()
         theirs = problem.cost(by_adam(problem, start, 2000), 3.0)

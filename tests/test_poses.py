@@ -117,7 +117,7 @@ def off(poses: torch.Tensor, truth: torch.Tensor, scale: bool = False) -> tuple[
 def test_solver_finds_cameras_among_gross_outliers():
     tracks, log_depth, truth = seen()
     problem = Problem(tracks, log_depth, FOCAL, CENTRE, SIZE, 40, Weights(pixel=0.3, log_depth=0.02))
-    apart, angle = off(solve(problem, begin(problem)).state.poses, truth)
+    apart, angle = off(solve(problem, begin(problem)).poses, truth)
     assert apart < 0.005 and angle < 0.15
 
 
@@ -125,7 +125,7 @@ def test_solver_finds_a_wrong_focal_length():
     tracks, log_depth, truth = seen(gross=0.05, path=2.0)
     weights = Weights(pixel=0.3, log_depth=0.02, correction=0.01, drift=0.001, log_focal=0.3)
     problem = Problem(tracks, log_depth, FOCAL * 1.1, CENTRE, SIZE, 40, weights)
-    state = solve(problem, begin(problem), iterations=30).state
+    state = solve(problem, begin(problem), iterations=30)
     assert math.exp(state.log_focal) * 1.1 == pytest.approx(1, abs=0.01)
 
 
@@ -136,7 +136,7 @@ def test_covariance_is_that_of_the_errors():
         log_depth = log_depth + 0.02 * torch.randn(len(log_depth), generator=torch.Generator().manual_seed(seed))
         weights = Weights(pixel=0.3, log_depth=0.02, correction=1e-4, drift=1e-4)
         problem = Problem(tracks, log_depth, FOCAL, CENTRE, SIZE, 24, weights)
-        state = solve(problem, begin(problem)).state
+        state = solve(problem, begin(problem))
         spread = covariance(problem, state)[1:]
         motion = torch.eye(4).double().repeat(24, 1, 1)
         motion[:, :3, :3], motion[:, :3, 3] = state.rotation, state.translation
@@ -153,7 +153,7 @@ def test_covariance_of_frames_that_see_next_to_nothing():
     tracks, log_depth, _ = seen(frames=12, points=150, gross=0.0)
     kept = (tracks.frame < 7) | (torch.arange(len(tracks)) == int((tracks.frame == 8).nonzero()[0]))
     problem = Problem(tracks.where(kept), log_depth[kept], FOCAL, CENTRE, SIZE, 12, Weights(log_depth=0.02), Grid(3, 4))
-    state = solve(problem, begin(problem)).state
+    state = solve(problem, begin(problem))
     assert covariance(problem, state).shape == (12, 6, 6)
     state.points[:] = 0
     assert covariance(problem, state).shape == (12, 6, 6)
@@ -165,7 +165,7 @@ def test_motion_corrects_bent_depth():
     shown = log_depth - bend + 0.1 * torch.sin(tracks.frame / 7)
     weights = Weights(pixel=0.3, log_depth=0.1, rough=0.3)
     problem = Problem(tracks, shown, FOCAL, CENTRE, SIZE, 40, weights, Grid(4, 5))
-    state = solve(problem, begin(problem), iterations=20).state
+    state = solve(problem, begin(problem), iterations=20)
     correction = (problem.basis * state.correction[tracks.frame]).sum(-1)
     before, after = ((x - (x - log_depth).median() - log_depth).abs().mean() for x in (shown, shown + correction))
     assert after < 0.35 * before

@@ -113,11 +113,9 @@ def _option(group: Any, flag: str, settings: type = Options, **how: Any) -> None
     Where it isn't given it is not there at all, so that the model's own setting stands.
     """
     kind = kinds_of(settings)[flag.removeprefix("--").replace("-", "_")]
-    if "action" in how:
-        pass
-    elif typing.get_origin(kind) is Literal:
+    if typing.get_origin(kind) is Literal:
         how |= {"choices": typing.get_args(kind)}
-    else:
+    elif "action" not in how:
         how |= {"type": argument(kind)}
     group.add_argument(flag, default=argparse.SUPPRESS, **how)
 

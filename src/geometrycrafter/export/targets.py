@@ -48,7 +48,7 @@ def check_target(path: str | os.PathLike[str], *scenes: Scene) -> Path:
         InputError: where that is a URL, a folder, a device, in a folder that is missing, within a scene, or what a
             scene was made from.
     """
-    from geometrycrafter.scene.writer import is_scene
+    from geometrycrafter.scene.writer import check_apart
 
     target = on_disk(path, "an export")
     with explained(target):  # a name that is too long, a folder that can't be looked into
@@ -61,9 +61,7 @@ def check_target(path: str | os.PathLike[str], *scenes: Scene) -> Path:
         raise InputError(f"{target}: this is a device or a pipe, and no file; name a file.")
     if not target.parent.is_dir():
         raise InputError(f"{target}: the folder {target.parent} is missing; make it first.")
-    within = next((p for p in Path(os.path.realpath(target)).parents if is_scene(p)), None)
-    if within is not None:
-        raise InputError(f"{target}: this is within the scene {within.name}; choose another folder.")
+    check_apart(target, Path(os.path.realpath(target)))
     for scene in scenes:
         source = scene.source
         if source is not None and source.includes(target):

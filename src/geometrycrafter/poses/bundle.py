@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,18 +11,9 @@ from geometrycrafter.poses.normal_equations import HELD, Normal
 from geometrycrafter.poses.problem import Problem, State
 
 
-@dataclass
-class Solution:
-    """Where the solver ended."""
-
-    state: State
-    costs: list[float]
-    """Of the last width, one for each step taken and the first."""
-
-
 def solve(
     problem: Problem, state: State, widths: Sequence[float] = (8.0, 3.0), iterations: int = 12, tolerance: float = 1e-5
-) -> Solution:
+) -> State:
     """Minimise, the robust loss becoming narrower.
 
     Args:
@@ -33,18 +23,17 @@ def solve(
         iterations: at most, for each.
         tolerance: a step that gains a smaller share of the cost is the last one.
     """
-    costs: list[float] = []
     for width in widths:
-        damping, costs = 1e-4, [problem.cost(state, width)]
+        damping, cost = 1e-4, problem.cost(state, width)
         for _ in range(iterations):
-            found = _better(problem, state, width, damping, costs[-1])
+            found = _better(problem, state, width, damping, cost)
             if found is None:
                 break
+            before = cost
             state, cost, damping = found
-            costs.append(cost)
-            if costs[-2] - cost < tolerance * cost:
+            if before - cost < tolerance * cost:
                 break
-    return Solution(state, costs)
+    return state
 
 
 def _better(

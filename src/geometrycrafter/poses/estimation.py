@@ -115,7 +115,7 @@ def estimate(
     given = None if moving is None else _given_masks(moving, count)
     grey = _greys(frames, count, told)
     tracker = tracker or LucasKanade()
-    static = None if given is None else [~_resized(m, grey[0].shape) for m in given]
+    static = None if given is None else [~mask_at_size(m, grey[0].shape) for m in given]
     tracks = tracker(_counted(grey, "follow", told), static)
     grid = REFINING if refine else KEPT
     weights = replace(REFINED if refine else POSES, log_focal=FOCAL if refine_focal else 0.0)
@@ -167,7 +167,7 @@ def _solved(problem: Problem, known: Tensor | None) -> State:
     state = begin(problem) if known is None else with_poses(problem, known)
     if not len(problem.tracks):
         return state
-    return solve(problem, state).state
+    return solve(problem, state)
 
 
 def _estimate(
@@ -237,7 +237,7 @@ def _stays(problem: Problem, state: State, distance: float) -> State | None:
     turning = replace(problem, still=True)
     start = replace(state, translation=torch.zeros_like(state.translation))
     start.points = points_of(turning, start)
-    found = solve(turning, start, widths=(turning.weights.width,)).state
+    found = solve(turning, start, widths=(turning.weights.width,))
     found = replace(found, translation=torch.zeros_like(found.translation))
     pixel, _ = turning.residuals(found, turning.seen(found))
     apart = float(pixel.norm(dim=-1).median()) * problem.weights.pixel
@@ -326,8 +326,8 @@ def _counted(grey: list[np.ndarray], stage: str, told: Progress) -> Iterator[np.
         told(stage, t + 1, len(grey))
 
 
-def _resized(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A mask at another size; what a pixel of it touches counts."""
+def mask_at_size(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A mask ``[h, w]`` at another size, ``[H, W]`` bool, by its nearest pixels."""
     return cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
 
 

@@ -40,7 +40,7 @@ class Weights:
     rough: float = 0.3
     """Of second differences within a frame's grid."""
     node: float = 10.0
-    """Of each node's correction, apart from the frame's mean; of its share of the clip's, as frames err alike."""
+    """Of a node's correction, apart from the mean of its frame."""
     log_focal: float = 0.0
     """Of the focal length; 0 keeps it."""
     width: float = 3.0

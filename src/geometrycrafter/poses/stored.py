@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import cv2
 import numpy as np
 
-from geometrycrafter.poses.estimation import Estimate
+from geometrycrafter.poses.estimation import Estimate, mask_at_size
 from geometrycrafter.scene import Scene
 from geometrycrafter.scene.writer import FrameByFrame
 
@@ -24,7 +21,7 @@ def store(scene: Scene, found: Estimate) -> None:
     """
     size = scene.mask.shape
     k = np.asarray(scene.predicted.intrinsics)
-    moving = FrameByFrame(size, np.dtype(bool), _full_size(found.moving, size[1:]))
+    moving = FrameByFrame(size, np.dtype(bool), (mask_at_size(mask, size[1:]) for mask in found.moving))
     scene.set_arrays(
         {
             "depth_correction": found.correction,
@@ -45,8 +42,3 @@ def discard(scene: Scene) -> None:
     """
     names = ("depth_correction", "intrinsics_refined", "moving", "pose_covariance", "pose_quality", "poses")
     scene.set_arrays(dict.fromkeys(names))
-
-
-def _full_size(masks: list[np.ndarray], size: tuple[int, ...]) -> Iterator[np.ndarray]:
-    for mask in masks:
-        yield cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
