@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -123,6 +124,27 @@ def test_a_camera_that_lost_its_way_has_no_pose(tmp_path):
     assert frames[0].pose is not None and frames[1].pose is None
 
 
+def test_a_tilted_lens_is_a_pinhole_camera_that_looks_elsewhere(tmp_path, capsys):
+    tilt = trees.turn(np.array([1, 0.4, -0.2]), 0.06)
+    truth = trees.hypersim(tmp_path, "ai_037_002", tilt)
+    trees.hypersim(tmp_path, "ai_042_003", tilt, skew=2)
+    found = data_set("hypersim").found(tmp_path)
+    (sequence,) = found.sequences
+    assert sequence.name == "ai_037_002-cam_00" and [s.name for s in found.left_out] == ["ai_042_003-cam_00"]
+    for item, wanted, pose, sky in zip(sequence.items, truth.points, truth.poses, truth.sky):
+        frame = data_set("hypersim").read(**item)
+        np.testing.assert_allclose(frame.intrinsics, truth.intrinsics, atol=1e-6)
+        np.testing.assert_allclose(frame.pose, pose, atol=1e-6)
+        points = trees.rays(frame.intrinsics, sky.shape) * frame.depth[..., None]
+        np.testing.assert_allclose(points[~sky], wanted[~sky], rtol=6e-4, atol=1e-5)
+    flags = ["--size", "48x64", "--processes", "1"]
+    assert main(["data", "prepare", "hypersim", str(tmp_path), str(tmp_path / "s"), *flags]) == 0
+    assert "left out: 1 sequences, 3 frames: its lens is so tilted" in capsys.readouterr().out
+    assert main(["data", "prepare", "hypersim", str(tmp_path), "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "2 sequences, 6 frames" in said and "taken: 1 sequences, 3 frames" in said and "left out: 1" in said
+
+
 def test_real_hypersim_and_ddad_files(tmp_path):
     if not (SHARED_DATA / "formats").exists():
         pytest.skip("the real files are not on this machine")
@@ -133,10 +155,25 @@ def test_real_hypersim_and_ddad_files(tmp_path):
     assert read_hdf5(files[0], "dataset").shape == (768, 1024)
     table = next((SHARED_DATA / "formats" / "hypersim").rglob("metadata_camera_parameters.csv"))
     shutil.copy(table, tmp_path)
-    cameras = hypersim._cameras(tmp_path)
-    assert cameras["ai_037_002"] is None  # its lens is tilted
-    assert cameras["ai_001_001"][0] * 1024 / 2 == pytest.approx(886.81, abs=0.01)
-    assert cameras["ai_001_001"][2] * 768 / 2 == pytest.approx(886.81, abs=0.01)
+    with open(table, newline="") as file:
+        rows = {row["scene_name"]: row for row in csv.DictReader(file)}
+    cameras, kept = hypersim._cameras(tmp_path), 0
+    v, u = (x.ravel() for x in np.mgrid[0:768:96, 0:1024:96])
+    for name, lens in cameras.items():
+        skewed, turned = hypersim.camera_of(lens.rays, lens.shape)
+        if abs(skewed[0, 1]) > 0.3:
+            continue
+        kept += 1
+        # Rays by the authors' matrix, from the picture's edges at -1 and 1, y up, the camera looking along -z.
+        matrix = np.array([[float(rows[name][f"M_cam_from_uv_{i}{j}"]) for j in range(3)] for i in range(3)])
+        wanted = matrix @ np.stack([(u + 0.5) / 512 - 1, 1 - (v + 0.5) / 384, np.ones(len(u))])
+        k = skewed * [[1, 0, 1], [1, 1, 1], [1, 1, 1]]
+        found = turned.T @ trees.rays(k, (768, 1024))[v, u].T * [[1], [-1], [-1]]
+        wanted, found = (x / np.linalg.norm(x, axis=0) for x in (wanted, found))
+        assert np.linalg.norm(wanted - found, axis=0).max() < 0.2 / 880  # a fifth of a pixel
+        assert k[0, 0] == pytest.approx(k[1, 1], rel=1e-5) and np.linalg.det(turned) == pytest.approx(1)
+    assert (len(cameras), kept) == (482, 455)
+    assert hypersim.camera_of(*cameras["ai_001_001"])[0][0, 0] == pytest.approx(886.81, abs=0.01)
 
     scene = next((SHARED_DATA / "formats" / "ddad" / "scene_01").glob("scene_*.json"))
     items = list(ddad._items(scene))

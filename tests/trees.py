@@ -199,10 +199,11 @@ def gta_sfm(root: Path) -> Truth:
     return truth
 
 
-def hypersim(root: Path) -> Truth:
-    truth = room(square())
+def hypersim(root: Path, name: str = "ai_001_001", tilt: np.ndarray | None = None, skew: float = 0.0) -> Truth:
+    """A scene of it; with a tilt, the stored pose looks elsewhere than the picture does, as through a shifted lens."""
+    truth = room(square(dx=1.3 if tilt is None else 5, focal=50))
     h, w = truth.depth.shape[1:]
-    scene, metres = root / "ai_001_001", 0.0254
+    scene, metres = root / name, 0.0254
     for t in range(3):
         files = {
             f"scene_cam_00_final_hdf5/frame.{t:04d}.color": (truth.pictures[t] / 255.0) ** 2.2 * 3,
@@ -220,23 +221,25 @@ def hypersim(root: Path) -> Truth:
         ) as file:
             file["dataset"] = np.ones((h, w), np.int32)
     (scene / "_detail" / "cam_00").mkdir(parents=True)
-    gl = truth.poses @ np.diag([1.0, -1, -1, 1])
-    for name, values in (("orientations", gl[:, :3, :3]), ("positions", gl[:, :3, 3] / metres)):
+    tilt = np.eye(3) if tilt is None else tilt
+    gl = truth.poses[:, :3, :3] @ tilt @ np.diag([1.0, -1, -1]), truth.poses[:, :3, 3] / metres
+    for name, values in (("orientations", gl[0]), ("positions", gl[1])):
         with h5py.File(scene / "_detail" / "cam_00" / f"camera_keyframe_{name}.hdf5", "w") as file:
             file["dataset"] = values
     text(scene / "_detail" / "metadata_scene.csv", f"parameter_name,parameter_value\nmeters_per_asset_unit,{metres}\n")
-    # A projection to the square from -1 to 1, the picture's edges.
-    (fx, _, cx), (_, fy, cy), _ = truth.intrinsics
-    matrix = np.zeros((4, 4))
-    matrix[0, 0], matrix[0, 2], matrix[1, 1], matrix[1, 2] = 2 * fx / w, 1 - 2 * (cx + 0.5) / w, 2 * fy / h, 0
-    matrix[1, 2], matrix[3, 2] = 2 * (cy + 0.5) / h - 1, -1
-    row = {"scene_name": "ai_001_001", "settings_output_img_width": w, "settings_output_img_height": h}
-    row |= {f"M_proj_{i}{j}": matrix[i, j] for i in range(4) for j in range(4)}
-    tilted = row | {"scene_name": "ai_037_002", "M_proj_31": 0.0093}
-    with open(root / "metadata_camera_parameters.csv", "w", newline="") as file:
+    # A ray of the stored pose's camera for each point of the square from -1 to 1, the picture's edges.
+    skewed = truth.intrinsics.copy()
+    skewed[0, 1] = skew
+    pixel = np.array([[w / 2, 0, (w - 1) / 2], [0, -h / 2, (h - 1) / 2], [0, 0, 1]])
+    rays = np.diag([1.0, -1, -1]) @ tilt.T @ np.linalg.inv(skewed) @ pixel
+    row = {"scene_name": scene.name, "settings_output_img_width": float(w), "settings_output_img_height": float(h)}
+    row |= {f"M_cam_from_uv_{i}{j}": rays[i, j] for i in range(3) for j in range(3)}
+    table = root / "metadata_camera_parameters.csv"
+    with open(table, "a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
-        writer.writeheader()
-        writer.writerows([row, tilted])
+        if not file.tell():
+            writer.writeheader()
+        writer.writerow(row)
     return truth
 
 

@@ -168,6 +168,8 @@ def _prepare_data_set(args: argparse.Namespace) -> int:
 
     with counting("frames") as show:
         done = prepare(args.name, args.source, args.target, args.size, args.processes, args.quality, show)
+    for line in done.left_out:
+        print(line)
     if done.skipped:
         for reason in done.skipped[:5]:
             print(f"skipped: {reason}")
@@ -204,6 +206,8 @@ def _check(args: argparse.Namespace) -> int:
     expected = f" of {found.expected[0]} and {found.expected[1] or '?'}" if found.expected else ""
     print(f"{args.source}: {found.sequences} sequences, {found.frames} frames{expected}")
     print(f"taken: {found.taken[0]} sequences, {found.taken[1]} frames")
+    for line in found.left_out:
+        print(line)
     for what, names in (("missing", found.missing), ("broken", found.broken)):
         for name in names[:10]:
             print(f"{what}: {name}")

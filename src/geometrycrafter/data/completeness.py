@@ -27,6 +27,8 @@ class Completeness:
     frames: int
     taken: tuple[int, int]
     """Sequences and frames that the published preparation takes."""
+    left_out: list[str]
+    """A sentence for each reason why sequences are not taken."""
     missing: list[str]
     """Files that are not there, or empty."""
     optional: Counter[str]
@@ -56,7 +58,8 @@ def check(name: str, root: Path, progress: Callable[[int, int], None] | None = N
         InputError: where there is no such data set, or the folder holds nothing of it.
     """
     data = data_set(name)
-    sequences = data.sequences(root)
+    whole = data.found(root)
+    sequences = whole.sequences
     taken = [selected(data, s) for s in sequences]
     missing: dict[str, None] = {}
     optional: Counter[str] = Counter()
@@ -77,8 +80,9 @@ def check(name: str, root: Path, progress: Callable[[int, int], None] | None = N
         if progress is not None:
             progress(count, len(sequences))
     return Completeness(
-        sequences=len(sequences),
-        frames=sum(len(s.items) for s in sequences),
+        sequences=len(sequences) + len(whole.left_out),
+        frames=sum(len(s.items) for s in (*sequences, *whole.left_out)),
+        left_out=whole.reasons(),
         taken=(sum(bool(t) for t in taken), sum(map(len, taken))),
         missing=list(missing),
         optional=optional,

@@ -32,6 +32,25 @@ def pinhole_of_field(shape: tuple[int, ...], tan_x: float, tan_y: float | None =
     return pinhole(fx, fy, (width - 1) / 2, (height - 1) / 2)
 
 
+def camera_and_turn(projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A camera of any orientation, taken apart: intrinsics ``[3, 3]``, with skew, and rotation ``[3, 3]``.
+
+    Args:
+        projection: ``[3, 3]``, from directions to pixels, of any length: intrinsics times rotation.
+
+    Raises:
+        ValueError: where it has no inverse.
+    """
+    if not np.isfinite(projection).all() or abs(np.linalg.det(projection)) < 1e-12:
+        raise ValueError("a projection without an inverse")
+    # An RQ decomposition is the QR decomposition of the transpose with both its axes turned round.
+    q, r = np.linalg.qr(projection[::-1].T)
+    intrinsics, rotation = r.T[::-1, ::-1], q.T[::-1]
+    signs = np.sign(np.diag(intrinsics))
+    intrinsics, rotation = intrinsics * signs, signs[:, None] * rotation
+    return intrinsics / intrinsics[2, 2], rotation * np.sign(np.linalg.det(rotation))
+
+
 def planar_depth(distance: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """Depth along the optical axis from the distance to the optical centre, both ``[H, W]``."""
     height, width = distance.shape

@@ -38,6 +38,23 @@ class Sequence:
     """Unique in the data set; no slashes."""
     items: tuple[dict[str, Any], ...]
     """What the data set's ``read`` takes for each frame: paths and plain values, cheap to send to another process."""
+    left_out: str = ""
+    """Why it is not taken; empty: it is."""
+
+
+class Found(NamedTuple):
+    """What is below a folder."""
+
+    sequences: list[Sequence]
+    left_out: list[Sequence]
+    """Those with a reason not to be taken."""
+
+    def reasons(self) -> list[str]:
+        """A sentence for each reason why sequences are left out, with their number and their frames'."""
+        counts: dict[str, list[int]] = {}
+        for sequence in self.left_out:
+            counts.setdefault(sequence.left_out, []).append(len(sequence.items))
+        return [f"left out: {len(n)} sequences, {sum(n)} frames: {reason}" for reason, n in counts.items()]
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,15 @@ class DataSet:
     """Raised where frames are read otherwise than before: shards made earlier are not gone on with."""
 
     def sequences(self, root: Path) -> list[Sequence]:
-        """Every sequence below a folder that has frames.
+        """Every sequence below a folder that has frames, but for those that are left out.
+
+        Raises:
+            InputError: as :meth:`found` does.
+        """
+        return self.found(root).sequences
+
+    def found(self, root: Path) -> Found:
+        """Every sequence below a folder that has frames, and those that are left out.
 
         Raises:
             InputError: where the folder is missing or holds none, or two would have one name.
@@ -104,4 +129,7 @@ class DataSet:
             raise InputError(
                 f"{root}: two sequences of {self.title} are named {twice}; give the folder of one of them."
             )
-        return found
+        whole = Found([s for s in found if not s.left_out], [s for s in found if s.left_out])
+        if not whole.sequences:
+            raise InputError(f"{root}: of {self.title} only what is not taken is here; {whole.reasons()[0]}.")
+        return whole

@@ -12,7 +12,7 @@ from geometrycrafter.data.dataset import DataSet
 from geometrycrafter.data.datasets import data_set
 from geometrycrafter.data.options import LOSSLESS, PreparationOptions
 from geometrycrafter.data.recordings import Recording
-from geometrycrafter.data.segments import Segment, read_segment, segments
+from geometrycrafter.data.segments import Segment, read_segment, segments_of
 from geometrycrafter.data.shards import ClipEntry, EncodedClip, Recipe, ShardWriter, Stretch, encode_clip
 from geometrycrafter.data.workers import in_order
 from geometrycrafter.errors import InputError
@@ -44,6 +44,8 @@ class Preparation:
     """Segments that were there already."""
     skipped: list[str] = field(default_factory=list)
     """A reason for each frame that is missing."""
+    left_out: list[str] = field(default_factory=list)
+    """A sentence for each reason why sequences were not taken."""
     log: Path | None = None
     """Where the reasons are, of earlier preparations too."""
 
@@ -74,9 +76,10 @@ def prepare(
     """
     data = data_set(name)
     options = PreparationOptions(size, quality if data.evaluation is None else LOSSLESS, processes)
-    wanted = segments(data, root)
+    found = data.found(root)
+    wanted = segments_of(data, found.sequences, root)
     log = folder / "report" / "skipped.txt"
-    done = Preparation(log=log)
+    done = Preparation(left_out=found.reasons(), log=log)
     with ShardWriter(folder, data.name, shard_bytes=2**28, recipe=_recipe(data, options)) as writer:
         whole = _whole(writer.clips.values())
         left = [s for s in wanted if s.key not in whole]

@@ -32,8 +32,17 @@ def segments(data: DataSet, root: Path) -> list[Segment]:
     Raises:
         InputError: where the folder holds nothing of the data set, or nothing that the protocol takes.
     """
+    return segments_of(data, data.sequences(root), root)
+
+
+def segments_of(data: DataSet, sequences: list[Sequence], root: Path) -> list[Segment]:
+    """What the published preparation takes of sequences that were found below a folder.
+
+    Raises:
+        InputError: where that is nothing.
+    """
     found: list[Segment] = []
-    for sequence in data.sequences(root):
+    for sequence in sequences:
         items = selected(data, sequence)
         if data.evaluation is not None:
             found += [Segment(sequence.name, items)] * bool(items)

@@ -20,13 +20,12 @@ INVALID = ("01155", "01192", "01714", "01816", "01852", "03398")
 def find(root: Path) -> Iterator[Sequence]:
     """The sequences below a folder."""
     for scene in first_matches(root, "scene_*/", "Structured3D/scene_*/", "*/Structured3D/scene_*/"):
-        if scene.name.removeprefix("scene_") in INVALID:
-            continue
         items = tuple(
             {"picture": p, "depth": p.with_name("depth.png"), "pose": p.with_name("camera_pose.txt")}
             for p in matches(scene, "2D_rendering/*/perspective/full/*/rgb_rawlight.png")
         )
-        yield Sequence(scene.name, items)
+        wrong = scene.name.removeprefix("scene_") in INVALID
+        yield Sequence(scene.name, items, "the authors' list of errata names it" if wrong else "")
 
 
 def read(picture: Path, depth: Path, pose: Path) -> Frame:
