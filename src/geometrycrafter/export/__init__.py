@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.formats import FORMATS, Format
-from geometrycrafter.export.targets import check_target, default_target, landing
+from geometrycrafter.export.targets import begin_folder, check_target, default_target, landing
 from geometrycrafter.files import appearing, explained
 from geometrycrafter.settings import read_settings
 
@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "Format", "export", "target_of"]
 
 
 def export(scene: Scene, format: str, path: str | os.PathLike[str] | None = None, **options: Any) -> Path:
-    """Write a scene in another format; the file appears whole or not at all, and replaces one that is there.
+    """Write a scene in another format; the file or folder appears whole or not at all, and replaces one that is there.
 
     Args:
         scene: to write.
@@ -36,6 +36,8 @@ def export(scene: Scene, format: str, path: str | os.PathLike[str] | None = None
     target = target_of(scene, format, path)
     chosen = read_settings(FORMATS[format].options, options, f"export {format}")
     with explained(target), appearing(landing(target)) as temporary:
+        if FORMATS[format].folder:
+            begin_folder(temporary, format, scene)
         FORMATS[format].write(scene, temporary, chosen, FORMATS[format].suffix_of(target))
     return target
 
@@ -50,12 +52,13 @@ def target_of(scene: Scene, format: str, path: str | os.PathLike[str] | None = N
 
     Raises:
         InputError: where the format is unknown, a scene in memory or at a URL has no path given, or the place is a
-            URL, a folder, within a scene, what the scene was made from, or no kind of file that the format has.
+            URL, within a scene, what the scene was made from, a folder that no such export made, or no kind of file
+            that the format has.
     """
     if format not in FORMATS:
         raise InputError(f"export format {format!r} is unknown; choose one of {', '.join(FORMATS)}.")
     if path is None:
-        return check_target(default_target(scene, FORMATS[format].suffix), scene)
-    target = check_target(path, scene)
+        path = default_target(scene, FORMATS[format].suffix)
+    target = check_target(path, scene, folder=FORMATS[format].folder)
     FORMATS[format].suffix_of(target)
     return target

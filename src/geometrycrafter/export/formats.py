@@ -18,6 +18,8 @@ FrameIndex = Annotated[int, Range(-MOST, MOST)]
 FrameNumbers = Annotated[tuple[Index, ...], Written("N,N", ",")]
 Angle = Annotated[float, Range(-180, 180)]
 """Degrees."""
+CloudSize = Annotated[int, Range(1, 100_000_000)]
+"""Points of a fused cloud."""
 VideoWidth = Annotated[int, Range(16, 16384)]
 
 
@@ -53,6 +55,30 @@ class VideoOptions(ColourOptions):
 
 
 @dataclass(frozen=True)
+class WorldOptions(ColourOptions):
+    """Of folders of pictures with their cameras."""
+
+    points: CloudSize = field(default=100_000, metadata={"help": "of the static world, at most"})
+    images: Literal["jpg", "png"] = field(default="jpg", metadata={"help": "how pictures are written"})
+
+
+@dataclass(frozen=True)
+class NerfstudioOptions(WorldOptions):
+    """Of nerfstudio's folders."""
+
+    depth: Literal["on", "off"] = field(default="on", metadata={"help": "whether maps of depth are written, too"})
+
+
+@dataclass(frozen=True)
+class ColmapOptions(WorldOptions):
+    """Of COLMAP's folders."""
+
+    model: Literal["both", "text", "binary"] = field(
+        default="both", metadata={"help": "how cameras, poses and points are written"}
+    )
+
+
+@dataclass(frozen=True)
 class ComparisonOptions(Settings):
     """Of figures that compare scenes."""
 
@@ -75,6 +101,8 @@ class Format:
     options: type[Settings] = NoOptions
     others: tuple[str, ...] = ()
     """Further suffixes, each a kind of its own; the writer is told which as ``suffix``."""
+    folder: tuple[str, ...] = ()
+    """For a format that is a folder: the names of what it holds; nothing else is ever replaced with it."""
 
     def suffix_of(self, path: Path) -> str:
         """Which kind of file a name asks for.
@@ -126,6 +154,22 @@ _LIST = (
         ".tum",
         "camera poses as lines of time, place and quaternion, for evo and the TUM tools",
         "geometrycrafter.export.tum:write_tum",
+    ),
+    Format(
+        "colmap",
+        ".colmap",
+        "a folder of pictures, cameras, poses and static points, for COLMAP",
+        "geometrycrafter.export.colmap:write_colmap",
+        ColmapOptions,
+        folder=("images", "masks", "sparse"),
+    ),
+    Format(
+        "nerfstudio",
+        ".nerfstudio",
+        "a folder of pictures, depth, cameras and static points, for nerfstudio",
+        "geometrycrafter.export.nerfstudio:write_nerfstudio",
+        NerfstudioOptions,
+        folder=("depths", "images", "masks", "points.ply", "transforms.json"),
     ),
     Format(
         "mp4",

@@ -1,16 +1,22 @@
-"""Where exports and figures may be written: never over a scene, nor over what it was made from."""
+"""Where exports and figures may be written: never over a scene, what it was made from, or a folder of anything else."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import explained, is_url, on_disk
+from geometrycrafter.version import program_version
 
 if TYPE_CHECKING:
     from geometrycrafter.scene import Scene
+
+
+MARK = "geometrycrafter.json"
+"""In a folder that an export made: what it is of."""
 
 
 def default_target(scene: Scene, suffix: str) -> Path:
@@ -34,30 +40,33 @@ def default_target(scene: Scene, suffix: str) -> Path:
     return folder.with_name(folder.name + suffix) if source and source.includes(beside) else beside
 
 
-def check_target(path: str | os.PathLike[str], *scenes: Scene) -> Path:
-    """A file that may be written.
+def check_target(path: str | os.PathLike[str], *scenes: Scene, folder: tuple[str, ...] = ()) -> Path:
+    """A file or folder that may be written.
 
     Args:
-        path: of the file.
+        path: of it.
         *scenes: that it is made from.
+        folder: names of what a folder will hold; none: a file is written.
 
     Returns:
         the path.
 
     Raises:
-        InputError: where that is a URL, a folder, a device, in a folder that is missing, within a scene, or what a
-            scene was made from.
+        InputError: where that is a URL, a device, in a folder that is missing, within a scene, what a scene was made
+            from, or a folder: in place of a file, or with something in it that no such export made.
     """
     from geometrycrafter.scene.writer import check_apart
 
     target = on_disk(path, "an export")
     with explained(target):  # a name that is too long, a folder that can't be looked into
         target.exists()
-    if target.is_dir() or not target.name:
+    if not target.name or (target.is_dir() and not folder):
         raise InputError(f"{target}: this is a folder; give the name of a file.")
     if landing(target).is_symlink():
         raise InputError(f"{target}: this is a link to itself; name another file.")
-    if target.exists() and not target.is_file():
+    if folder and target.exists():
+        _check_replaced(target, folder)
+    elif target.exists() and not target.is_file():
         raise InputError(f"{target}: this is a device or a pipe, and no file; name a file.")
     if not target.parent.is_dir():
         raise InputError(f"{target}: the folder {target.parent} is missing; make it first.")
@@ -66,7 +75,32 @@ def check_target(path: str | os.PathLike[str], *scenes: Scene) -> Path:
         source = scene.source
         if source is not None and source.includes(target):
             raise InputError(f"{target}: the scene {scene.place} was made from this file; name another.")
+        above = () if source is None or not source.on_disk else Path(os.path.realpath(source.path)).parents
+        if landing(target) in above:
+            raise InputError(f"{target}: what the scene {scene.place} was made from is in this folder; name another.")
     return target
+
+
+def begin_folder(path: Path, format: str, scene: Scene) -> None:
+    """Make the folder of an export, with a file that says what it is: only such folders are ever replaced."""
+    path.mkdir()
+    (path / MARK).write_text(json.dumps({"format": format, "scene": scene.place, "version": program_version()}) + "\n")
+
+
+def _check_replaced(target: Path, names: tuple[str, ...]) -> None:
+    """Refuse to replace what no such export made, or where others have put something since.
+
+    Raises:
+        InputError: names what is there.
+    """
+    if not target.is_dir():
+        raise InputError(f"{target}: this is no folder, which the export would be; choose another name.")
+    found = sorted(p.name for p in target.iterdir())
+    other = next((name for name in found if name not in (MARK, *names)), None)
+    if other is None and found and MARK not in found:
+        other = found[0]
+    if other is not None:
+        raise InputError(f"{target}: this folder holds {other}, which no export made; choose another name.")
 
 
 def landing(target: Path) -> Path:
