@@ -100,6 +100,25 @@ def test_poses_carry_one_frame_into_another(name, tmp_path):
         assert right < 0.01 and disagreement(depth, k, to_pose, to_depth, to_k, pose) > 3 * right
 
 
+@pytest.mark.parametrize("name", ["irs", "mid-air", "synthia", "tartan-air", "urban-syn", "diode", "dynamic-replica"])
+def test_a_camera_that_looks_straight_ahead_looks_through_the_middle_of_its_picture(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(trees, "square", lambda *_: trees.fixed(50, 50, 31.5, 23.5))
+    trees.TREES[name].write(tmp_path)
+    item = data_set(name).sequences(tmp_path)[0].items[0]
+    # Cameras of a fixed size are of the pictures as they are distributed.
+    height, width = (48, 64) if name == "dynamic-replica" else map(int, data_set(name).frame_size.split("x"))
+    assert data_set(name).read(**item).intrinsics[:2, 2].tolist() == [(width - 1) / 2, (height - 1) / 2]
+
+
+@pytest.mark.parametrize("name", ["spring", "mvs-synth"])
+def test_half_the_size_is_the_middle_where_a_file_does_not_say_how_it_counts(name, tmp_path, monkeypatch):
+    for kind, stored in (("half", (32, 24)), ("middle", (31.5, 23.5)), ("elsewhere", (33, 24))):
+        monkeypatch.setattr(trees, "square", lambda *_, stored=stored: trees.fixed(50, 50, *stored))
+        trees.TREES[name].write(tmp_path / kind)
+        frame = data_set(name).read(**data_set(name).sequences(tmp_path / kind)[0].items[0])
+        assert frame.intrinsics[:2, 2].tolist() == ([31.5, 23.5] if kind == "half" else list(stored))
+
+
 def test_scannet_is_read_as_it_is_distributed(tmp_path):
     trees.scannet(tmp_path / "unpacked")
     trees.scannet(tmp_path / "packed", packed=True)

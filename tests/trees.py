@@ -167,7 +167,7 @@ def dynamic_replica(root: Path) -> Truth:
                 "R": (flip @ to_camera[:3, :3]).T.tolist(),
                 "T": (flip @ to_camera[:3, 3]).tolist(),
                 "focal_length": [k[0, 0] / scale, k[1, 1] / scale],
-                "principal_point": [(w / 2 - k[0, 2]) / scale, (h / 2 - k[1, 2]) / scale],
+                "principal_point": [((w - 1) / 2 - k[0, 2]) / scale, ((h - 1) / 2 - k[1, 2]) / scale],
                 "intrinsics_format": "ndc_isotropic",
             }
             rows.append(
@@ -244,7 +244,7 @@ def hypersim(root: Path, name: str = "ai_001_001", tilt: np.ndarray | None = Non
 
 
 def irs(root: Path) -> Truth:
-    truth = room(fixed(480, 480, 480, 270))
+    truth = room(fixed(480, 480, 479.5, 269.5))
     for t in range(3):
         folder = root / "Home" / "ArchVizInterior03Data"
         picture(folder / f"l_{t + 1:05d}.png", truth.pictures[t])
@@ -272,7 +272,7 @@ def matrix_city(root: Path) -> Truth:
 
 
 def mid_air(root: Path) -> Truth:
-    truth = room(fixed(512, 512, 512, 512))
+    truth = room(fixed(512, 512, 511.5, 511.5))
     weather, name = root / "Kite_training" / "sunny", "trajectory_0000"
     positions, attitudes = np.zeros((9, 3)), np.zeros((9, 4))
     for t in range(3):
@@ -342,7 +342,7 @@ def structured3d(root: Path) -> Truth:
 
 
 def synthia(root: Path) -> Truth:
-    truth = room(fixed(532.740352, 532.740352, 640, 380), size=30)
+    truth = room(fixed(532.740352, 532.740352, 639.5, 379.5), size=30)
     top = root / "SYNTHIA-SEQS-01-DAWN"
     for t in range(3):
         name = f"Stereo_Left/Omni_F/{t:06d}"
@@ -358,7 +358,7 @@ def synthia(root: Path) -> Truth:
 
 
 def tartan_air(root: Path) -> Truth:
-    truth = room(fixed(320, 320, 320, 240))
+    truth = room(fixed(320, 320, 319.5, 239.5))
     folder = root / "abandonedfactory" / "abandonedfactory" / "Easy" / "P000"
     lines = []
     for t in range(3):
@@ -374,7 +374,7 @@ def tartan_air(root: Path) -> Truth:
 
 
 def urban_syn(root: Path) -> Truth:
-    truth = room(fixed(1730.21, 1730.21, 1024, 512), size=30)
+    truth = room(fixed(1730.21, 1730.21, 1023.5, 511.5), size=30)
     for t in range(3):
         picture(root / "rgb" / f"rgb_{t + 1:04d}.png", truth.pictures[t])
         z = np.where(truth.sky[t], 1000, truth.depth[t]) / 1e5
@@ -540,7 +540,7 @@ def sintel(root: Path) -> Truth:
 
 
 def diode(root: Path) -> Truth:
-    truth = room(fixed(886.81, 927.06, 512, 384))
+    truth = room(fixed(886.81, 927.06, 511.5, 383.5))
     for t in range(3):
         folder = root / "val" / ("outdoor" if t == 2 else "indoors") / "scene_00019" / "scan_00183"
         stem = f"00019_00183_indoors_000_{t:03d}"

@@ -14,8 +14,29 @@ NED = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 
 
 def pinhole(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
-    """Intrinsics ``[3, 3]``, pixels."""
+    """Intrinsics ``[3, 3]``, pixels, in whatever way the principal point is counted."""
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+
+
+def from_corner(intrinsics: np.ndarray) -> np.ndarray:
+    """Intrinsics ``[3, 3]`` for integer pixel centres, from those whose principal point is counted from the corner.
+
+    That is how renderers count: the middle of a picture is at half its width, while the pixels' centres, 0 to
+    width - 1, have theirs half a pixel before.
+    """
+    moved = intrinsics.astype(np.float64)
+    moved[:2, 2] -= 0.5
+    return moved
+
+
+def of_renderer(intrinsics: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Intrinsics ``[3, 3]`` for integer pixel centres, from a renderer's file that does not say how it counts.
+
+    A principal point at exactly half the width and height ``shape`` is the middle of the picture, counted from the
+    corner; any other is taken as it is.
+    """
+    middle = np.array(shape[1::-1]) / 2
+    return from_corner(intrinsics) if np.abs(intrinsics[:2, 2] - middle).max() < 1e-3 else intrinsics
 
 
 def pinhole_of_field(shape: tuple[int, ...], tan_x: float, tan_y: float | None = None) -> np.ndarray:
@@ -29,7 +50,7 @@ def pinhole_of_field(shape: tuple[int, ...], tan_x: float, tan_y: float | None =
     height, width = shape
     fx = width / 2 / tan_x
     fy = fx if tan_y is None else height / 2 / tan_y
-    return pinhole(fx, fy, (width - 1) / 2, (height - 1) / 2)
+    return from_corner(pinhole(fx, fy, width / 2, height / 2))
 
 
 def camera_and_turn(projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

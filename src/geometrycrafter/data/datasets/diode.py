@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import depth_within, pinhole
+from geometrycrafter.data.conventions import depth_within, from_corner, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
 from geometrycrafter.data.formats import read_npy, read_picture
 from geometrycrafter.data.layouts import first_matches
@@ -25,7 +25,7 @@ def find(root: Path) -> Iterator[Sequence]:
 def read(picture: Path, depth: Path, mask: Path) -> Frame:
     """One frame."""
     z = np.where(read_npy(mask) > 0, read_npy(depth), 0).astype(np.float32)
-    return Frame(read_picture(picture), depth_within(z), pinhole(886.81, 927.06, 512, 384))
+    return Frame(read_picture(picture), depth_within(z), from_corner(pinhole(886.81, 927.06, 512, 384)))
 
 
 def without_edges(frame: Frame) -> Frame:
@@ -64,4 +64,5 @@ DATASET = DataSet(
     evaluation=Selection(filter=without_edges),
     complete=(771, 771),
     notes=("Whether its depth is planar is nowhere stated; it is taken as such, as other readers do.",),
+    version=2,
 )

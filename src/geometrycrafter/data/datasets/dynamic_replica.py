@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.data.conventions import depth_within, pinhole, pose_of
+from geometrycrafter.data.conventions import depth_within, from_corner, pinhole, pose_of
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_channel, read_half_png, read_picture
 from geometrycrafter.data.layouts import first_matches
@@ -74,7 +74,8 @@ def read(picture: Path, depth: Path, moving: Path | None, view: dict[str, Any]) 
     if moving is not None:
         dynamic = read_channel(moving) > 0
     pose = pose_of(rotation, -rotation @ shift)
-    return Frame(image, depth_within(raw), pinhole(*focal, *centre), pose, dynamic=dynamic)
+    intrinsics = from_corner(pinhole(*focal, *centre))  # PyTorch3D's pictures reach from -1 to 1 at their edges
+    return Frame(image, depth_within(raw), intrinsics, pose, dynamic=dynamic)
 
 
 DATASET = DataSet(
@@ -92,4 +93,5 @@ DATASET = DataSet(
     notes=(
         "The left eye of the training split; the paper's 1126 clips are not explained by its frames (968 cuts of 150).",
     ),
+    version=2,
 )

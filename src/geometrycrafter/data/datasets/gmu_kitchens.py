@@ -31,7 +31,7 @@ def read(picture: Path, depth: Path) -> Frame:
 
 def halved(frame: Frame) -> Frame:
     """At half the size, as the published protocol does it: depth is averaged, across edges too, and of the mask that is
-    kept which is known at more than half."""
+    kept which is known at more than half; intrinsics are halved, though pixel centres would move by a quarter."""
     height, width = (s // 2 for s in frame.depth.shape)
     depth = frame.depth[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
     known = (depth > 0).mean((1, 3)) > 0.5

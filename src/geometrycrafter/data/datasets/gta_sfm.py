@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import depth_within
+from geometrycrafter.data.conventions import depth_within, from_corner
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import decode_picture, hdf5_names, naming, read_hdf5
 from geometrycrafter.data.layouts import first_matches
@@ -23,8 +23,7 @@ def find(root: Path) -> Iterator[Sequence]:
 def read(file: Path, index: int) -> Frame:
     """One frame."""
     depth = read_hdf5(file, f"depth_{index}").astype(np.float32)
-    intrinsics = read_hdf5(file, f"K_{index}").astype(np.float64)
-    intrinsics[:2, 2] -= 0.5  # counted from the corner of the first pixel
+    intrinsics = from_corner(read_hdf5(file, f"K_{index}"))
     pose = read_hdf5(file, f"pose_{index}").astype(np.float64)
     with naming(file):
         picture = decode_picture(read_hdf5(file, f"image_{index}").astype(np.uint8).tobytes())

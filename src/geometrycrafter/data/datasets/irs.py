@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geometrycrafter.data.conventions import depth_of_disparity, depth_within, pinhole
+from geometrycrafter.data.conventions import depth_of_disparity, depth_within, from_corner, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches, matches
@@ -27,7 +27,8 @@ def find(root: Path) -> Iterator[Sequence]:
 def read(picture: Path, disparity: Path) -> Frame:
     """One frame."""
     depth = depth_of_disparity(read_exr(disparity, "R", "G"), FOCAL, BASELINE)
-    return Frame(read_picture(picture), depth_within(depth, 0, FARTHEST), pinhole(FOCAL, FOCAL, 480, 270))
+    intrinsics = from_corner(pinhole(FOCAL, FOCAL, 480, 270))
+    return Frame(read_picture(picture), depth_within(depth, 0, FARTHEST), intrinsics)
 
 
 DATASET = DataSet(
@@ -42,4 +43,5 @@ DATASET = DataSet(
     paper="103 K frames, 722 clips",
     complete=(76, 103316),
     notes=("File numbers of the older release are not padded; both are read.",),
+    version=2,
 )

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from geometrycrafter.data.conventions import NED, depth_within, pinhole, planar_depth, pose_of, rotation_of_quaternion
+from geometrycrafter.data.conventions import (
+    NED,
+    depth_within,
+    from_corner,
+    pinhole,
+    planar_depth,
+    pose_of,
+    rotation_of_quaternion,
+)
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_half_png, read_hdf5, read_picture
 from geometrycrafter.data.layouts import first_matches, last_number, matches
@@ -34,7 +42,7 @@ def find(root: Path) -> Iterator[Sequence]:
 def read(picture: Path, depth: Path, records: Path, trajectory: str, index: int) -> Frame:
     """One frame."""
     distance = read_half_png(depth)
-    intrinsics = pinhole(512, 512, 512, 512)
+    intrinsics = from_corner(pinhole(512, 512, 512, 512))
     pose = None
     if records.is_file():  # records at 100 Hz, frames at 25
         truth = f"{trajectory}/groundtruth"
@@ -57,4 +65,5 @@ DATASET = DataSet(
     fps=25.0,
     paper="357 K frames, 2433 clips",
     notes=("Poses are the body's, without the left camera's offset of half a metre.",),
+    version=2,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import depth_within, pinhole
+from geometrycrafter.data.conventions import depth_within, of_renderer, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches, matches
@@ -38,7 +38,7 @@ def read(picture: Path, depth: Path, pose: Path) -> Frame:
     raw = read_exr(depth, "Y", "R")
     with naming(pose):
         stored = json.loads(pose.read_text())
-        intrinsics = pinhole(*(float(stored[k]) for k in ("f_x", "f_y", "c_x", "c_y")))
+        intrinsics = of_renderer(pinhole(*(float(stored[k]) for k in ("f_x", "f_y", "c_x", "c_y"))), raw.shape)
         to_camera = np.array(stored["extrinsic"], np.float64).reshape(4, 4)
         to_world = np.linalg.inv(to_camera)
     if np.linalg.det(to_camera[:3, :3]) < 0:
@@ -60,4 +60,5 @@ DATASET = DataSet(
     paper="12 K frames, 120 clips",
     complete=(120, 12000),
     notes=("Depth beyond 1 km is wild and counts as unknown.",),
+    version=2,
 )

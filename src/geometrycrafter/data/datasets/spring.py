@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import depth_of_disparity, depth_within, inverse_pose, pinhole
+from geometrycrafter.data.conventions import depth_of_disparity, depth_within, inverse_pose, of_renderer, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_channel, read_hdf5, read_picture, read_table
 from geometrycrafter.data.layouts import first_matches, last_number, matches
@@ -57,7 +57,8 @@ def read(
         far = read_channel(sky)[::2, ::2] > 0
         depth[far] = 0
     pose = inverse_pose(np.array(extrinsics).reshape(4, 4))
-    return Frame(read_picture(picture), depth_within(depth), pinhole(*intrinsics), pose, sky=far)
+    camera = of_renderer(pinhole(*intrinsics), depth.shape)
+    return Frame(read_picture(picture), depth_within(depth), camera, pose, sky=far)
 
 
 DATASET = DataSet(
@@ -71,4 +72,5 @@ DATASET = DataSet(
     frame_size="1080x1920",
     paper="5 K frames, 49 clips",
     complete=(37, 5000),
+    version=2,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import OPENGL, depth_within, pinhole
+from geometrycrafter.data.conventions import OPENGL, depth_within, from_corner, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_channel, read_matrix, read_picture, read_png16
 from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
@@ -50,7 +50,7 @@ def read(picture: Path, depth: Path, labels: Path, pose: Path, intrinsics: tuple
         raw[sky] = 0
     to_world = read_matrix(pose).T @ OPENGL  # stored by columns
     metres = depth_within(raw, 0, FARTHEST) / 100
-    return Frame(read_picture(picture), metres, pinhole(*intrinsics), to_world, sky=sky)
+    return Frame(read_picture(picture), metres, from_corner(pinhole(*intrinsics)), to_world, sky=sky)
 
 
 DATASET = DataSet(
@@ -65,4 +65,5 @@ DATASET = DataSet(
     fps=5.0,
     paper="178 K frames, 1276 clips",
     notes=("Public readers disagree about the axes of its poses; 'data inspect' says whether they fit the depth.",),
+    version=2,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import NED, depth_within, pinhole, pose_of, rotation_of_quaternion
+from geometrycrafter.data.conventions import NED, depth_within, from_corner, pinhole, pose_of, rotation_of_quaternion
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_npy, read_picture, read_table
 from geometrycrafter.data.layouts import first_matches, matches
@@ -42,7 +42,8 @@ def read(picture: Path, depth: Path, pose: tuple[float, ...]) -> Frame:
     z = read_npy(depth).astype(np.float32)
     x, y, w = pose[3], pose[4], pose[6]
     to_world = pose_of(rotation_of_quaternion(w, x, y, pose[5]), np.array(pose[:3])) @ NED
-    return Frame(read_picture(picture), depth_within(z, 1e-5, SKY), pinhole(320, 320, 320, 240), to_world, sky=z >= SKY)
+    intrinsics = from_corner(pinhole(320, 320, 320, 240))
+    return Frame(read_picture(picture), depth_within(z, 1e-5, SKY), intrinsics, to_world, sky=z >= SKY)
 
 
 DATASET = DataSet(
@@ -56,4 +57,5 @@ DATASET = DataSet(
     frame_size="480x640",
     paper="306 K frames, 2245 clips",
     notes=("In the world 'amusement' the sky is a dome nearby and counts as a surface.",),
+    version=2,
 )

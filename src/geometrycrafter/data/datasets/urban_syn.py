@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.data.conventions import depth_within, pinhole
+from geometrycrafter.data.conventions import depth_within, from_corner, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_channel, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches
@@ -54,7 +54,7 @@ def read(picture: Path, depth: Path, classes: Path, intrinsics: tuple[float, ...
     z = read_exr(depth, "Y", "R") * np.float32(UNIT)
     sky = read_channel(classes) == SKY
     z[sky] = 0
-    return Frame(read_picture(picture), depth_within(z, 0, FARTHEST), pinhole(*intrinsics), sky=sky)
+    return Frame(read_picture(picture), depth_within(z, 0, FARTHEST), from_corner(pinhole(*intrinsics)), sky=sky)
 
 
 DATASET = DataSet(
@@ -69,4 +69,5 @@ DATASET = DataSet(
     video=False,
     paper="7 K images",
     complete=(1, 7539),
+    version=2,
 )
