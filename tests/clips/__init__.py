@@ -6,6 +6,7 @@ tiled HEIC unless pillow-heif is installed, JPEG XL, Dolby Vision, and Matroska 
 
 from __future__ import annotations
 
+from clips.broken import CASES as BROKEN
 from clips.case import Case
 from clips.colours import SDR_CASES, SPECIAL
 from clips.making import Absent
@@ -16,6 +17,7 @@ from clips.times import FIELDS, TIMES
 
 GROUPS: dict[str, tuple[Case, ...]] = {
     "Streams and frames": STREAMS,
+    "Broken files": BROKEN,
     "Upright": (*VIDEOS, *PHOTOS),
     "Shape": SHAPES,
     "Bars": BARS,

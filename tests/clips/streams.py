@@ -189,6 +189,16 @@ def edited(skip: int, keep: int):
     return make
 
 
+def large_jpegs(folder: Path) -> Path:
+    """Motion JPEG of frames so large that ffmpeg, which sees one at first, takes it for a picture."""
+    noise = np.random.default_rng(0).integers(0, 30, (240, 320, 3), np.uint8)
+    frames = [np.minimum(shown, 225) + noise for shown in pictures(12, 240, 320)]
+    bare = encode(folder / "bare.mjpeg", frames, Coding("mjpeg", "yuvj420p", format="mjpeg")).read_bytes()
+    jfif = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+    (folder / "large.mjpeg").write_bytes(bare.replace(b"\xff\xd8", jfif))
+    return folder / "large.mjpeg"
+
+
 def without_start(name: str, coding: Coding, dropped: int):
     """A maker of a stream that was joined after some packets had gone by."""
 
@@ -439,6 +449,7 @@ CASES = (
     Case("raw MPEG-2", clip("r.m2v", Coding("mpeg2video", rate=25, format="mpeg2video")), ALL, even=False),
     Case("YUV4MPEG", clip("r.y4m", Coding("wrapped_avframe", format="yuv4mpegpipe")), ALL),
     Case("raw Motion JPEG", clip("r.mjpeg", Coding("mjpeg", "yuvj420p", format="mjpeg")), ALL, even=False),
+    Case("raw Motion JPEG of large frames", large_jpegs, ALL, size=(240, 320), even=False),
     Case(
         "start, end, stride on B-frames",
         clip("s.mp4", Coding(options={"bf": "3", "g": "12"})),

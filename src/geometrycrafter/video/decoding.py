@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -17,6 +18,7 @@ from geometrycrafter.video.colour import Converter, luma
 from geometrycrafter.video.frames import as_frame
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.orientation import Orientation, of_frame
+from geometrycrafter.video.sequences import VIDEO_SUFFIXES
 from geometrycrafter.video.stills import kind_of, orientation_in, pages
 from geometrycrafter.video.streams import (
     FASTEST,
@@ -70,7 +72,8 @@ def read_header(path: os.PathLike[str]) -> Header:
     with open_container(path) as container:
         stream = video_stream(container, path)
         rate, count, aspect = rate_of(stream), shown_count(container, stream), pixel_aspect_of(stream)
-        still = container.format.name.endswith("_pipe") or container.format.name == "image2"
+        moving = Path(os.fspath(path)).suffix.lower() in VIDEO_SUFFIXES  # JPEGs in a row may be a video, or previews
+        still = container.format.name.endswith(("_pipe", "image2")) and not moving
         frame = next(shown_frames(path, container, stream))
         orientation = _Stand(frame, path).of(frame)
         height, width = orientation.size(*square_size(frame.height, frame.width, aspect))

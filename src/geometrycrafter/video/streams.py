@@ -18,6 +18,7 @@ from typing import Any
 import av
 
 from geometrycrafter.errors import InputError, reason
+from geometrycrafter.video.endings import ending, half_drawn, share_in_time
 
 MAX_PIXELS = 64 * 2**20
 """Frames with more pixels are refused: hostile headers claim any size."""
@@ -158,36 +159,6 @@ def _fragmented(container: Any) -> bool:
             file.seek(position)
 
 
-def share_present(path: os.PathLike[str], container: Any) -> float:
-    """How much of a file is there, by the size that it says of itself at its beginning: above 0, at most 1."""
-    with open(path, "rb") as file:
-        head = file.read(64)
-        size = file.seek(0, 2)
-    said = None
-    if "avi" in container.format.name and head[:4] == b"RIFF":
-        said = int.from_bytes(head[4:8], "little") + 8
-    elif "matroska" in container.format.name:
-        said = _segment_end(head)
-    return min(1.0, size / said) if said else 1.0
-
-
-def _segment_end(head: bytes) -> int | None:
-    """Where the segment of a Matroska file ends, by its first bytes (RFC 8794); None where that is left open."""
-    position = 0
-    for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
-        if head[position : position + 4] != identifier or len(head) < position + 13:
-            return None
-        position += 4
-        length = 9 - head[position].bit_length()
-        value = int.from_bytes(head[position : position + length], "big") & ((1 << 7 * length) - 1)
-        position += length
-        if value == (1 << 7 * length) - 1:
-            return None
-        if identifier == b"\x1a\x45\xdf\xa3":
-            position += value
-    return position + value
-
-
 @dataclass
 class Losses:
     """What could not be shown of a video."""
@@ -212,11 +183,16 @@ class Losses:
     """When the packets that came last are to be shown."""
     last: int = -(2**63)
     """When the last frame is shown."""
+    until: float | None = None
+    """Seconds at which the last packet ends."""
 
     def read(self, packet: Any) -> None:
         """Count a packet."""
         self.packets += 1
         self.began = self.began or packet.is_keyframe
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self.until = end if self.until is None else max(self.until, end)
         if packet.pts is not None and not packet.is_discard:
             self.latest.append(packet.pts)
         if not self.shown and not packet.is_discard:
@@ -268,7 +244,7 @@ def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bo
     entries = len(stream.index_entries) if _complete_table(container, stream) else 0
     for packet in _packets(container, stream, losses):
         try:
-            if packet.is_corrupt and packet.size:
+            if (packet.is_corrupt and packet.size) or half_drawn(path, container, packet):
                 raise ValueError("a packet is cut short or has a wrong checksum")
             frames = decoder.decode(packet)
         except (av.FFmpegError, ValueError) as error:
@@ -286,8 +262,10 @@ def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bo
     losses.end()
     if strict and losses.damaged:
         raise _damaged(path, losses)
-    share = share_present(path, container)
-    _report(path, losses, max(0, entries - losses.packets, round(losses.packets * (1 / share - 1))))
+    end = ending(path, container)
+    share = min(end.share, share_in_time(path, container, stream, losses.until))
+    missing = max(0, entries - losses.packets, round(losses.packets * (1 / share - 1)))
+    _report(path, losses, missing, end.torn, strict)
 
 
 def _decoder(stream: Any) -> Any:
@@ -329,9 +307,14 @@ def _damaged(path: os.PathLike[str], losses: Losses) -> InputError:
     )
 
 
-def _report(path: os.PathLike[str], losses: Losses, missing: int) -> None:
+def _report(path: os.PathLike[str], losses: Losses, missing: int, torn: bool, strict: bool) -> None:
     """Say what was lost, or refuse it where it is much."""
     whole = losses.packets + missing
+    if strict and losses.shown and (missing or torn):
+        raise InputError(
+            f"{path}: the video is cut short after frame {losses.shown}; copy it anew, or take what is there with "
+            f"--end {losses.shown}."
+        )
     if not losses.shown or losses.damaged > MOST_DAMAGED * whole:
         raise _damaged(path, losses)
     if missing > MOST_DAMAGED * whole:
@@ -343,6 +326,11 @@ def _report(path: os.PathLike[str], losses: Losses, missing: int) -> None:
         what = "cut short" if missing else f"damaged after frame {losses.good} ({losses.first})"
         warnings.warn(
             f"{path}: the video is {what}; {missing + losses.damaged} of {whole} frames are missing", stacklevel=3
+        )
+    if torn and not missing:
+        warnings.warn(
+            f"{path}: the file breaks off, and is cut short; how much of the video is missing is not known",
+            stacklevel=3,
         )
     if losses.before:
         warnings.warn(
