@@ -190,3 +190,47 @@ def test_a_folder_that_holds_the_video_is_not_replaced(tmp_path):
     with pytest.raises(gc.InputError, match="is in this folder"):
         export(scene, "colmap", place)
     assert video.is_file()
+
+
+def test_the_static_world_is_one_cloud_and_what_moves_stays_apart(tmp_path, capsys):
+    plane().save(tmp_path / "a.gc")
+    command = ["export", str(tmp_path / "a.gc"), "ply", "--overwrite"]
+    assert main([*command, "--world", "--points", "3000"]) == 0
+    at, rgb = vertices(tmp_path / "a.ply")
+    assert 700 < len(at) <= 3000 and np.abs(at @ NORMAL - OFFSET).max() < 1e-3
+    assert np.abs(rgb - painted(at)).max() < 2
+    whole = [plane(moving=False).points[t][3:].reshape(-1, 3) @ p[:3, :3].T + p[:3, 3] for t, p in enumerate(poses())]
+    np.testing.assert_allclose([at.min(0), at.max(0)], [np.min(whole, (0, 1)), np.max(whole, (0, 1))], atol=0.3)
+    assert main([*command, "--world", "--moving", "0,4"]) == 0
+    head, _, body = (tmp_path / "a.ply").read_bytes().partition(b"end_header\n")
+    assert head.endswith(b"property uchar moving\n")
+    rows = np.frombuffer(body, np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("moving", "u1")]))
+    red = (rows["rgb"] == (255, 0, 0)).all(1)
+    np.testing.assert_array_equal(red, rows["moving"] == 1)
+    assert red.sum() == 2 * 10 * 10
+    own = (rows["xyz"][red][-100:] - poses()[4][:3, 3]) @ poses()[4][:3, :3]
+    np.testing.assert_allclose(own[:, 2], 2, atol=1e-5)
+    for flags in (["--moving", "0"], ["--world", "--frame", "1"], ["--world", "--moving", "5"]):
+        assert main([*command, *flags]) == 2
+    assert main(["export", str(tmp_path / "a.gc"), "npz", "--world"]) == 2
+
+
+def test_a_cloud_keeps_to_its_size_and_is_the_mean_of_what_it_saw():
+    from geometrycrafter.geometry.voxels import VoxelCloud
+
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-3, 3, (20000, 3))
+    values = points @ rng.normal(size=(3, 3))
+    for most in (10, 500, 10**6):
+        cloud = VoxelCloud(0.05, most)
+        for part in range(0, 20000, 1000):
+            cloud.add(points[part : part + 1000], values[part : part + 1000])
+        assert len(cloud.points) <= most and cloud.counts.sum() == 20000
+        cubes, which = np.unique(np.floor(points / cloud.size).astype(int), axis=0, return_inverse=True)
+        assert len(cubes) == len(cloud.points)
+        means = np.stack([np.bincount(which.ravel(), x) for x in points.T], -1) / np.bincount(which.ravel())[:, None]
+        order = np.lexsort(cloud.points.T), np.lexsort(means.T)
+        np.testing.assert_allclose(cloud.points[order[0]], means[order[1]], atol=1e-9)
+        np.testing.assert_allclose(cloud.values.sum(0) * 0 + cloud.counts @ cloud.values, values.sum(0), atol=1e-6)
+    cloud.add(np.array([[np.nan, 0, 0], [np.inf, 1, 1]]), np.zeros((2, 3)))
+    assert cloud.counts.sum() == 20000

@@ -27,15 +27,29 @@ def add_parser(commands: Any) -> None:
     for name, takers in _options().items():
         settings = FORMATS[takers[0]].options
         option, kind = _fields(settings)[name], kinds_of(settings)[name]
-        default = "" if option.default is None else f"; default {option.default}"
+        told = f"{option.metadata['help']} ({', '.join(takers)}{_default(name, takers)})"
+        if kind is bool:
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", default=None, help=told)
+            continue
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=argument(kind),
             metavar=f"{{{','.join(get_args(kind))}}}" if get_origin(kind) is Literal else None,
-            help=f"{option.metadata['help']} ({', '.join(takers)}{default})",
+            help=told,
         )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an existing file, or the folder of such an export"
+    )
     parser.set_defaults(call=call)
+
+
+def _default(name: str, takers: list[str]) -> str:
+    """What an option is where it isn't given, by format where they differ."""
+    values = {taker: _fields(FORMATS[taker].options)[name].default for taker in takers}
+    if len(set(values.values())) > 1:
+        return "; default " + ", ".join(f"{value} ({taker})" for taker, value in values.items())
+    value = values[takers[0]]
+    return "" if value is None or value is False else f"; default {value}"
 
 
 def _fields(settings: Any) -> dict[str, dataclasses.Field[Any]]:

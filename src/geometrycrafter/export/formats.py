@@ -45,6 +45,11 @@ class PlyOptions(ColourOptions):
 
     frame: FrameIndex = field(default=0, metadata={"help": "which frame; negative ones count from the end"})
     step: Count = field(default=1, metadata={"help": "take every n-th pixel of every n-th row"})
+    world: bool = field(default=False, metadata={"help": "the static points of all frames in place of one frame's"})
+    points: CloudSize = field(default=1_000_000, metadata={"help": "of the static world, at most"})
+    moving: FrameNumbers | None = field(
+        default=None, metadata={"help": "with --world: frames whose moving points are put in, too, told apart as such"}
+    )
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ _LIST = (
     Format(
         "ply",
         ".ply",
-        "coloured points of one frame, for MeshLab, CloudCompare or Blender",
+        "coloured points of one frame or of the static world, for MeshLab, CloudCompare or Blender",
         "geometrycrafter.export.ply:write_ply",
         PlyOptions,
     ),
