@@ -119,6 +119,38 @@ def test_half_the_size_is_the_middle_where_a_file_does_not_say_how_it_counts(nam
         assert frame.intrinsics[:2, 2].tolist() == ([31.5, 23.5] if kind == "half" else list(stored))
 
 
+def test_synthia_is_read_whatever_hand_its_world_has(tmp_path):
+    truth = trees.synthia(tmp_path)
+    for t, item in enumerate(data_set("synthia").sequences(tmp_path)[0].items):
+        pose = data_set("synthia").read(**item).pose
+        item["pose"].write_text(trees.numbers((truth.poses[t] @ np.diag([1.0, -1, -1, 1])).T))
+        again = data_set("synthia").read(**item).pose
+        np.testing.assert_allclose(again, truth.poses[t], atol=1e-6)
+        assert np.linalg.det(pose[:3, :3]) == pytest.approx(1)
+
+
+def test_poses_that_mirror_the_world_are_told(tmp_path, capsys):
+    trees.virtual_kitti(tmp_path / "v")
+    flags = ["--size", "48x64", "--processes", "1"]
+
+    def said():
+        assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "v"), "--check"]) == 1  # 3 of 42,520 frames
+        assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "v"), str(tmp_path / "s"), *flags]) == 0
+        assert main(["data", "inspect", str(tmp_path / "s")]) == 0
+        return capsys.readouterr().out
+
+    assert "improper" not in said()
+    shutil.rmtree(tmp_path / "s")
+    file = tmp_path / "v" / "Scene01" / "clone" / "extrinsic.txt"
+    rows = [line.split() for line in file.read_text().splitlines()]
+    for row in rows[1:]:  # what comes out of a world with two axes exchanged
+        for first in (2, 6, 10):
+            row[first : first + 2] = row[first + 1], row[first]
+    file.write_text("\n".join(map(" ".join, rows)))
+    lines = [line for line in said().splitlines() if "improper" in line]
+    assert len(lines) == 3 and all("Scene01-clone-0" in line for line in lines)
+
+
 def test_scannet_is_read_as_it_is_distributed(tmp_path):
     trees.scannet(tmp_path / "unpacked")
     trees.scannet(tmp_path / "packed", packed=True)

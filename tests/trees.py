@@ -352,7 +352,9 @@ def synthia(root: Path) -> Truth:
         labels = np.zeros((*z.shape, 3), np.uint16)
         labels[..., 1] = np.where(truth.sky[t], 1, 2)
         picture(top / "GT" / "LABELS" / f"{name}.png", labels)
-        text(top / "CameraParams" / f"{name}.txt", numbers((truth.poses[t] @ np.diag([1.0, -1, -1, 1])).T))
+        # The recording's world has two axes exchanged: it is left-handed.
+        stored = np.eye(4)[[0, 2, 1, 3]] @ truth.poses[t] @ np.diag([1.0, -1, -1, 1])
+        text(top / "CameraParams" / f"{name}.txt", numbers(stored.T))
     text(top / "CameraParams" / "intrinsics.txt", "532.740352\n\n640.0\n\n380.0\n\n0.8\n")
     return truth
 

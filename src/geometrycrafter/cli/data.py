@@ -219,6 +219,8 @@ def _check(args: argparse.Namespace) -> int:
         apart = sorted(found.poses.values())[len(found.poses) // 2]
         verdict = "poses fit the depth" if apart < 0.03 else "poses do NOT fit the depth; don't use them"
         print(f"depth of neighbouring frames disagrees by {apart:.1%} after reprojection: {verdict}")
+    if found.improper:
+        print(f"poses are improper, they mirror or stretch the world: {', '.join(found.improper[:3])}")
     print("complete" if found.complete else "incomplete")
     return 0 if found.complete else 1
 

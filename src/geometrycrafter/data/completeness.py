@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from geometrycrafter.data.dataset import DataSet, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.datasets import data_set
 from geometrycrafter.data.segments import selected
 from geometrycrafter.errors import InputError
+from geometrycrafter.geometry import rigid
 from geometrycrafter.geometry.reprojection import disagreement
 
 OPTIONAL = ("mask", "moving", "labels", "sky", "records")
@@ -37,6 +39,8 @@ class Completeness:
     """First frames that can't be read."""
     poses: dict[str, float]
     """For each sequence with poses, how far depth disagrees between its first frames, relative."""
+    improper: list[str]
+    """Sequences whose first poses are no rigid motions."""
     expected: tuple[int, int] | None
 
     @property
@@ -65,6 +69,7 @@ def check(name: str, root: Path, progress: Callable[[int, int], None] | None = N
     optional: Counter[str] = Counter()
     broken: list[str] = []
     poses: dict[str, float] = {}
+    improper: list[str] = []
     for count, sequence in enumerate(sequences, 1):
         absent = dict(_absent(sequence))
         optional.update(kind for kind in absent.values() if kind in OPTIONAL)
@@ -72,11 +77,13 @@ def check(name: str, root: Path, progress: Callable[[int, int], None] | None = N
         missing |= needed
         if not needed:
             try:
-                apart = _first_frames(data, sequence)
+                frames = [data.read(**item) for item in sequence.items[:2]]
             except InputError as error:
                 broken.append(str(error))
             else:
+                apart = _apart(data, frames)
                 poses |= {} if apart is None else {sequence.name: apart}
+                improper += [sequence.name] * any(f.pose is not None and _mirrors(f.pose) for f in frames)
         if progress is not None:
             progress(count, len(sequences))
     return Completeness(
@@ -88,6 +95,7 @@ def check(name: str, root: Path, progress: Callable[[int, int], None] | None = N
         optional=optional,
         broken=broken,
         poses=poses,
+        improper=improper,
         expected=data.complete,
     )
 
@@ -100,9 +108,12 @@ def _absent(sequence: Sequence) -> Iterator[tuple[str, str]]:
                 yield str(path), kind
 
 
-def _first_frames(data: DataSet, sequence: Sequence) -> float | None:
-    """Read two frames: how far their depth disagrees after reprojection, relative; None where there are no poses."""
-    frames = [data.read(**item) for item in sequence.items[:2]]
+def _mirrors(pose: np.ndarray) -> bool:
+    return bool(rigid.improper(torch.tensor(pose)))
+
+
+def _apart(data: DataSet, frames: list[Frame]) -> float | None:
+    """How far the depth of two frames disagrees after reprojection, relative; None where there are no poses."""
     if len(frames) < 2 or not data.video or any(f.pose is None for f in frames):
         return None
     return disagreement(*(torch.tensor(x) for f in frames for x in (f.depth, f.intrinsics, f.pose)))

@@ -106,6 +106,17 @@ def inverse_pose(matrix: np.ndarray) -> np.ndarray:
     return rigid.inverse(torch.tensor(matrix, dtype=torch.float64)).numpy()
 
 
+def right_handed(to_world: np.ndarray) -> np.ndarray:
+    """A camera-to-world pose ``[4, 4]`` in a world that is right-handed, as the camera's axes are.
+
+    A rotation with determinant -1 leads into a left-handed world; that one is mirrored, its second axis turned round.
+    Motions between cameras are the same in both.
+    """
+    if np.linalg.det(to_world[:3, :3]) > 0:
+        return to_world
+    return np.diag([1.0, -1.0, 1.0, 1.0]) @ to_world
+
+
 def rotation_of_quaternion(w: float, x: float, y: float, z: float) -> np.ndarray:
     """Rotation ``[3, 3]`` of a quaternion of any length."""
     return rigid.rotation_of_quaternion(torch.tensor([w, x, y, z], dtype=torch.float64)).numpy()

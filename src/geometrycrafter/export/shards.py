@@ -15,6 +15,7 @@ from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.ply import write_points
 from geometrycrafter.files import explained
+from geometrycrafter.geometry import rigid
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.geometry.reprojection import disagreement
 from geometrycrafter.video.pictures import at_size, disparity_picture, sheet, write_png
@@ -39,6 +40,8 @@ class ShardReport:
     """Share of pixels with depth, in what was read."""
     disagreement: float | None = None
     """How far depth of neighbouring frames is apart after reprojection, relative, in the median; None: no poses."""
+    improper: list[str] = field(default_factory=list)
+    """Sources of clips, of those that were read, whose poses are no rigid motions."""
     files: list[Path] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -51,6 +54,9 @@ class ShardReport:
         if self.disagreement is not None:
             verdict = "fit it" if self.disagreement < 0.03 else "do NOT fit it"
             yield f"depth of neighbouring frames is {self.disagreement:.1%} apart after reprojection: poses {verdict}"
+        if self.improper:
+            more = f" and {len(self.improper) - 3} more" if len(self.improper) > 3 else ""
+            yield f"poses are improper, they mirror or stretch the world: {', '.join(self.improper[:3])}{more}"
         for path in self.files:
             yield f"written: {path}"
         for reason in self.damaged:
@@ -73,6 +79,7 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
     picked = np.linspace(0, len(shards) - 1, count).round().astype(int)
     damaged: list[str] = []
     shown: list[Clip] = []
+    improper: list[str] = []
     logs, known, apart = np.zeros(200, np.int64), list[float](), list[float]()
     edges = np.geomspace(1e-2, 1e3, len(logs) + 1)
     for index in picked:
@@ -86,6 +93,8 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
         if clip.poses is not None and len(clip) > 1:
             views = (x[i] for i in (0, 1) for x in (clip.depth, clip.intrinsics, clip.poses))
             apart.append(disagreement(*map(torch.tensor, views)))
+        if clip.poses is not None and bool(rigid.improper(torch.from_numpy(clip.poses)).any()):
+            improper.append(clip.source or shards.clips[int(index)].key)
         if len(shown) < COLUMNS * ROWS:
             shown.append(clip[:1])
     report = ShardReport(
@@ -98,6 +107,7 @@ def describe(folder: Path, output: Path | None = None, every_frame: bool = False
         farthest=max(c.far for c in shards.clips),
         known=float(np.mean(known)) if known else 0.0,
         disagreement=float(np.nanmedian(apart)) if np.isfinite(apart).any() else None,
+        improper=improper,
         damaged=damaged,
     )
     if output is not None and shown:

@@ -30,6 +30,14 @@ def relative(pose: Tensor, to_pose: Tensor) -> Tensor:
     return inverse(to_pose) @ pose
 
 
+def improper(motions: Tensor, tolerance: float = 1e-2) -> Tensor:
+    """Where matrices ``[..., 4, 4]`` are no rigid motions, ``[...]`` bool: they stretch, shear or mirror."""
+    rotation = motions[..., :3, :3].double()
+    identity = torch.eye(3, dtype=torch.float64, device=motions.device)
+    bent: Tensor = ~((rotation.mT @ rotation - identity).abs().amax((-2, -1)) < tolerance)
+    return bent.logical_or(torch.linalg.det(rotation) < 0)
+
+
 def apply(motions: Tensor, points: Tensor) -> Tensor:
     """Points ``[..., N, 3]`` moved by ``[..., 4, 4]``, one motion for all N: ``[..., N, 3]``."""
     return points @ motions[..., :3, :3].mT + motions[..., None, :3, 3]

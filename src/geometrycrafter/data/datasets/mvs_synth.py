@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import depth_within, of_renderer, pinhole
+from geometrycrafter.data.conventions import depth_within, of_renderer, pinhole, right_handed
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches, matches
@@ -16,7 +16,6 @@ from geometrycrafter.data.layouts import first_matches, matches
 UNIT = 0.1
 """Metres; the authors state none, two readers found it by the size of cars."""
 FARTHEST = 1000.0
-WORLD = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
 def find(root: Path) -> Iterator[Sequence]:
@@ -40,9 +39,7 @@ def read(picture: Path, depth: Path, pose: Path) -> Frame:
         stored = json.loads(pose.read_text())
         intrinsics = of_renderer(pinhole(*(float(stored[k]) for k in ("f_x", "f_y", "c_x", "c_y"))), raw.shape)
         to_camera = np.array(stored["extrinsic"], np.float64).reshape(4, 4)
-        to_world = np.linalg.inv(to_camera)
-    if np.linalg.det(to_camera[:3, :3]) < 0:
-        to_world = WORLD @ to_world  # the game's world is left-handed, its camera is OpenCV's
+        to_world = right_handed(np.linalg.inv(to_camera))  # the game's world is not, its camera is OpenCV's
     to_world[:3, 3] *= UNIT
     metres = depth_within(raw * UNIT, 0, FARTHEST)
     return Frame(read_picture(picture), metres, intrinsics, to_world, sky=np.isposinf(raw))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometrycrafter.data.conventions import OPENGL, depth_within, from_corner, pinhole
+from geometrycrafter.data.conventions import OPENGL, depth_within, from_corner, pinhole, right_handed
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_channel, read_matrix, read_picture, read_png16
 from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
@@ -48,7 +48,7 @@ def read(picture: Path, depth: Path, labels: Path, pose: Path, intrinsics: tuple
     if labels.is_file():
         sky = read_channel(labels, 1) == SKY  # the class in the middle channel, the instance in another
         raw[sky] = 0
-    to_world = read_matrix(pose).T @ OPENGL  # stored by columns
+    to_world = right_handed(read_matrix(pose).T @ OPENGL)  # stored by columns; two axes of the world are exchanged
     metres = depth_within(raw, 0, FARTHEST) / 100
     return Frame(read_picture(picture), metres, from_corner(pinhole(*intrinsics)), to_world, sky=sky)
 
