@@ -25,9 +25,10 @@ def add_parser(commands: Any) -> None:
     add("-o", "--output", type=argument(Path), default=Path("comparison.png"), help="PNG, PDF or SVG")
     add("--names", metavar="A,B", help="what to call them (default: the folders' names)")
     frames = argument(ComparisonOptions, "frames")
-    add("--frames", metavar="N,N", type=frames, help="which to show (default: four, evenly spread)")
+    add("--frames", metavar="N,N", type=frames, help="which to show (default: four, with --world eight, evenly spread)")
     angle = argument(ComparisonOptions, "angle")
     add("--angle", type=angle, default=ComparisonOptions.angle, help="that point clouds are turned by, degrees")
+    add("--world", action="store_true", help="point maps of eight frames in world axes, in two views; wants poses")
     add("--overwrite", action="store_true", help="replace an existing file")
     parser.set_defaults(call=call)
 
@@ -39,6 +40,7 @@ def call(args: argparse.Namespace) -> None:
         InputError: where a scene, a name or the place of the figure is at fault.
     """
     from geometrycrafter.export.figure import draw_comparison
+    from geometrycrafter.export.world_figure import draw_world
     from geometrycrafter.scene import open_scene
     from geometrycrafter.scene.places import name_of
 
@@ -48,4 +50,5 @@ def call(args: argparse.Namespace) -> None:
     if len(names) != len(args.scenes):
         raise InputError(f"--names {args.names}: {len(args.scenes)} scenes want as many names.")
     scenes = [open_scene(s) for s in args.scenes]
-    print(f"figure: {draw_comparison(scenes, names, args.output, args.frames, args.angle)}")
+    draw = draw_world if args.world else draw_comparison
+    print(f"figure: {draw(scenes, names, args.output, args.frames, args.angle)}")

@@ -7,6 +7,7 @@ from geometrycrafter.evaluation.metrics import (
     score_focal,
     score_normals,
     score_points,
+    score_trajectory,
     temporal_alignment_error,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "score_focal",
     "score_normals",
     "score_points",
+    "score_trajectory",
     "temporal_alignment_error",
 ]

@@ -11,6 +11,7 @@ from geometrycrafter.evaluation.metrics.focal import focal_of_points, score_foca
 from geometrycrafter.evaluation.metrics.normals import score_normals
 from geometrycrafter.evaluation.metrics.points import score_points
 from geometrycrafter.evaluation.metrics.stability import flicker, temporal_alignment_error
+from geometrycrafter.evaluation.metrics.trajectories import score_trajectory
 
 __all__ = [
     "VERSION",
@@ -21,6 +22,7 @@ __all__ = [
     "score_focal",
     "score_normals",
     "score_points",
+    "score_trajectory",
     "temporal_alignment_error",
 ]
 

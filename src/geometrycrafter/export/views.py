@@ -1,0 +1,108 @@
+"""Point clouds as pictures from another side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from geometrycrafter.geometry import rigid
+
+FARTHEST = 0.95
+"""Of the depths: what is beyond is left out of a view, or it would be a speck before the sky."""
+BACK = 1.3
+"""Of the middle depth, that the camera steps back by, so that what stands out stays in view."""
+
+
+@dataclass(frozen=True)
+class View:
+    """From where a cloud is looked at: turned about the vertical, and from above, through the cloud's middle."""
+
+    angle: float
+    """Degrees about the vertical; the camera moves to the left."""
+    above: float = 0.0
+    """Degrees that the camera looks down by."""
+
+    def seen(self, points: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        """Points ``[N, 3]`` in the axes of the camera that looks so at the middle ``[3]``; ``[N, 3]``."""
+        turn, tilt = (torch.deg2rad(torch.tensor(x, dtype=torch.float64)) for x in (self.angle, self.above))
+        rotation = (rigid.rotation_about("x", tilt) @ rigid.rotation_about("y", turn)).numpy()
+        q = (points - middle) @ rotation.T
+        q[:, 2] += BACK * middle[2]
+        return np.asarray(q)
+
+
+def splat(
+    u: np.ndarray, v: np.ndarray, depth: np.ndarray, rgb: np.ndarray, height: int, width: int, side: int = 2
+) -> np.ndarray:
+    """Points ``[N]`` at pixels (u, v) as a picture ``[H, W, 3]`` uint8 on white, nearer ones before farther ones.
+
+    Args:
+        u: pixels to the right.
+        v: pixels down.
+        depth: of each.
+        rgb: ``[N, 3]`` uint8.
+        height: of the picture.
+        width: of the picture.
+        side: pixels that a point is wide, so that surfaces close.
+    """
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    order = np.argsort(-depth)
+    u, v, rgb = np.rint(u[order]).astype(int), np.rint(v[order]).astype(int), rgb[order]
+    for dy in range(side):
+        for dx in range(side):
+            x, y = u + dx, v + dy
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            canvas[y[inside], x[inside]] = rgb[inside]
+    return canvas
+
+
+def view_of_points(points: np.ndarray, mask: np.ndarray, picture: np.ndarray, angle: float) -> np.ndarray:
+    """A frame's point cloud from another side, ``[H, W, 3]`` uint8 on white.
+
+    Args:
+        points: ``[H, W, 3]`` in camera axes.
+        mask: ``[H, W]`` bool.
+        picture: ``[H, W, 3]`` uint8, the points' colours.
+        angle: degrees about the vertical through the cloud's middle; the camera moves to the left.
+    """
+    height, width = mask.shape
+    good = mask & np.isfinite(points).all(-1)
+    if not good.any():
+        return np.full((height, width, 3), 255, np.uint8)
+    p = points[good].astype(np.float64)
+    kept = p[:, 2] <= np.quantile(p[:, 2], FARTHEST)
+    p, colour = p[kept], picture[good][kept]
+    middle = np.median(p, axis=0)
+    q = View(angle).seen(p, middle)
+    front = q[:, 2] > 0.05 * abs(middle[2])
+    q, colour = q[front], colour[front]
+    focal = min(0.9 * width * middle[2] / max(np.ptp(p[:, 0]), 1e-9), 1.2 * width)
+    return splat(
+        q[:, 0] / q[:, 2] * focal + width / 2, q[:, 1] / q[:, 2] * focal + height / 2, q[:, 2], colour, *mask.shape
+    )
+
+
+def view_of_world(points: np.ndarray, rgb: np.ndarray, view: View, height: int, width: int) -> np.ndarray:
+    """A cloud of several frames, fitted into a picture ``[height, width, 3]`` uint8 on white.
+
+    Args:
+        points: ``[N, 3]``, in the axes of a camera in the middle of the clip.
+        rgb: ``[N, 3]`` uint8.
+        view: from where.
+        height: of the picture.
+        width: of the picture.
+    """
+    if not len(points):
+        return np.full((height, width, 3), 255, np.uint8)
+    front = points[points[:, 2] > 0]
+    middle = np.median(front if len(front) else points, axis=0)
+    q = view.seen(points, middle)
+    ahead = q[:, 2] > 0.05 * abs(middle[2])
+    q, rgb = q[ahead], rgb[ahead]
+    across = q[:, :2] / q[:, 2:]
+    low, high = np.quantile(across, [0.005, 0.995], axis=0)
+    focal = 0.94 * min(np.array([width, height]) / np.maximum(high - low, 1e-9))
+    u, v = ((across - (low + high) / 2) * focal + np.array([width, height]) / 2).T
+    return splat(u, v, q[:, 2], rgb, height, width)
