@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from clips.case import Case
-from clips.making import Coding, cut, encode
+from clips.making import Coding, cut, encode, packets
 from clips.marks import pictures
 from clips.streams import INTRA, TWENTY, cut_after
 
@@ -40,6 +41,36 @@ def shortened(name: str, coding: Coding, share: float):
     return lambda folder: cut(encode(folder / name, pictures(20), coding), share)
 
 
+def joined(coding: Coding):
+    """A maker of two transport streams, one after the other."""
+
+    def make(folder: Path) -> Path:
+        first = encode(folder / "first.ts", pictures(12), coding).read_bytes()
+        (folder / "joined.ts").write_bytes(first + first)
+        return folder / "joined.ts"
+
+    return make
+
+
+def lossy(frame: int, packet: int | None):
+    """A maker of a transport stream that has lost one packet of a frame, or all of them (None)."""
+
+    def make(folder: Path) -> Path:
+        path = encode(folder / "lossy.ts", pictures(20), INTRA)
+        data = path.read_bytes()
+        starts = [at for at, _ in packets(path)]
+        inside = [
+            at for at in range(starts[frame], starts[frame + 1], 188) if (data[at + 1] & 31, data[at + 2]) == (1, 0)
+        ]
+        lost = inside if packet is None else inside[packet : packet + 1]
+        kept = (data[at : at + 188] for at in range(0, len(data), 188) if at not in lost)
+        path.write_bytes(b"".join(kept))
+        return path
+
+    return make
+
+
+WITHOUT_7 = TWENTY[:7] + TWENTY[8:]
 CASES = (
     *(
         Case(f"whole {kind}", shortened(*made, 1), TWENTY, times=tuple(n / made[1].rate for n in TWENTY))
@@ -63,5 +94,24 @@ CASES = (
             authority=False,
         )
         for kind, made in OPEN_ENDED.items()
+    ),
+    *(
+        Case(f"transport streams of {kind} joined", joined(coding), (*range(12), *range(12)), times=times)
+        for kind, coding, times in (
+            ("H.264", INTRA, tuple(n / 10 for n in range(24))),
+            ("H.264 with B-frames", Coding(), tuple(n / 10 for n in range(24))),
+            ("MPEG-2", MPEG2, tuple(n / 25 for n in range(24))),
+        )
+    ),
+    *(
+        Case(
+            f"transport stream that has lost {what}",
+            lossy(7, packet),
+            WITHOUT_7,
+            times=tuple(n / 10 for n in WITHOUT_7),
+            warns=("1 of 20 frames are missing",),
+            authority=False,
+        )
+        for what, packet in (("part of a frame", 1), ("a frame", None))
     ),
 )

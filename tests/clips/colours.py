@@ -25,7 +25,7 @@ HDR: tuple[Colour, ...] = (
 )  # fmt: skip
 """Light in nits, BT.2020."""
 PLACES: tuple[Place, ...] = tuple(((row + 0.5) / 2, (column + 0.5) / 4) for row in range(2) for column in range(4))
-ISO = {"601": 6, "709": 1, "2020": 9}
+ISO = {"601": 6, "709": 1, "2020": 9, "ycgco": 8}
 """Code points of the matrices (ITU-T H.273, table 4)."""
 LOSSLESS = Coding(options={"qp": "0"})
 FFV1 = Coding("ffv1")
@@ -163,6 +163,18 @@ SDR_CASES = (
     video("uncompressed 4:2:2 in AVI", Coding("rawvideo", "yuv422p"), "601", "c.avi", halves=(1, 2)),
     video("YUV4MPEG, untagged", Coding("wrapped_avframe", format="yuv4mpegpipe"), "601", "c.y4m"),
     video("VP9 lossless", tagged(Coding("libvpx-vp9", options={"lossless": "1"}), "709", False), "709", "c.webm"),
+    video("YCgCo", tagged(replace(LOSSLESS, pix_fmt="yuv444p"), "ycgco", False), "ycgco", "c.mp4", halves=(1, 1),
+          authority=False),
+    video("YCgCo, full range, 4:2:0", tagged(LOSSLESS, "ycgco", True), "ycgco", "c.mp4", full=True,
+          authority=False),
+    video("YCgCo of 10 bits", tagged(replace(FFV1, pix_fmt="yuv444p10le"), "ycgco", False), "ycgco", "c.mkv", bits=10,
+          halves=(1, 1), authority=False),
+    video("YCgCo of 10 bits, full range", tagged(replace(FFV1, pix_fmt="yuv444p10le"), "ycgco", True), "ycgco",
+          "c.mkv", bits=10, full=True, halves=(1, 1), authority=False),
+    video("matrix by primaries", replace(LOSSLESS, tags={"colorspace": 12, "color_primaries": 1, "color_range": 1}),
+          "709", "c.mp4", authority=False),
+    replace(video("ICtCp, for which there is no conversion", replace(LOSSLESS, tags={"colorspace": 14}), "601", "c.mp4",
+                  authority=False), warns=("ICtCp",)),
     rgb_case("H.264 as RGB", "c.mp4", Coding("libx264rgb", "rgb24", options={"qp": "0"})),
     rgb_case("FFV1 as RGB", "c.mkv", Coding("ffv1", "bgr0")),
     rgb_case("QuickTime Animation", "c.mov", Coding("qtrle", "rgb24")),

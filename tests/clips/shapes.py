@@ -162,6 +162,14 @@ BARS = (
 )  # fmt: skip
 SIZES = (
     Case("one pixel", sized(1, 1), count=3, size=(1, 1)),
+    Case("one pixel, deinterlaced", sized(1, 1), count=3, size=(1, 1), reading={"deinterlace": "on"}),
+    Case(
+        "six by six of 4:2:0, deinterlaced",
+        sized(6, 6, coding=Coding("ffv1", "yuv420p")),
+        count=3,
+        size=(6, 6),
+        reading={"deinterlace": "on"},
+    ),
     Case("two by two", sized(2, 2, "s.mp4", Coding()), count=3, size=(2, 2)),
     Case("one row", sized(1, 64), count=3, size=(1, 64)),
     Case("4:1", sized(32, 128), (0, 1, 2), size=(32, 128)),

@@ -18,9 +18,13 @@ BT2020_TO_BT709 = np.array(
 
 def codes(rgb: tuple[float, float, float], matrix: str, full: bool = False, bits: int = 8) -> tuple[int, int, int]:
     """The nearest Y, Cb, Cr code values of an R, G, B in [0, 1]."""
-    red, blue = WEIGHTS[matrix]
-    luma = red * rgb[0] + (1 - red - blue) * rgb[1] + blue * rgb[2]
-    differences = (rgb[2] - luma) / (2 * (1 - blue)), (rgb[0] - luma) / (2 * (1 - red))
+    if matrix == "ycgco":  # H.273, equations 71 to 73
+        luma = rgb[1] / 2 + (rgb[0] + rgb[2]) / 4
+        differences = rgb[1] / 2 - (rgb[0] + rgb[2]) / 4, (rgb[0] - rgb[2]) / 2
+    else:
+        red, blue = WEIGHTS[matrix]
+        luma = red * rgb[0] + (1 - red - blue) * rgb[1] + blue * rgb[2]
+        differences = (rgb[2] - luma) / (2 * (1 - blue)), (rgb[0] - luma) / (2 * (1 - red))
     unit, top = 2 ** (bits - 8), 2**bits - 1
     y = luma * top if full else (16 + 219 * luma) * unit
     chroma = [128 * unit + d * (top if full else 224 * unit) for d in differences]
@@ -29,10 +33,12 @@ def codes(rgb: tuple[float, float, float], matrix: str, full: bool = False, bits
 
 def colour(code: tuple[int, int, int], matrix: str, full: bool = False, bits: int = 8) -> np.ndarray:
     """R, G, B ``[3]`` of code values, not clipped: 0 is black, 1 is white."""
-    red, blue = WEIGHTS[matrix]
     unit, top = 2 ** (bits - 8), 2**bits - 1
     luma = code[0] / top if full else (code[0] / unit - 16) / 219
     cb, cr = ((c - 128 * unit) / (top if full else 224 * unit) for c in code[1:])
+    if matrix == "ycgco":
+        return np.array([luma - cb + cr, luma + cb, luma - cb - cr])
+    red, blue = WEIGHTS[matrix]
     r, b = luma + 2 * (1 - red) * cr, luma + 2 * (1 - blue) * cb
     return np.array([r, (luma - red * r - blue * b) / (1 - red - blue), b])
 

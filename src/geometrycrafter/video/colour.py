@@ -21,7 +21,21 @@ from geometrycrafter.video.frames import over
 
 PQ, HLG, LINEAR = 16, 18, 8
 """Transfer characteristics of H.273."""
-MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 8: "ycgco", 9: "bt2020"}
+"""By the code of H.273."""
+BY_PRIMARIES = {1: "bt709", 6: "smpte240m", 7: "smpte240m", 9: "bt2020"}
+"""The matrix that follows from primaries, for the code :data:`DERIVED`."""
+DERIVED = 12
+STRANGE = {
+    10: "BT.2020 of constant luminance",
+    11: "SMPTE ST 2085",
+    13: "constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
+"""Matrices of H.273 without a conversion here."""
 LARGE = 577
 """Lines from which on untagged video is taken for BT.709."""
 WHITE = 203.0
@@ -83,12 +97,13 @@ class Converter:
                 time_base=frame.time_base or Fraction(1, 24),
             )
         ]
-        if self._weaves:
+        smallest = min(p.height for p in frame.planes), min(p.width for p in frame.planes)
+        if self._weaves and smallest[0] >= 4 and smallest[1] >= 3:  # the filter's own bound
             which = "all" if self.deinterlace == "on" else "interlaced"
             nodes.append(graph.add("bwdif", f"mode=send_frame:deint={which}"))
         to = f":w={self.size[1]}:h={self.size[0]}" if self.size else ""
         flags = "bicubic" if frame.format.name in FAST else "bicubic+accurate_rnd+full_chroma_int"
-        nodes.append(graph.add("scale", f"{_tags(frame)}:out_range=pc:flags={flags}{to}"))
+        nodes.append(graph.add("scale", f"{_tags(frame)}:flags={flags}{to}"))
         nodes.append(graph.add("format", _target(frame)))
         nodes.append(graph.add("buffersink"))
         graph.link_nodes(*nodes).configure()
@@ -110,7 +125,11 @@ class Converter:
         self._graph = None
 
     def _finished(self, made: Any, frame: Any) -> np.ndarray:
-        pixels = made.to_ndarray()
+        colour = colour_of(frame)
+        if colour.matrix == "ycgco":
+            pixels = from_ycgco(made.to_ndarray(), colour.full, frame.format.components[0].bits)
+        else:
+            pixels = made.to_ndarray()
         if pixels.ndim == 2:
             pixels = pixels[..., None]
         if pixels.dtype == np.uint16:
@@ -144,6 +163,25 @@ def luma(frame: Any) -> np.ndarray | None:
     shown = np.frombuffer(plane, "<u2").astype(np.uint16).reshape(plane.height, -1)[: frame.height, : frame.width]
     shift = 8 if form.name.startswith(("p0", "p2", "p4")) else part.bits - 8  # P010 and its like fill the upper bits
     return (shown >> shift).astype(np.uint8)
+
+
+def from_ycgco(codes: np.ndarray, full: bool, bits: int) -> np.ndarray:
+    """Red, green and blue of luma and the differences from green and orange (H.273, matrix 8).
+
+    Args:
+        codes: ``[H, W, 3]`` uint16, of 16 bits.
+        full: the range.
+        bits: of a component as it was stored: those of chroma are the upper bits, luma of full range fills all.
+
+    Returns:
+        ``[H, W, 3]`` float32 in [0, 1].
+    """
+    top = np.float32((2**bits - 1) * 2 ** (16 - bits)) if full else np.float32(0)
+    y, green, orange = np.moveaxis(codes.astype(np.float32), -1, 0)
+    y = y / np.float32(65535) if full else (y - 4096) / np.float32(219 * 256)
+    green, orange = ((c - 32768) / (top if full else np.float32(224 * 256)) for c in (green, orange))
+    rest = y - green
+    return np.stack([rest + orange, y + green, rest - orange], -1).clip(0, 1)
 
 
 def srgb(linear: np.ndarray) -> np.ndarray:
@@ -197,7 +235,8 @@ def _is_float(frame: Any) -> bool:
 
 
 def _key(frame: Any) -> tuple[Any, ...]:
-    return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, frame.color_trc
+    tags = frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries
+    return frame.width, frame.height, frame.format.name, *tags
 
 
 class Colour(NamedTuple):
@@ -218,20 +257,35 @@ def colour_of(frame: Any) -> Colour:
     name, tagged = frame.format.name, int(frame.color_range) in (1, 2)
     if frame.format.is_rgb or name.startswith(("gray", "pal", "mono", "ya")):
         return Colour(None, not name.startswith("gray") or frame.color_range != 1, True, tagged)
-    said = MATRICES.get(int(frame.colorspace))
+    code = int(frame.colorspace)
+    said = BY_PRIMARIES.get(int(frame.color_primaries)) if code == DERIVED else MATRICES.get(code)
     full = frame.color_range == 2 or name.startswith("yuvj")
-    return Colour(said or ("bt709" if frame.height >= LARGE else "bt601"), full, said is not None, tagged)
+    wide = code in STRANGE and frame.color_primaries == 9
+    assumed = "bt2020" if wide else "bt709" if frame.height >= LARGE else "bt601"
+    return Colour(said or assumed, full, said is not None, tagged)
+
+
+def without_conversion(frame: Any) -> str | None:
+    """The name of a decoded frame's matrix where there is no conversion of it, so that another is taken."""
+    code = int(frame.colorspace)
+    missing = colour_of(frame).matrix is not None and not colour_of(frame).matrix_tagged
+    return STRANGE.get(code, "derived from rare primaries" if code == DERIVED else None) if missing else None
 
 
 def _tags(frame: Any) -> str:
     """How the scale filter is told of matrix and range."""
     colour = colour_of(frame)
+    if colour.matrix == "ycgco":  # all codes stay as they are
+        kind = "pc" if colour.full else "tv"
+        return f"in_color_matrix=bt709:out_color_matrix=bt709:in_range={kind}:out_range={kind}"
     matrix = "" if colour.matrix is None else f"in_color_matrix={colour.matrix}:"
-    return f"{matrix}in_range={'pc' if colour.full else 'tv'}"
+    return f"{matrix}in_range={'pc' if colour.full else 'tv'}:out_range=pc"
 
 
 def _target(frame: Any) -> str:
     """The pixel format to convert to: as deep as the source, with alpha where it has some."""
+    if colour_of(frame).matrix == "ycgco":
+        return "yuv444p16le"
     components = frame.format.components
     alpha = any(c.is_alpha for c in components) or frame.format.name == "pal8"
     if _is_float(frame):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +15,7 @@ import numpy as np
 
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.video.bars import brightest
-from geometrycrafter.video.colour import Converter, luma
+from geometrycrafter.video.colour import Converter, colour_of, luma, without_conversion
 from geometrycrafter.video.frames import as_frame
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.orientation import Orientation, of_frame
@@ -138,6 +139,12 @@ def decode(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
         frames = shown_frames(path, container, stream, how.strict)
         first = next(frames)
         stand, clock = _Stand(first, path), _clock(container, stream)
+        if strange := without_conversion(first):
+            warnings.warn(
+                f"{path}: its colours are coded as {strange}, which has no conversion here; they are read as "
+                f"{colour_of(first).matrix}, and will be off: convert the video",
+                stacklevel=2,
+            )
         stored = first.height, first.width
         size = square_size(*stored, aspect)
         converter = Converter(how.deinterlace, how.background, None if size == stored else size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from geometrycrafter.video.colour import HLG, PQ, colour_of
+from geometrycrafter.video.colour import HLG, PQ, colour_of, without_conversion
 from geometrycrafter.video.orientation import Orientation, of_frame
 from geometrycrafter.video.stills import kind_of, orientation_in, pages
 from geometrycrafter.video.streams import open_container, pixel_aspect_of, shown_frames, video_stream
@@ -76,7 +76,14 @@ def details_of(path: os.PathLike[str]) -> Details | None:
 def _colour(frame: Any) -> str:
     colour, transfer = colour_of(frame), TRANSFERS.get(int(frame.color_trc))
     said = {True: "tagged", False: "assumed"}
-    matrix = "RGB or grey" if colour.matrix is None else f"{colour.matrix} ({said[colour.matrix_tagged]})"
+    strange = without_conversion(frame)
+    matrix = (
+        f"{strange}, read as {colour.matrix}"
+        if strange
+        else "RGB or grey"
+        if colour.matrix is None
+        else f"{colour.matrix} ({said[colour.matrix_tagged]})"
+    )
     kind = f"{'full' if colour.full else 'limited'} range ({said[colour.range_tagged]})"
     curve = "transfer of the display (assumed)" if transfer is None else f"transfer {transfer} (tagged)"
     return f"{matrix}, {kind}, {curve}"

@@ -19,6 +19,7 @@ import av
 
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.video.endings import ending, half_drawn, share_in_time
+from geometrycrafter.video.transport import Broken
 
 MAX_PIXELS = 64 * 2**20
 """Frames with more pixels are refused: hostile headers claim any size."""
@@ -216,6 +217,13 @@ class Losses:
         held = self.packets - self.shown - self.damaged if at_end else 1
         self.damaged += min(max(held, 1), MANY)
 
+    def miss(self, frames: int, what: str) -> None:
+        """Count frames of which not even a packet is there."""
+        if frames and not self.damaged:
+            self.first, self.good = what, self.shown
+        self.packets += frames
+        self.damaged += frames
+
     def end(self) -> None:
         """Count packets of the end that no frame came of: some decoders drop these and say nothing."""
         silent = self.packets - self.shown - self.damaged
@@ -242,9 +250,12 @@ def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bo
     decoder = _decoder(stream)
     losses = Losses()
     entries = len(stream.index_entries) if _complete_table(container, stream) else 0
+    broken = Broken(path, container, rate_of(stream))
     for packet in _packets(container, stream, losses):
         try:
-            if (packet.is_corrupt and packet.size) or half_drawn(path, container, packet):
+            cut = broken.holds(packet) or half_drawn(path, container, packet)
+            losses.miss(broken.lost, "packets are missing")
+            if cut:
                 raise ValueError("a packet is cut short or has a wrong checksum")
             frames = decoder.decode(packet)
         except (av.FFmpegError, ValueError) as error:
