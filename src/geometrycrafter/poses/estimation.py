@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,14 +15,15 @@ from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.poses.bundle import covariance, solve
 from geometrycrafter.poses.initial import begin, points_of, with_poses
 from geometrycrafter.poses.lucas_kanade import LucasKanade
+from geometrycrafter.poses.masks import Masks, check_masks, given_masks
+from geometrycrafter.poses.pictures import Greys, Pictures, Progress, read_pictures
 from geometrycrafter.poses.problem import Problem, State, Weights
+from geometrycrafter.poses.protocol import Keypoints, PointTracker
 from geometrycrafter.poses.residual_motion import ResidualMotion
 from geometrycrafter.poses.tracks import Tracks, log_depth_at
+from geometrycrafter.poses.windowed_tracks import WindowedTracks
 from geometrycrafter.scene import Scene
 
-Progress = Callable[[str, int, int | None], None]
-LONGEST = 1024
-"""Of the pictures that points are followed in, pixels of the longer side."""
 FEWEST = 12
 """Points that agree, below which a camera counts as unknown."""
 SPAN = 24
@@ -58,7 +57,7 @@ class Estimate:
     """``[T, 3, 3]`` as given, or with the refined focal length."""
     correction: np.ndarray | None
     """``[T, rows, columns]`` added to the log of depth, where refined."""
-    moving: list[np.ndarray]
+    moving: Sequence[np.ndarray]
     """``[h, w]`` bool of each frame, what moves by itself and was left out."""
     notes: list[str]
     """What can't be known of this clip, in sentences."""
@@ -91,7 +90,8 @@ def estimate(
     refine: bool = False,
     refine_focal: bool = False,
     poses: Any = None,
-    tracker: Callable[..., Tracks] | None = None,
+    keypoints: Keypoints | None = None,
+    tracker: LucasKanade | PointTracker | None = None,
     progress: Progress | None = None,
 ) -> Estimate:
     """Camera-to-world poses of a scene (the paper's section 4, eq. 9 and 10).
@@ -99,11 +99,13 @@ def estimate(
     Args:
         scene: with depth, mask and intrinsics.
         frames: of the video that it was made from, ``[H, W, 3]`` uint8 each, of the scene's or another size.
-        moving: ``[T, H, W]`` bool, what moves by itself; None: found from the motion itself.
+        moving: ``[T, H, W]`` bool, what moves by itself; or what finds it, as a member of ``poses.members``; None:
+            found from the motion itself.
         refine: correct each frame's depth by a coarse grid along with the poses.
         refine_focal: find one factor on the focal length, too.
         poses: ``[T, 4, 4]`` camera-to-world that are known already: they stay, and give the depth its scale.
-        tracker: follows points, as :class:`LucasKanade`, which is the default.
+        keypoints: finds the points that are followed; None: corners.
+        tracker: follows them: :class:`LucasKanade`, which is the default, or a network, in windows of 12 frames.
         progress: called with a stage, how many frames are done, and of how many.
 
     Raises:
@@ -112,18 +114,21 @@ def estimate(
     told = progress or (lambda stage, done, total: None)
     count, height, width = scene.depth.shape
     known = None if poses is None else _known_poses(poses, count)
-    given = None if moving is None else _given_masks(moving, count)
-    grey = _greys(frames, count, told)
-    tracker = tracker or LucasKanade()
-    static = None if given is None else [~mask_at_size(m, grey[0].shape) for m in given]
-    tracks = tracker(_counted(grey, "follow", told), static)
+    given = None if moving is None or callable(moving) else given_masks(moving, count)
+    carry = getattr(moving, "carry", moving) if callable(moving) else None
+    embedded = tracker is None or isinstance(tracker, LucasKanade)
+    pictures, found = read_pictures(frames, count, carry, not embedded, told)
+    given, grey = given if found is None else found, Greys(pictures)
+    if given is not None:
+        check_masks(given, grey.shape, (height, width))
+    tracks = _followed(scene, pictures, given, keypoints, tracker, told)
     grid = REFINING if refine else KEPT
     weights = replace(REFINED if refine else POSES, log_focal=FOCAL if refine_focal else 0.0)
     if known is not None:
         weights = replace(weights, correction=ANY)
-    small = grey[0].shape
+    small = grey.shape
     tracks = tracks.scaled(width / small[1], height / small[0])
-    masks = given
+    masks: Sequence[np.ndarray] | None = given
     if masks is None:
         problem = _problem(
             scene, tracks, replace(POSES, log_focal=weights.log_focal, correction=weights.correction), KEPT, known
@@ -136,6 +141,30 @@ def estimate(
     state = _solved(problem, known)
     told("solve", count, count)
     return _estimate(scene, problem, state, masks, refine, known is not None)
+
+
+def _followed(
+    scene: Scene,
+    pictures: Pictures,
+    moving: Masks | None,
+    keypoints: Keypoints | None,
+    tracker: LucasKanade | PointTracker | None,
+    told: Progress,
+) -> Tracks:
+    """Points on what stands still, followed."""
+    static = None if moving is None else moving.static(pictures.shape[:2])
+    if tracker is None or isinstance(tracker, LucasKanade):
+        embedded = tracker or LucasKanade()
+        embedded = embedded if keypoints is None else replace(embedded, keypoints=keypoints)
+        return embedded(_counted(Greys(pictures), "follow", told), static)
+    windowed = WindowedTracks(tracker, keypoints)
+    return windowed(pictures, static, scene, lambda done: told("follow", done, len(pictures)))
+
+
+def _counted(grey: Sequence[np.ndarray], stage: str, told: Progress) -> Iterator[np.ndarray]:
+    for t, picture in enumerate(grey):
+        yield picture
+        told(stage, t + 1, len(grey))
 
 
 def _problem(scene: Scene, tracks: Tracks, weights: Weights, grid: Grid, known: Tensor | None) -> Problem:
@@ -171,7 +200,7 @@ def _solved(problem: Problem, known: Tensor | None) -> State:
 
 
 def _estimate(
-    scene: Scene, problem: Problem, state: State, masks: list[np.ndarray], refined: bool, known: bool
+    scene: Scene, problem: Problem, state: State, masks: Sequence[np.ndarray], refined: bool, known: bool
 ) -> Estimate:
     count = problem.frames
     pixel, deep = problem.residuals(state, problem.seen(state))
@@ -273,65 +302,7 @@ def _known_poses(poses: Any, count: int) -> Tensor:
     return known
 
 
-def _given_masks(moving: Any, count: int) -> list[np.ndarray]:
-    """Masks of what moves, one for each frame.
-
-    Raises:
-        InputError: where their number is another, or all of every frame moves.
-    """
-    masks = [np.asarray(m).astype(bool) for m in islice(iter(moving), count + 1)]
-    if len(masks) != count:
-        more = "more" if len(masks) > count else str(len(masks))
-        raise InputError(f"there are {more} masks for {count} frames; give one for each.")
-    if any(m.ndim != 2 or 0 in m.shape for m in masks):
-        raise InputError("moving has frames of another shape than [H, W]; give [T, H, W] bool.")
-    if all(m.all() for m in masks):
-        raise InputError("moving covers all of every frame, so no camera can be found; leave out what stands still.")
-    return masks
-
-
-def _greys(frames: Iterable[Any], count: int, told: Progress) -> list[np.ndarray]:
-    """Grey pictures of all frames, none larger than is of use.
-
-    Raises:
-        InputError: where their number is another than the scene's, or one is no picture.
-    """
-    out: list[np.ndarray] = []
-    for frame in frames:
-        if len(out) == count:
-            raise InputError(f"there are more frames than the scene's {count}; give those that it was made from.")
-        picture = np.asarray(frame)
-        if picture.ndim != 3 or picture.shape[-1] != 3 or 0 in picture.shape:
-            raise InputError(f"frame {len(out)} has shape {list(picture.shape)}; give [H, W, 3].")
-        if picture.dtype != np.uint8:
-            scale = 255 if np.issubdtype(picture.dtype, np.floating) else 255 / np.iinfo(picture.dtype).max
-            picture = (np.nan_to_num(picture.astype(np.float32)) * scale).clip(0, 255).round().astype(np.uint8)
-        grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
-        ratio = LONGEST / max(grey.shape)
-        if ratio < 1:
-            size = (max(1, round(grey.shape[1] * ratio)), max(1, round(grey.shape[0] * ratio)))
-            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        if out and grey.shape != out[0].shape:
-            raise InputError(f"frame {len(out)} has another size than those before; give those of one video.")
-        out.append(grey)
-        told("read", len(out), count)
-    if len(out) != count:
-        raise InputError(f"there are {len(out)} frames where the scene has {count}; give those that it was made from.")
-    return out
-
-
-def _counted(grey: list[np.ndarray], stage: str, told: Progress) -> Iterator[np.ndarray]:
-    for t, picture in enumerate(grey):
-        yield picture
-        told(stage, t + 1, len(grey))
-
-
-def mask_at_size(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A mask ``[h, w]`` at another size, ``[H, W]`` bool, by its nearest pixels."""
-    return cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
-
-
-def _within(static: list[np.ndarray], tracks: Tracks, size: tuple[int, int]) -> Tensor:
+def _within(static: Sequence[np.ndarray], tracks: Tracks, size: tuple[int, int]) -> Tensor:
     """Which observations ``[N]`` lie on static pixels."""
     kept = torch.zeros(len(tracks), dtype=torch.bool)
     for t, mask in enumerate(static):

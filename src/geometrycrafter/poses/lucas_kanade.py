@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from geometrycrafter.poses.protocol import Keypoints
 from geometrycrafter.poses.tracks import Tracks
 
 Array = np.ndarray
@@ -37,6 +38,8 @@ class LucasKanade:
     """Of the pyramid, above the picture's own."""
     there_and_back: float = 0.7
     """Pixels that a point may be off when it is followed back."""
+    keypoints: Keypoints | None = None
+    """Finds what is followed; None: corners."""
 
     def __call__(self, frames: Iterable[Array], static: Iterable[Array] | None = None) -> Tracks:
         """Follow points.
@@ -108,6 +111,10 @@ class LucasKanade:
         back, again = follow(b, a, there, xy if levels == 0 else there)
         return there, found & again & (np.linalg.norm(back - xy, axis=1) < self.there_and_back)
 
+    def corners(self, grey: Array, allowed: Array | None) -> Array:
+        """Corners ``[n, 2]`` of a picture ``[H, W]``, where ``[H, W]`` bool allows."""
+        return self._corners(grey, np.zeros((0, 2), np.float32), allowed)
+
     def _corners(self, grey: Array, xy: Array, allowed: Array | None) -> Array:
         """New corners ``[n, 2]``, away from points that are followed already."""
         wanted = self.points - len(xy)
@@ -117,6 +124,9 @@ class LucasKanade:
         free = np.full(grey.shape, 255, np.uint8) if allowed is None else allowed.astype(np.uint8) * 255
         for x, y in xy:
             cv2.circle(free, (round(float(x)), round(float(y))), round(apart), 0, -1)
+        if self.keypoints is not None:
+            points = self.keypoints(np.repeat(grey[..., None], 3, -1), free > 0, wanted)
+            return np.asarray(points, np.float32).reshape(-1, 2)
         found = cv2.goodFeaturesToTrack(grey, wanted, QUALITY, apart, mask=free, blockSize=5)
         if found is None:
             return np.zeros((0, 2), np.float32)

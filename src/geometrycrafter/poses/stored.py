@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from geometrycrafter.poses.estimation import Estimate, mask_at_size
+from geometrycrafter.poses.estimation import Estimate
+from geometrycrafter.poses.masks import mask_at_size
 from geometrycrafter.scene import Scene
 from geometrycrafter.scene.writer import FrameByFrame
 
