@@ -16,7 +16,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.networks.spatracker import SpaTracker, SpaTrackerConfig
 from geometrycrafter.networks.xmem import XMem, XMemConfig
 from geometrycrafter.networks.xmem_memory import MemoryConfig
-from geometrycrafter.poses.members.sam import VIDEO_MODELS, SamMasks, SamVideoMasks, load_sam, load_sam_video
+from geometrycrafter.poses.members.sam import VIDEO_MODELS, SamMasks, SamVideoMasks, _picture, load_sam, load_sam_video
 from geometrycrafter.poses.members.spatracker import SpaTrackerTracks, load_spatracker
 from geometrycrafter.poses.members.superpoint import SuperPointKeypoints, load_superpoint
 from geometrycrafter.poses.members.xmem import XMemMasks, load_xmem
@@ -115,13 +115,17 @@ def test_points_and_depth_that_cannot_be_followed_say_so(spatracker_file):
         SpaTrackerTracks(tracker.network, size=(30, 48))
 
 
-def test_superpoint_finds_points_from_its_folder(tmp_path):
+def small_superpoint(folder: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.SuperPointConfig(
         encoder_hidden_sizes=[8, 8, 8, 8], decoder_hidden_size=16, descriptor_decoder_dim=16
     )
     torch.manual_seed(0)
-    transformers.SuperPointForKeypointDetection(config).save_pretrained(tmp_path)
+    transformers.SuperPointForKeypointDetection(config).save_pretrained(folder)
+
+
+def test_superpoint_finds_points_from_its_folder(tmp_path):
+    small_superpoint(tmp_path)
     detector = SuperPointKeypoints(load_superpoint(tmp_path, CPU))
     frame = moving_pattern(1, 101, 150)[0]
     points = detector(frame, None, 40)
@@ -187,7 +191,7 @@ def test_kept_points_are_spread_over_the_picture(total, count, seed):
         assert had == set(part)
 
 
-def test_sam_finds_things_by_points_and_boxes_from_its_folder(tmp_path):
+def small_sam(folder: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.SamConfig(
         vision_config={
@@ -198,7 +202,11 @@ def test_sam_finds_things_by_points_and_boxes_from_its_folder(tmp_path):
         mask_decoder_config={"hidden_size": 16, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16},
     )  # fmt: skip
     torch.manual_seed(0)
-    transformers.SamModel(config).save_pretrained(tmp_path)
+    transformers.SamModel(config).save_pretrained(folder)
+
+
+def test_sam_finds_things_by_points_and_boxes_from_its_folder(tmp_path):
+    small_sam(tmp_path)
     sam = SamMasks(load_sam(tmp_path, CPU))
     frame = moving_pattern(1, 40, 90)[0]
     by_points = sam(frame, points=np.array([[10, 20], [80, 5], [40, 39]], np.float32))
@@ -291,6 +299,44 @@ def test_sam_carries_masks_as_its_own_library_does_with_the_whole_video_at_hand(
             wanted = torch.nn.functional.interpolate(out.pred_masks, (side, side), mode="bilinear")[:, 0] > 0
             np.testing.assert_array_equal(masks[out.frame_idx], wanted.any(0).numpy())
     assert 0 < masks[-1].mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["sam2_video", "sam3_tracker_video"])
+def test_sam_takes_points_and_boxes_as_its_own_library_does(kind, tmp_path):
+    """Against the published processor, on frames of another shape than the network's."""
+    transformers = pytest.importorskip("transformers")
+    side, session_kind = small_sam_video(kind, tmp_path)
+    network = load_sam_video(tmp_path, CPU)
+    frames = moving_pattern(4, 40, 90)
+    places = [[20.0, 30.0], [50.0, 5.0, 88.0, 35.0]]
+    processor = object.__new__(transformers.Sam2VideoProcessor)  # its parts for pictures want more than is installed
+    processor.target_size, processor.point_pad_value = side, -10
+    for place in places:
+        masks = SamVideoMasks(network, at=[place])(frames)
+        video = torch.stack([_picture(f, (side, side), VIDEO_MODELS[kind][1], CPU)[0] for f in frames])
+        session = session_kind(video=video, video_height=40, video_width=90, dtype=torch.float32)
+        named = (
+            {"input_points": [[[place]]], "input_labels": [[[1]]]} if len(place) == 2 else {"input_boxes": [[place]]}
+        )
+        processor.process_new_points_or_boxes_for_video_frame(session, 0, [1], original_size=(40, 90), **named)
+        with torch.no_grad():
+            network(session, frame_idx=0)
+            for out in network.propagate_in_video_iterator(session, start_frame_idx=0):
+                wanted = torch.nn.functional.interpolate(out.pred_masks, (40, 90), mode="bilinear")[0, 0] > 0
+                np.testing.assert_array_equal(masks[out.frame_idx], wanted.numpy())
+    assert 0 < masks.mean() < 1
+
+
+def test_places_that_are_none_say_so(tmp_path):
+    small_sam_video("sam2_video", tmp_path)
+    network = load_sam_video(tmp_path, CPU)
+    for place in ([1.0], [5.0, 5, 2, 9], [float("nan"), 2]):
+        with pytest.raises(InputError, match="point x,y or a box"):
+            SamVideoMasks(network, at=[place])
+    with pytest.raises(InputError, match="outside of frames of 30x20"):
+        SamVideoMasks(network, at=[[31.0, 5]])(moving_pattern(1, 20, 30))
+    with pytest.raises(InputError, match="either"):
+        SamVideoMasks(network)
 
 
 def test_folders_of_no_sam_for_videos_say_so(tmp_path):

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from conftest import write_video
+from test_pose_members import small_sam, small_sam_video, small_superpoint, spatracker_file, xmem_file  # noqa: F401 (fixtures)
 
 import geometrycrafter as gc
+from geometrycrafter.cli.main import main
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
 from geometrycrafter.poses.lucas_kanade import LucasKanade
+from geometrycrafter.poses.members import SamMasks, SamVideoMasks, XMemMasks, spatracker
+from geometrycrafter.poses.members.first_frame import things_of
+from geometrycrafter.poses.members.sam import load_sam, load_sam_video
+from geometrycrafter.poses.members.spatracker import load_spatracker
+from geometrycrafter.poses.members.xmem import load_xmem
 from geometrycrafter.poses.protocol import PointTracks
 from geometrycrafter.poses.windowed_tracks import WindowedTracks
 
@@ -21,6 +30,9 @@ def clip():
 @pytest.fixture(scope="module")
 def scene(clip):
     return gc.Scene.from_depth(clip.depth, clip.mask, clip.intrinsics)
+
+
+CPU = torch.device("cpu")
 
 
 class Reprojected:
@@ -128,3 +140,104 @@ def test_many_pictures_lie_in_a_file(clip, scene, monkeypatch):
     monkeypatch.setattr(pictures, "IN_MEMORY", 1)
     filed = gc.poses.estimate(scene, clip.frames, tracker=LucasKanade(points=100))
     np.testing.assert_array_equal(whole.poses, filed.poses)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A video, the embedded model's scene of it, and a mask of its first frame."""
+    folder = tmp_path_factory.mktemp("stages")
+    write_video(folder / "a.mp4", rendered(100, 8, 64, 96).frames)
+    assert main(["run", str(folder / "a.mp4"), "-o", str(folder / "a.gc")]) == 0
+    mask = np.zeros((64, 96, 3), np.uint8)
+    mask[10:40, 10:40], mask[30:60, 60:90] = (255, 0, 0), (0, 255, 0)
+    picture(folder / "first.png", mask)
+    return folder
+
+
+def picture(path, pixels):
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path)
+
+
+def frames_of(made):
+    return np.stack(list(gc.open(made / "a.gc").open_source()))
+
+
+def moving_of(made):
+    return np.asarray(gc.open(made / "a.gc").array("moving"))
+
+
+def small(masks, scene):
+    from geometrycrafter.poses.masks import mask_at_size
+
+    return np.stack([mask_at_size(m, scene.mask.shape[1:]) for m in masks])
+
+
+def test_xmem_carries_a_picture_of_the_first_frame_on(made, xmem_file, capsys):  # noqa: F811
+    command = ["poses", str(made / "a.gc"), "--mask-model", str(xmem_file), "--mask", str(made / "first.png")]
+    assert main(command) == 0
+    assert "8 frames" in capsys.readouterr().out
+    first = np.zeros((2, 64, 96), bool)
+    first[1, 10:40, 10:40], first[0, 30:60, 60:90] = True, True
+    wanted = XMemMasks(load_xmem(xmem_file, CPU), first)(frames_of(made))
+    assert 0 < wanted.mean() < 1
+    np.testing.assert_array_equal(moving_of(made), small(wanted, gc.open(made / "a.gc")))
+
+
+def test_sam_2_takes_points_and_boxes(made, tmp_path):
+    small_sam_video("sam2_video", tmp_path)
+    command = ["poses", str(made / "a.gc"), "--mask-model", str(tmp_path)]
+    assert main([*command, "--mask-at", "20,30", "--mask-at", "50,20,90,60"]) == 0
+    wanted = SamVideoMasks(load_sam_video(tmp_path, CPU), at=[[20, 30], [50, 20, 90, 60]])(frames_of(made))
+    assert 0 < wanted.mean() < 1
+    np.testing.assert_array_equal(moving_of(made), small(wanted, gc.open(made / "a.gc")))
+
+
+def test_sam_makes_the_mask_that_xmem_carries_on(made, xmem_file, tmp_path):  # noqa: F811
+    small_sam(tmp_path)
+    command = ["poses", str(made / "a.gc"), "--mask-model", str(tmp_path), "--mask-model", str(xmem_file)]
+    assert main([*command, "--mask-at", "20,30"]) == 0
+    frames = frames_of(made)
+    first = SamMasks(load_sam(tmp_path, CPU))(frames[0], points=np.array([[20, 30]], np.float32))
+    wanted = XMemMasks(load_xmem(xmem_file, CPU), first)(frames)
+    np.testing.assert_array_equal(moving_of(made), small(wanted, gc.open(made / "a.gc")))
+
+
+@pytest.fixture
+def tracked_small(monkeypatch):
+    """SpaTracker at a size that tests have time for."""
+    monkeypatch.setattr(spatracker, "SIZE", (32, 48))
+
+
+def test_superpoint_and_spatracker_find_and_follow(made, spatracker_file, tmp_path, capsys, tracked_small):  # noqa: F811
+    """With random weights what they follow is no point of the world: the command ends, and the poses are kept."""
+    small_superpoint(tmp_path)
+    assert main(["poses", str(made / "a.gc"), "--keypoints", str(tmp_path)]) == 0
+    assert main(["poses", str(made / "a.gc"), "--keypoints", str(tmp_path), "--tracker", str(spatracker_file)]) == 0
+    assert "of 8 frames" in capsys.readouterr().out
+    scene = gc.open(made / "a.gc")
+    assert np.isfinite(scene.poses).all() and len(scene.poses) == 8
+
+
+def test_a_tracker_that_follows_nothing_gives_no_poses(made, spatracker_file, tmp_path, capsys, tracked_small):  # noqa: F811
+    """SpaTracker whose points stay where they began, as for a camera that stands still."""
+    network = load_spatracker(spatracker_file, CPU)
+    network.updateformer.flow_head[4].weight.zero_()
+    network.updateformer.flow_head[4].bias.zero_()
+    network.vis_predictor[0].bias.fill_(20.0)
+    torch.save({"model": network.state_dict()}, tmp_path / "still.pth")
+    assert main(["poses", str(made / "a.gc"), "--tracker", str(tmp_path / "still.pth")]) == 0
+    scene = gc.open(made / "a.gc")
+    np.testing.assert_allclose(scene.poses[:, :3, 3], 0, atol=1e-3)
+    np.testing.assert_allclose(scene.poses[:, :3, :3], np.tile(np.eye(3), (8, 1, 1)), atol=1e-3)
+
+
+def test_colours_of_a_mask_are_things():
+    mask = np.zeros((10, 12, 3), np.uint8)
+    mask[:3], mask[5:, :4], mask[5:, 8:] = (128, 0, 0), (0, 200, 0), (255, 255, 255)
+    things = things_of(mask)
+    assert things.shape == (3, 10, 12) and things.sum() == 36 + 20 + 20 and (things.sum(0) <= 1).all()
+    soft = np.repeat(np.arange(100, 220, dtype=np.uint8).reshape(10, 12, 1), 3, -1)
+    np.testing.assert_array_equal(things_of(soft), soft[None, ..., 0] > 127)
+    assert things_of(mask * 0).shape == (1, 10, 12)

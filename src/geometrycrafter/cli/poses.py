@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.errors import InputError
+from geometrycrafter.files import on_disk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,26 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("scene", help="a folder NAME.gc made by 'geometrycrafter run'")
-    add("--mask", metavar="VIDEO_OR_FOLDER", help="what moves, white on black, a picture for each frame")
+    add("--mask", metavar="PATH", help="what moves, white on black: a video or folder with a picture for each frame")
+    add(
+        "--mask-model",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="carries on what moves in the first frame, which --mask is then a picture of, a colour a thing: XMem.pth "
+        "or a folder of SAM 2 or SAM 3; for --mask-at with XMem give SAM's folder, too",
+    )
+    add(
+        "--mask-at",
+        metavar="x,y",
+        action="append",
+        default=[],
+        type=_place,
+        help="a thing that moves, by a point on it in the first frame or a box left,top,right,bottom around it",
+    )
+    add("--keypoints", metavar="FOLDER", help="SuperPoint, which finds the points that are followed")
+    add("--tracker", metavar="FILE", help="SpaTracker's spaT_final.pth, which follows them")
+    add("--device", default="cpu", help="of these networks: cpu, cuda, cuda:1, mps")
     add("--refine", action="store_true", help="correct each frame's depth by a coarse grid, solved for with the poses")
     add("--refine-focal", action="store_true", help="find a factor on the focal length, too")
     add("--poses", metavar="FILE", help="known poses: TUM's lines, COLMAP's images.txt or another scene")
@@ -50,10 +70,54 @@ def call(args: argparse.Namespace) -> None:
         discard(scene)
         print(f"{args.scene}: depth is as predicted; there are no poses.")
         return
+    stages = _stages(args)
     with ProgressBar(args.scene) as progress:
-        find_poses(
-            scene, scene.open_source(args.source), args.refine, args.refine_focal, args.mask, args.poses, progress
-        )
+        find_poses(scene, scene.open_source(args.source), args.refine, args.refine_focal, args.poses, progress, stages)
+
+
+def _place(text: str) -> list[float]:
+    """A point ``x,y`` or a box ``left,top,right,bottom``."""
+    try:
+        numbers = [float(n) for n in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 4):
+        raise argparse.ArgumentTypeError(f"{text!r}: give x,y or left,top,right,bottom.")
+    return numbers
+
+
+def _stages(args: argparse.Namespace) -> dict[str, Any]:
+    """What finds moving things, points and tracks, where it is not the embedded ones.
+
+    Raises:
+        InputError: where a file is missing or another network's, or flags don't go together.
+    """
+    check_installed()
+    from geometrycrafter.inference.loading import checked_device
+    from geometrycrafter.video.reading import open_frames
+
+    device = checked_device(args.device)
+    stages: dict[str, Any] = {}
+    if args.mask_at and (args.mask or not args.mask_model):
+        raise InputError("--mask-at wants --mask-model, and no --mask; give places for the network, or a mask.")
+    if args.mask_model and not args.mask_at and not args.mask:
+        raise InputError("--mask-model wants what moves in the first frame; give --mask FIRST.png or --mask-at x,y.")
+    if args.mask_model:
+        from geometrycrafter.poses.members.first_frame import open_masks, things_of
+
+        first = None if args.mask is None else things_of(next(iter(open_frames(args.mask))))
+        stages["moving"] = open_masks([on_disk(m) for m in args.mask_model], first, args.mask_at, device)
+    elif args.mask:
+        stages["moving"] = (picture[..., 0] > 127 for picture in open_frames(args.mask))
+    if args.keypoints:
+        from geometrycrafter.poses.members.superpoint import SuperPointKeypoints, load_superpoint
+
+        stages["keypoints"] = SuperPointKeypoints(load_superpoint(on_disk(args.keypoints), device))
+    if args.tracker:
+        from geometrycrafter.poses.members.spatracker import SpaTrackerTracks, load_spatracker
+
+        stages["tracker"] = SpaTrackerTracks(load_spatracker(on_disk(args.tracker), device))
+    return stages
 
 
 def check_installed() -> None:
@@ -71,11 +135,20 @@ def find_poses(
     frames: Iterable[np.ndarray],
     refine: bool = False,
     refine_focal: bool = False,
-    mask: str | None = None,
     known: str | None = None,
     progress: Any = None,
+    stages: Mapping[str, Any] | None = None,
 ) -> None:
     """Find poses of a scene from its frames, ``[H, W, 3]`` each, keep them with it, and say how that went.
+
+    Args:
+        scene: to change.
+        frames: that it was made from.
+        refine: its depth, too.
+        refine_focal: its focal length, too.
+        known: a file of known poses.
+        progress: called with a stage, how many frames are done, and of how many.
+        stages: what ``moving``, ``keypoints`` and ``tracker`` of :func:`estimate` are, where not the embedded ones.
 
     Raises:
         InputError: where an input is at fault, or what this needs is not installed.
@@ -84,12 +157,16 @@ def find_poses(
     from geometrycrafter.poses.estimation import estimate
     from geometrycrafter.poses.stored import store
     from geometrycrafter.poses.trajectories import read_trajectory
-    from geometrycrafter.video.reading import open_frames
 
-    moving = None if mask is None else [picture[..., 0] > 127 for picture in open_frames(mask)]
     poses = None if known is None else read_trajectory(known, scene.times)
     found = estimate(
-        scene.predicted, frames, moving, refine=refine, refine_focal=refine_focal, poses=poses, progress=progress
+        scene.predicted,
+        frames,
+        refine=refine,
+        refine_focal=refine_focal,
+        poses=poses,
+        progress=progress,
+        **(stages or {}),
     )
     store(scene, found)
     sure = int(found.known.sum())

@@ -28,7 +28,7 @@ class Masks(Sequence[np.ndarray]):
             self.append(mask)
 
     def append(self, mask: Any) -> None:
-        """Keep one more.
+        """Keep one more, ``[h, w]``.
 
         Raises:
             InputError: where it is no picture.

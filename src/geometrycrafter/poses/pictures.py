@@ -30,7 +30,7 @@ class Pictures(Sequence[np.ndarray]):
         """Of one picture."""
 
     def append(self, picture: np.ndarray) -> None:
-        """Keep one more.
+        """Keep one more, ``[H, W]`` or ``[H, W, 3]``.
 
         Raises:
             InputError: where it has another size than those before, or the disk is full.

@@ -5,11 +5,13 @@ Pixels are (x, y) with their centres at integers. Frames are ``[H, W, 3]`` uint8
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from geometrycrafter.errors import InputError
 
 
 class MovingMasks(Protocol):
@@ -17,6 +19,18 @@ class MovingMasks(Protocol):
 
     def __call__(self, frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.bool_]:
         """Frames ``[H, W, 3]`` in order -> ``[T, H, W]``, true where something moves."""
+
+    def carry(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.bool_]]:
+        """The same, a mask ``[H, W]`` as each frame comes, in bounded memory."""
+
+
+def no_frames() -> NoReturn:
+    """Say so.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError("there are no frames to carry the mask through.")
 
 
 class Keypoints(Protocol):

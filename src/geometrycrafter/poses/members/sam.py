@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.poses.members.local_folder import load_folder
+from geometrycrafter.poses.protocol import no_frames
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 VIDEO_MODELS = {
@@ -33,18 +34,27 @@ def load_sam(folder: Path, device: torch.device) -> Any:
     return load_folder("SamModel", folder, device)
 
 
+def kind_of(folder: Path) -> str:
+    """What a folder calls its model: ``sam``, ``sam2_video``, ...
+
+    Raises:
+        InputError: where it doesn't say.
+    """
+    try:
+        return str(json.loads((folder / "config.json").read_text())["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder}: there is no config.json of a model; give a folder with the published one."
+        ) from error
+
+
 def load_sam_video(folder: Path, device: torch.device) -> Any:
     """SAM 2, or SAM 3's tracker, for videos; a folder as for :func:`load_sam`.
 
     Raises:
         InputError: where transformers is not installed, or the folder is missing, damaged or another model's.
     """
-    try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder}: there is no config.json of a model; give a folder with the published one."
-        ) from error
+    kind = kind_of(folder)
     if kind not in VIDEO_MODELS:
         raise InputError(f"{folder}: the model is of type {kind!r}; give one of {', '.join(VIDEO_MODELS)}.")
     return load_folder(VIDEO_MODELS[kind][0] + "Model", folder, device)
@@ -98,67 +108,81 @@ class SamMasks:
 
 
 class SamVideoMasks:
-    """Carries masks of the first frame through a video, whatever its length, in bounded memory.
+    """Carries things of the first frame through a video, whatever its length, in bounded memory.
 
     Args:
         network: SAM 2 or SAM 3's tracker, with its weights loaded.
-        first: ``[N, H, W]`` bool, a thing each, or ``[H, W]``; of the first frame.
+        first: masks ``[N, H, W]`` bool, a thing each, or ``[H, W]``; of the first frame.
+        at: or where the things are in it, a point (x, y) on each or a box (left, top, right, bottom) around it.
     """
 
-    def __init__(self, network: Any, first: NDArray[np.bool_]):
+    def __init__(
+        self, network: Any, first: NDArray[np.bool_] | None = None, at: Sequence[Sequence[float]] | None = None
+    ):
+        if (first is None) == (not at):
+            raise InputError("SAM wants either the first frame's mask or where things are in it; give one of them.")
         self.network = network
-        self.first = np.asarray(first, dtype=bool).reshape(-1, *np.shape(first)[-2:])
-        if not self.first.any():
+        self.first = None if first is None else np.asarray(first, dtype=bool).reshape(-1, *np.shape(first)[-2:])
+        self.at = None if at is None else checked_places(at)
+        if self.first is not None and not self.first.any():
             raise InputError("the first frame's mask is empty; mark what moves there, or give no mask.")
 
-    @torch.no_grad()
     def __call__(self, frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.bool_]:
         """Frames ``[H, W, 3]`` in order -> ``[T, H, W]``, true where one of the things is.
 
         Raises:
             InputError: where the mask has another size than the frames, or there are no frames.
         """
+        return np.stack(list(self.carry(frames)) or no_frames())
+
+    @torch.no_grad()
+    def carry(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.bool_]]:
+        """The same, a mask ``[H, W]`` as each frame comes.
+
+        Raises:
+            InputError: as above.
+        """
         config = self.network.config
         device = next(self.network.parameters()).device
-        size = self.first.shape[1:]
         side = int(config.prompt_encoder_config.image_size)
         normal = VIDEO_MODELS[config.model_type][1]
-        session = self._session(side, device)
-        found = []
+        session, size = None, None if self.first is None else self.first.shape[1:]
         for index, frame in enumerate(frames):
+            size = size or frame.shape[:2]
             if frame.shape[:2] != size:
                 raise InputError(
                     f"the first frame's mask has {size[0]}x{size[1]} pixels, a frame "
                     f"{frame.shape[0]}x{frame.shape[1]}; give a mask of the frames' size."
                 )
+            session = session or self._session(side, size, device)
             out = self.network(session, frame_idx=index, frame=_picture(frame, (side, side), normal, device)[0])
             logits = F.interpolate(out.pred_masks.float(), size, mode="bilinear", align_corners=False)
-            found.append((logits[:, 0] > 0).any(0).cpu().numpy())
             self._forget(session, index)
-        if not found:
-            raise InputError("there are no frames to carry the mask through.")
-        return np.stack(found)
+            yield (logits[:, 0] > 0).any(0).cpu().numpy()
 
-    def _session(self, side: int, device: torch.device) -> Any:
-        """A video that begins with our masks."""
+    def _session(self, side: int, size: tuple[int, ...], device: torch.device) -> Any:
+        """A video that begins with our things."""
         import transformers
 
         kind = getattr(transformers, VIDEO_MODELS[self.network.config.model_type][0] + "InferenceSession")
-        height, width = self.first.shape[1:]
         session = kind(
-            video_height=height,
-            video_width=width,
+            video_height=size[0],
+            video_width=size[1],
             inference_device=device,
             inference_state_device=device,
             video_storage_device=device,
             dtype=torch.float32,
         )
-        masks = F.interpolate(
-            torch.from_numpy(self.first).float().to(device)[:, None], (side, side), mode="bilinear", antialias=True
-        )
-        for name, mask in enumerate(masks, start=1):
-            session.add_mask_inputs(session.obj_id_to_idx(name), 0, (mask[None] >= 0.5).float())
-        session.obj_with_new_inputs = list(range(1, len(masks) + 1))
+        if self.first is not None:
+            first = torch.from_numpy(self.first).float().to(device)[:, None]
+            masks = F.interpolate(first, (side, side), mode="bilinear", antialias=True)
+            for name, mask in enumerate(masks, start=1):
+                session.add_mask_inputs(session.obj_id_to_idx(name), 0, (mask[None] >= 0.5).float())
+        for name, place in enumerate(within(self.at or (), size), start=1):
+            ends = torch.tensor(place).reshape(1, 1, -1, 2) * torch.tensor([side / size[1], side / size[0]])
+            kinds = torch.tensor([[[1]]] if len(place) == 2 else [[[2, 3]]], dtype=torch.int32)  # corners are 2 and 3
+            session.add_point_inputs(session.obj_id_to_idx(name), 0, {"point_coords": ends, "point_labels": kinds})
+        session.obj_with_new_inputs = list(range(1, 1 + len(self.at or self.first)))  # type: ignore[arg-type]
         return session
 
     def _forget(self, session: Any, index: int) -> None:
@@ -169,6 +193,35 @@ class SamVideoMasks:
         for stored in session.output_dict_per_obj.values():
             for frame in [k for k in stored["non_cond_frame_outputs"] if k < oldest]:
                 del stored["non_cond_frame_outputs"][frame]
+
+
+def checked_places(places: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Points (x, y) and boxes (left, top, right, bottom) of a picture.
+
+    Raises:
+        InputError: where one is neither.
+    """
+    out = [[float(n) for n in place] for place in places]
+    for place in out:
+        box = len(place) == 4 and place[0] < place[2] and place[1] < place[3]
+        if not (box or len(place) == 2) or not np.isfinite(place).all():
+            raise InputError(f"{','.join(f'{n:g}' for n in place)}: give a point x,y or a box left,top,right,bottom.")
+    return out
+
+
+def within(places: Sequence[Sequence[float]], size: tuple[int, ...]) -> Sequence[Sequence[float]]:
+    """The same places, looked for in a picture of a size.
+
+    Raises:
+        InputError: where one lies outside.
+    """
+    for place in places:
+        if min(place) < 0 or max(place[::2]) > size[1] or max(place[1::2]) > size[0]:
+            raise InputError(
+                f"{','.join(f'{n:g}' for n in place)} lies outside of frames of {size[1]}x{size[0]}; "
+                "give pixels of the first frame."
+            )
+    return places
 
 
 def _picture(

@@ -17,6 +17,8 @@ from geometrycrafter.weights.checkpoints import load_weights, read_checkpoint
 
 SEEN = 0.9
 """A point is seen where the network is surer than that, as in the published predictor."""
+SIZE = (384, 512)
+"""Height and width that frames are tracked at, as in the published predictor."""
 SUPPORT = 6
 """Rows and columns of points that are followed beside those asked for, as in the published predictor."""
 
@@ -46,10 +48,11 @@ class SpaTrackerTracks:
 
     Args:
         network: with its weights loaded.
-        size: height and width that frames are tracked at, multiples of 4.
+        size: height and width that frames are tracked at, multiples of 4; None: 384 and 512, as published.
     """
 
-    def __init__(self, network: SpaTracker, size: tuple[int, int] = (384, 512)):
+    def __init__(self, network: SpaTracker, size: tuple[int, int] | None = None):
+        size = size or SIZE
         if any(n < 16 or n % network.config.stride for n in size):
             raise InputError(f"SpaTracker's size {size[0]}x{size[1]} won't do; take multiples of 4 from 16 up.")
         self.network = network

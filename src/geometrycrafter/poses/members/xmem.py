@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from geometrycrafter.errors import InputError
 from geometrycrafter.networks.xmem import XMem, XMemConfig
 from geometrycrafter.networks.xmem_memory import MemoryConfig, Propagation
+from geometrycrafter.poses.protocol import no_frames
 from geometrycrafter.weights.checkpoints import load_weights, read_tensors
 
 SHORT_SIDE = 480
@@ -59,10 +60,17 @@ class XMemMasks:
         Raises:
             InputError: where the mask has another size than the frames, or there are no frames.
         """
+        return np.stack(list(self.carry(frames)) or no_frames())
+
+    def carry(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.bool_]]:
+        """The same, a mask ``[H, W]`` as each frame comes.
+
+        Raises:
+            InputError: as above.
+        """
         device = next(self.network.parameters()).device
         propagation = Propagation(self.network, self.memory)
         masks: Tensor | None = torch.from_numpy(self.first).float().to(device)
-        found = []
         for frame in frames:
             size = frame.shape[:2]
             if size != self.first.shape[1:]:
@@ -78,10 +86,7 @@ class XMemMasks:
             masks = None
             if scale < 1:
                 likely = F.interpolate(likely[None], size, mode="bilinear", align_corners=False)[0]
-            found.append((likely.argmax(0) > 0).cpu().numpy())
-        if not found:
-            raise InputError("there are no frames to carry the mask through.")
-        return np.stack(found)
+            yield (likely.argmax(0) > 0).cpu().numpy()
 
 
 def _resized(planes: Tensor, scale: float) -> Tensor:
