@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -56,7 +57,7 @@ def test_points_are_where_the_room_is(name, tmp_path):
     sequences = data.sequences(tmp_path)
     items = [item for s in sequences for item in s.items]
     frames = [data.read(**item) for item in items]
-    assert len(frames) == tree.per_corner * len(truth.depth)
+    assert len(frames) == len(truth.depth)
     for index, frame in enumerate(frames):
         t = index % len(truth.depth)
         assert frame.picture.dtype == np.uint8
@@ -149,6 +150,78 @@ def test_poses_that_mirror_the_world_are_told(tmp_path, capsys):
     file.write_text("\n".join(map(" ".join, rows)))
     lines = [line for line in said().splitlines() if "improper" in line]
     assert len(lines) == 3 and all("Scene01-clone-0" in line for line in lines)
+
+
+def test_ken_burns_gives_one_view_of_each_capture(tmp_path):
+    trees.ken_burns(tmp_path)
+    for path in (tmp_path / "asdf-flying").glob("*-tl-*"):
+        path.rename(tmp_path / "without.png")  # as where a view was not unpacked
+    shutil.copytree(tmp_path / "asdf-flying", tmp_path / "other-walking")
+    found = data_set("ken-burns").sequences(tmp_path)
+    assert [s.name for s in found] == ["asdf-flying", "other-walking"]
+    assert [i["picture"].name for i in found[0].items] == [f"0000{n}-tr-image.png" for n in (1, 2, 3)]
+
+
+def test_matrix_city_takes_dense_streets_and_the_fuller_listing(tmp_path):
+    for block in ("small_city/street/train", "small_city/street/train_dense", "big_city/street/train"):
+        trees.matrix_city(tmp_path, f"{block}/some_area", frames=4)
+    folder = tmp_path / "big_city/street/train/some_area"
+    whole = json.loads((folder / "transforms.json").read_text())
+    (folder / "transforms_origin.json").write_text(json.dumps(whole))
+    (folder / "transforms.json").write_text(json.dumps(whole | {"frames": whole["frames"][:2]}))
+    dense = tmp_path / "small_city/street/train_dense/some_area/transforms.json"
+    dense.write_text(json.dumps(whole | {"frames": [f for f in whole["frames"] if f["frame_index"] != 1]}))
+    found = data_set("matrix-city").found(tmp_path)
+    assert [(s.name, len(s.items)) for s in found.sequences] == [
+        ("big_city-street-train-some_area", 4),
+        ("small_city-street-train_dense-some_area", 1),
+        ("small_city-street-train_dense-some_area-from2", 2),
+    ]
+    assert [s.name for s in found.left_out] == ["small_city-street-train-some_area"]
+    assert "train_dense is what trains" in found.reasons()[0]
+
+
+def test_matrix_city_sees_far_in_single_precision(tmp_path):
+    truth = trees.matrix_city(tmp_path, size=900, single=True)
+    assert truth.depth.max() > 700 and truth.sky.any()
+    for t, item in enumerate(data_set("matrix-city").sequences(tmp_path)[0].items):
+        frame = data_set("matrix-city").read(**item)
+        np.testing.assert_allclose(frame.depth, truth.depth[t], rtol=1e-6)
+        assert np.array_equal(frame.sky, truth.sky[t])
+
+
+def test_mid_air_leaves_its_test_splits_out(tmp_path, capsys):
+    trees.mid_air(tmp_path)
+    for name in ("Kite_test", "VO_test", "PLE_training"):
+        shutil.copytree(tmp_path / "Kite_training", tmp_path / name)
+    found = data_set("mid-air").found(tmp_path)
+    assert [s.name.split("-")[0] for s in found.sequences] == ["Kite_training", "PLE_training"]
+    assert len(found.left_out) == 2
+    shutil.rmtree(tmp_path / "Kite_training")
+    shutil.rmtree(tmp_path / "PLE_training")
+    assert main(["data", "prepare", "mid-air", str(tmp_path), "--check"]) == 2
+    assert "test split" in capsys.readouterr().err
+
+
+GAPS = {
+    "dynamic-replica": "train/*/images/*_source_left-0001.png",
+    "irs": "Home/*/l_00002.png",
+    "mid-air": "Kite_training/*/color_left/*/000001.JPEG",
+    "mvs-synth": "GTAV_720/*/images/0001.png",
+    "synthia": "SYNTHIA-SEQS-01-DAWN/RGB/*/*/000001.png",
+    "virtual-kitti": "Scene01/*/frames/rgb/*/rgb_00001.jpg",
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_no_clip_goes_on_where_a_frame_is_missing(name, tmp_path):
+    trees.TREES[name].write(tmp_path)
+    (gone,) = tmp_path.glob(GAPS[name])
+    gone.unlink()
+    clips = []
+    for segment in segments(data_set(name), tmp_path):
+        clips += read_segment(data_set(name), segment, (24, 32))[0]
+    assert [len(clip) for _, clip in clips] == [1, 1] and len({key for key, _ in clips}) == 2
 
 
 def test_scannet_is_read_as_it_is_distributed(tmp_path):

@@ -254,20 +254,26 @@ def irs(root: Path) -> Truth:
     return truth
 
 
-def matrix_city(root: Path) -> Truth:
+def matrix_city(
+    root: Path, block: str = "small_city/aerial/train/block_1", single: bool = False, size: float = 60, frames: int = 3
+) -> Truth:
+    """A block of it, with depth of half precision, of single precision too where that is wanted."""
+    city, view, split, name = block.split("/")
     angle, (h, w) = math.radians(45), (48, 64)
     focal = w / 2 / math.tan(angle / 2)
-    truth = room(fixed(focal, focal, (w - 1) / 2, (h - 1) / 2), (h, w), size=60)
-    frames = []
-    for t in range(3):
-        picture(root / "small_city" / "aerial" / "train" / "block_1" / f"{t:04d}.png", truth.pictures[t])
-        z = np.where(truth.sky[t], 65504, truth.depth[t] * 100).astype(np.float16)
-        exr(root / "small_city_depth" / "aerial" / "train" / "block_1_depth" / f"{t:04d}.exr", R=z, G=z, B=z)
+    truth = room(fixed(focal, focal, (w - 1) / 2, (h - 1) / 2), (h, w), size=size, frames=frames)
+    listed = []
+    for t in range(frames):
+        picture(root / block / f"{t:04d}.png", truth.pictures[t])
+        z = np.minimum(np.where(truth.sky[t], np.inf, truth.depth[t] * 100), 65504).astype(np.float16)
+        exr(root / f"{city}_depth" / view / split / f"{name}_depth" / f"{t:04d}.exr", R=z, G=z, B=z)
+        if single:
+            z = np.where(truth.sky[t], 2e6, truth.depth[t] * 100).astype(np.float32)
+            exr(root / f"{city}_depth_float32" / view / split / f"{name}_depth" / f"{t:04d}.exr", R=z, G=z, B=z)
         gl = truth.poses[t] @ np.diag([1.0, -1, -1, 1])
         gl[:3, :3] /= 100
-        frames.append({"frame_index": t, "rot_mat": gl.tolist()})
-    listing = json.dumps({"camera_angle_x": angle, "frames": frames[::-1]})
-    text(root / "small_city" / "aerial" / "train" / "block_1" / "transforms.json", listing)
+        listed.append({"frame_index": t, "rot_mat": gl.tolist()})
+    text(root / block / "transforms.json", json.dumps({"camera_angle_x": angle, "frames": listed[::-1]}))
     return truth
 
 
@@ -562,11 +568,10 @@ class Tree:
     poses: bool = True
     sky: bool = True
     """Whether the set tells sky from what is unknown."""
-    per_corner: int = 1
 
 
 TREES = {
-    "ken-burns": Tree(ken_burns, poses=False, per_corner=4),
+    "ken-burns": Tree(ken_burns, poses=False),
     "dynamic-replica": Tree(dynamic_replica, relative=2**-11, sky=False),
     "gta-sfm": Tree(gta_sfm, sky=False),
     "hypersim": Tree(hypersim, relative=2**-11, sky=False),

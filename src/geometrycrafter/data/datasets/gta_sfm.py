@@ -10,14 +10,14 @@ import numpy as np
 from geometrycrafter.data.conventions import depth_within, from_corner
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import decode_picture, hdf5_names, naming, read_hdf5
-from geometrycrafter.data.layouts import first_matches
+from geometrycrafter.data.layouts import first_matches, split_at_gaps
 
 
 def find(root: Path) -> Iterator[Sequence]:
     """The sequences below a folder."""
     for path in first_matches(root, "*/*.hdf5", "*.hdf5"):
         numbers = sorted(int(k.split("_")[1]) for k in hdf5_names(path) if k.startswith("image_"))
-        yield Sequence(path.stem, tuple({"file": path, "index": i} for i in numbers))
+        yield from split_at_gaps(path.stem, ((i, {"file": path, "index": i}) for i in numbers))
 
 
 def read(file: Path, index: int) -> Frame:

@@ -8,7 +8,7 @@ from pathlib import Path
 from geometrycrafter.data.conventions import depth_of_disparity, depth_within, from_corner, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_exr, read_picture
-from geometrycrafter.data.layouts import first_matches, matches
+from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
 FOCAL, BASELINE, FARTHEST = 480.0, 0.1, 200.0
 
@@ -17,11 +17,11 @@ def find(root: Path) -> Iterator[Sequence]:
     """The sequences below a folder."""
     kinds = "{Home,Office,Restaurant,Store}*"
     for folder in first_matches(root, f"{kinds}/*/", f"*/{kinds}/*/"):
-        items = tuple(
-            {"picture": p, "disparity": folder / f"d_{p.stem.removeprefix('l_')}.exr"}
+        items = (
+            (last_number(p), {"picture": p, "disparity": folder / f"d_{p.stem.removeprefix('l_')}.exr"})
             for p in matches(folder, "l_*.png")
         )
-        yield Sequence(f"{folder.parent.name}-{folder.name}", items)
+        yield from split_at_gaps(f"{folder.parent.name}-{folder.name}", items)
 
 
 def read(picture: Path, disparity: Path) -> Frame:

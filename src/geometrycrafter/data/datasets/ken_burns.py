@@ -1,4 +1,4 @@
-"""3D Ken Burns: four corner views of each point of a camera's path; relative depth."""
+"""3D Ken Burns: one of the four corner views of each point of a camera's path; relative depth."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches
 
+CORNERS = ("tl", "tr", "bl", "br")
+"""The first that a folder has is read: they see nearly the same, and the paper counts each capture once."""
 SKY = 20000.0
 UNIT = 1 / 1000  # a relative one: the authors state none
 
 
 def find(root: Path) -> Iterator[Sequence]:
     """The sequences below a folder."""
-    for corner in ("tl", "tr", "bl", "br"):
-        folders: dict[Path, list[Path]] = {}
-        for path in first_matches(root, f"*/*-{corner}-image.png", f"*/*/*-{corner}-image.png"):
-            folders.setdefault(path.parent, []).append(path)
-        for folder, pictures in folders.items():
-            beside = folder.with_name(f"{folder.name}-depth")
-            yield Sequence(
-                f"{folder.name}-{corner}",
-                tuple(
-                    {
-                        "picture": p,
-                        "depth": beside / p.name.replace("-image.png", "-depth.exr"),
-                        "meta": folder / f"{p.name.split('-')[0]}-meta.json",
-                    }
-                    for p in pictures
-                ),
-            )
+    name = f"*-{{{','.join(CORNERS)}}}-image.png"
+    folders: dict[Path, dict[str, list[Path]]] = {}
+    for path in first_matches(root, f"*/{name}", f"*/*/{name}"):
+        folders.setdefault(path.parent, {}).setdefault(path.stem.split("-")[-2], []).append(path)
+    for folder, views in folders.items():
+        beside = folder.with_name(f"{folder.name}-depth")
+        yield Sequence(
+            folder.name,
+            tuple(
+                {
+                    "picture": p,
+                    "depth": beside / p.name.replace("-image.png", "-depth.exr"),
+                    "meta": folder / f"{p.name.split('-')[0]}-meta.json",
+                }
+                for p in next(views[corner] for corner in CORNERS if corner in views)
+            ),
+        )
 
 
 def read(picture: Path, depth: Path, meta: Path) -> Frame:
@@ -59,5 +61,6 @@ DATASET = DataSet(
     frame_size="512x512",
     unit="its own",
     paper="76 K frames, 526 clips",
-    notes=("Depth is relative; 20 units of its own separate neighbouring corners.",),
+    notes=("Depth is relative; 20 units of its own separate neighbouring corners, of which one is read.",),
+    version=2,
 )

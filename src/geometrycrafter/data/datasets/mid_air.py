@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from geometrycrafter.data.conventions import (
@@ -16,7 +17,7 @@ from geometrycrafter.data.conventions import (
 )
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import read_half_png, read_hdf5, read_picture
-from geometrycrafter.data.layouts import first_matches, last_number, matches
+from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
 FARTHEST = 1250.0
 """Metres; what the authors' viewer shows. Beyond is sky."""
@@ -26,17 +27,22 @@ def find(root: Path) -> Iterator[Sequence]:
     """The sequences below a folder."""
     for folder in first_matches(root, "*/*/color_left/trajectory_*/", "*/*/*/color_left/trajectory_*/"):
         weather = folder.parents[1]
-        items = tuple(
-            {
-                "picture": p,
-                "depth": weather / "depth" / folder.name / f"{p.stem}.PNG",
-                "records": weather / "sensor_records.hdf5",
-                "trajectory": folder.name,
-                "index": last_number(p),
-            }
+        items = (
+            (
+                last_number(p),
+                {
+                    "picture": p,
+                    "depth": weather / "depth" / folder.name / f"{p.stem}.PNG",
+                    "records": weather / "sensor_records.hdf5",
+                    "trajectory": folder.name,
+                    "index": last_number(p),
+                },
+            )
             for p in matches(folder, "*.JPEG")
         )
-        yield Sequence(f"{weather.parent.name}-{weather.name}-{folder.name}", items)
+        reason = "" if weather.parent.name.endswith("_training") else "it belongs to a test split"
+        for sequence in split_at_gaps(f"{weather.parent.name}-{weather.name}-{folder.name}", items):
+            yield replace(sequence, left_out=reason)
 
 
 def read(picture: Path, depth: Path, records: Path, trajectory: str, index: int) -> Frame:
@@ -64,6 +70,9 @@ DATASET = DataSet(
     frame_size="1024x1024",
     fps=25.0,
     paper="357 K frames, 2433 clips",
-    notes=("Poses are the body's, without the left camera's offset of half a metre.",),
+    notes=(
+        "Poses are the body's, without the left camera's offset of half a metre.",
+        "Kite_training and PLE_training are read; the test splits are left out.",
+    ),
     version=2,
 )

@@ -11,7 +11,7 @@ import numpy as np
 from geometrycrafter.data.conventions import depth_within, of_renderer, pinhole, right_handed
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_exr, read_picture
-from geometrycrafter.data.layouts import first_matches, matches
+from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
 UNIT = 0.1
 """Metres; the authors state none, two readers found it by the size of cars."""
@@ -21,15 +21,18 @@ FARTHEST = 1000.0
 def find(root: Path) -> Iterator[Sequence]:
     """The sequences below a folder."""
     for folder in first_matches(root, "GTAV_*/[0-9]*/", "[0-9]*/", "*/GTAV_*/[0-9]*/"):
-        items = tuple(
-            {
-                "picture": p,
-                "depth": folder / "depths" / f"{p.stem}.exr",
-                "pose": folder / "poses" / f"{p.stem}.json",
-            }
+        items = (
+            (
+                last_number(p),
+                {
+                    "picture": p,
+                    "depth": folder / "depths" / f"{p.stem}.exr",
+                    "pose": folder / "poses" / f"{p.stem}.json",
+                },
+            )
             for p in matches(folder, "images/*.png")
         )
-        yield Sequence(folder.name, items)
+        yield from split_at_gaps(folder.name, items)
 
 
 def read(picture: Path, depth: Path, pose: Path) -> Frame:

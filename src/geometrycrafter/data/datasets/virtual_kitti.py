@@ -10,7 +10,7 @@ import numpy as np
 from geometrycrafter.data.conventions import inverse_pose, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Sequence
 from geometrycrafter.data.formats import naming, read_picture, read_png16
-from geometrycrafter.data.layouts import first_matches, last_number, matches
+from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
 SKY = 65535
 
@@ -25,15 +25,10 @@ def find(root: Path) -> Iterator[Sequence]:
             index = last_number(p)
             with naming(variant / "extrinsic.txt"):
                 k, motion = intrinsics[index], extrinsics[index]
-            items.append(
-                {
-                    "picture": p,
-                    "depth": variant / "frames" / "depth" / folder.name / f"depth_{index:05d}.png",
-                    "intrinsics": tuple(k),
-                    "extrinsics": tuple(motion),
-                }
-            )
-        yield Sequence(f"{variant.parent.name}-{variant.name}-{eye}", tuple(items))
+            depth = variant / "frames" / "depth" / folder.name / f"depth_{index:05d}.png"
+            item = {"picture": p, "depth": depth, "intrinsics": tuple(k), "extrinsics": tuple(motion)}
+            items.append((index, item))
+        yield from split_at_gaps(f"{variant.parent.name}-{variant.name}-{eye}", items)
 
 
 def _rows(path: Path, eye: int) -> dict[int, list[float]]:
