@@ -30,6 +30,7 @@ from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.segments import read_segment, segments
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError
+from geometrycrafter.evaluation.protocols import PROTOCOLS
 from geometrycrafter.geometry.reprojection import disagreement
 
 
@@ -413,6 +414,18 @@ def test_protocols_cut_out_the_published_middle(name, shape, cut, corner):
     assert np.array_equal(clip.frames[0], truth.pictures[0][window])
     found = trees.rays(clip.intrinsics[0].astype(float), cut) * clip.depth[0][..., None]
     np.testing.assert_allclose(found, truth.points[0][window], atol=1e-5, rtol=1e-5)
+
+
+def test_protocols_process_pictures_at_about_their_own_shape():
+    for protocol in PROTOCOLS.values():
+        if protocol.size is None or protocol.data in ("rendered", "folder"):
+            continue
+        data = data_set(protocol.data)
+        take = data.evaluation if protocol.selection is None else protocol.selection
+        whole = tuple(map(int, re.match(r"(\d+)x(\d+)", data.frame_size).groups()))
+        (height, width), (h, w) = take.crop or whole, protocol.size
+        # The paper's own sizes are up to 8 % off, at multiples of 64.
+        assert 1 / 1.08 < (width / height) / (w / h) < 1.08, protocol.title
 
 
 def test_gmu_is_halved_as_published():
