@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -22,10 +23,11 @@ from conftest import SHARED_DATA
 from geometrycrafter.cli.main import main
 from geometrycrafter.data import formats
 from geometrycrafter.data.completeness import check
-from geometrycrafter.data.dataset import Frame
+from geometrycrafter.data.dataset import Frame, reckoned
 from geometrycrafter.data.datasets import data_set, data_sets
 from geometrycrafter.data.datasets.gmu_kitchens import halved
 from geometrycrafter.data.layouts import matches
+from geometrycrafter.data.options import LONGEST
 from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.segments import read_segment, segments
 from geometrycrafter.data.shards import Shards
@@ -49,6 +51,75 @@ def test_the_documentation_lists_every_data_set():
         for said in (data.title, data.domain, data.frame_size, data.licence, data.home, data.paper):
             assert said in row
         assert all(note in text for note in data.notes)
+
+
+def test_the_documentation_compares_every_training_set_with_the_papers_table():
+    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    for data in data_sets().values():
+        tally = data.tally
+        assert (tally is None) == (data.evaluation is not None)
+        if tally is None:
+            continue
+        thousands, clips = tally.paper
+        said = f"{thousands} K images" if clips is None else f"{thousands} K frames, {clips} clips"
+        assert data.paper == said and (clips is None) == (not data.video)
+        here = [f"{n:,}" if n is not None else "" for n in (tally.frames, clips, tally.clips)]
+        cells = [data.title, f"{thousands} K", *here, tally.ground, tally.why]
+        assert f"| {' | '.join(cells)} |".replace("  ", " ") in text.replace("  ", " "), data.name
+        # Whoever is more than three in a hundred apart says why, and nobody else has to.
+        assert bool(tally.why) == any(abs(a) > 0.03 for a in tally.apart()), data.name
+
+
+def test_numbers_that_are_reckoned_are_reckoned_right():
+    irs, ken_burns, matrix_city, hypersim = (data_set(n).tally for n in ("irs", "ken-burns", "matrix-city", "hypersim"))
+    assert irs.clips == reckoned(103_316, 76, LONGEST)
+    assert ken_burns.clips == reckoned(76_000, 46, LONGEST)
+    assert matrix_city.clips == reckoned(452_000, 24, LONGEST)
+    assert hypersim.frames == round(74_619 * 455 / 482)
+
+
+def listing_of_virtual_kitti(root):
+    lengths = {"01": 447, "02": 233, "06": 270, "18": 339, "20": 837}
+    variants = ["clone", "fog", "morning", "overcast", "rain", "sunset"]
+    variants += [f"{n}-deg-{side}" for n in (15, 30) for side in ("left", "right")]
+    for scene, length in lengths.items():
+        for variant in variants:
+            folder = root / f"Scene{scene}" / variant
+            for eye in (0, 1):
+                numbered(folder, f"frames/rgb/Camera_{eye}/rgb_{{:05d}}.jpg", length)
+            rows = [f"{t} {eye} " for t in range(length) for eye in (0, 1)]
+            (folder / "intrinsic.txt").write_text("\n".join(["", *(r + "725 725 620.5 187" for r in rows)]))
+            (folder / "extrinsic.txt").write_text("\n".join(["", *(r + "0 " * 16 for r in rows)]))
+
+
+def listing_of_mvs_synth(root):
+    for n in range(120):
+        numbered(root / "GTAV_720" / f"{n:04d}" / "images", "{:04d}.png", 100)
+
+
+def listing_of_dynamic_replica(root):
+    view = dict.fromkeys(("R", "T", "focal_length", "principal_point", "intrinsics_format"), 0)
+    row = {"image": {"path": "a.png"}, "depth": {"path": "a.png"}, "viewpoint": view}
+    rest = json.dumps(row)[1:]
+    names = ((n, eye, t) for n in range(484) for eye in ("left", "right") for t in range(300))
+    rows = (f'{{"sequence_name": "{n}", "camera_name": "{eye}", "frame_number": {t}, {rest}' for n, eye, t in names)
+    (root / "train").mkdir()
+    with gzip.open(root / "train" / "frame_annotations_train.jgz", "wt", compresslevel=1) as listing:
+        listing.write(f"[{','.join(rows)}]")
+
+
+def listing_of_urban_syn(root):
+    numbered(root / "rgb", "rgb_{:04d}.png", 7539, 1)
+
+
+@pytest.mark.parametrize("name", ["virtual-kitti", "mvs-synth", "dynamic-replica", "urban-syn"])
+def test_the_published_listing_gives_the_numbers_that_are_told(name, tmp_path):
+    data = data_set(name)
+    globals()[f"listing_of_{name.replace('-', '_')}"](tmp_path)
+    found = segments(data, tmp_path)
+    assert sum(len(s.items) for s in found) == data.tally.frames
+    if data.video:
+        assert len(found) == data.tally.clips
 
 
 @pytest.mark.parametrize("name", trees.TREES)
@@ -344,10 +415,9 @@ def forget():
 
 
 def numbered(root, pattern, count, start=0):
+    (root / pattern).parent.mkdir(parents=True, exist_ok=True)
     for i in range(start, start + count):
-        path = root / pattern.format(i)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        (root / pattern.format(i)).write_bytes(b"x")
 
 
 def test_training_sets_are_cut_at_150_frames(tmp_path):

@@ -73,6 +73,32 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What a training set's adapter takes of a whole download, beside what the paper's table 1 says of it."""
+
+    paper: tuple[int, int | None]
+    """Frames, in thousands as printed, and clips; None: pictures."""
+    frames: int | None
+    """Here; None: no listing is public."""
+    clips: int | None
+    """Here; None: not known, or pictures."""
+    ground: str
+    """What the numbers here are counted or reckoned from."""
+    why: str = ""
+    """Why they differ by more than three in a hundred."""
+
+    def apart(self) -> list[float]:
+        """How far the numbers here are from the paper's, relative; only those that both have."""
+        pairs = zip((self.frames, self.clips), (1000 * self.paper[0], self.paper[1]), strict=True)
+        return [here / there - 1 for here, there in pairs if here is not None and there is not None]
+
+
+def reckoned(frames: int, sequences: int, longest: int) -> int:
+    """Clips to expect of sequences whose lengths are not known: the last of each is half as long in the mean."""
+    return round(frames / longest + sequences / 2)
+
+
+@dataclass(frozen=True)
 class DataSet:
     """One data set: how its files are found and read, and what is known of it."""
 
@@ -95,6 +121,8 @@ class DataSet:
     unit: Literal["metres", "its own"] = "metres"
     paper: str = ""
     """Frames and clips in the paper's tables."""
+    tally: Tally | None = None
+    """Of a training set."""
     complete: tuple[int, int] | None = None
     """Sequences and frames of a whole download, as this adapter counts; None: not known."""
     evaluation: Selection | None = None

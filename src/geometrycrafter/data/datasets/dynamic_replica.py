@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.data.conventions import depth_within, from_corner, pinhole, pose_of
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import naming, read_channel, read_half_png, read_picture
 from geometrycrafter.data.layouts import first_matches, split_at_gaps
 from geometrycrafter.errors import InputError
@@ -89,6 +89,13 @@ DATASET = DataSet(
     frame_size="720x1280",
     fps=30.0,
     paper="145 K frames, 1126 clips",
+    tally=Tally(
+        (145, 1126),
+        145200,
+        968,
+        "484 sequences of 300 frames, left eye",
+        "the paper's clips are near those of training, validation and test together (1,128), its frames are training's",
+    ),
     complete=(484, 145200),
     notes=(
         "The left eye of the training split, the paper's 145 K frames in 968 clips; its 1126 clips are near the 1128 "

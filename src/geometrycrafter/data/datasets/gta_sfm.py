@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from geometrycrafter.data.conventions import depth_within, from_corner
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import decode_picture, hdf5_names, naming, read_hdf5
 from geometrycrafter.data.layouts import first_matches, split_at_gaps
 
@@ -40,5 +40,6 @@ DATASET = DataSet(
     read=read,
     frame_size="480x640",
     paper="19 K frames, 234 clips",
+    tally=Tally((19, 234), None, None, "219 files of unknown length; 234 clips if fifteen are longer than 150 frames"),
     notes=("Users have reported a factor of ten in its scale; depth is taken as metres.",),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geometrycrafter.data.conventions import depth_of_disparity, depth_within, from_corner, pinhole
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
@@ -41,6 +41,7 @@ DATASET = DataSet(
     read=read,
     frame_size="540x960",
     paper="103 K frames, 722 clips",
+    tally=Tally((103, 722), 103316, 727, "its lists: 76 folders, 103,316 frames; clips reckoned"),
     complete=(76, 103316),
     notes=("File numbers of the older release are not padded; both are read.",),
     version=2,

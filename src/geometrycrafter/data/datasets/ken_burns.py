@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geometrycrafter.data.conventions import depth_within, pinhole_of_field
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import naming, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches
 
@@ -61,6 +61,7 @@ DATASET = DataSet(
     frame_size="512x512",
     unit="its own",
     paper="76 K frames, 526 clips",
+    tally=Tally((76, 526), None, 530, "46 sequences; clips reckoned from the paper's frames"),
     notes=("Depth is relative; 20 units of its own separate neighbouring corners, of which one is read.",),
     version=2,
 )

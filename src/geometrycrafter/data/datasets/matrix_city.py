@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.data.conventions import OPENGL, depth_within, pinhole_of_field
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import naming, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches, split_at_gaps
 
@@ -91,6 +91,7 @@ DATASET = DataSet(
     read=read,
     frame_size="1080x1920, 1000x1000",
     paper="452 K frames, 3029 clips",
+    tally=Tally((452, 3029), None, 3025, "24 blocks; clips reckoned from the paper's frames"),
     notes=(
         "Street frames are faces of a cube seen from one place: neighbours in a clip are no smooth motion.",
         "Single-precision depth is read where it is there: half precision ends at 655 m and has sky beyond.",

@@ -15,7 +15,7 @@ from geometrycrafter.data.conventions import (
     pose_of,
     rotation_of_quaternion,
 )
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import read_half_png, read_hdf5, read_picture
 from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
@@ -70,6 +70,9 @@ DATASET = DataSet(
     frame_size="1024x1024",
     fps=25.0,
     paper="357 K frames, 2433 clips",
+    tally=Tally(
+        (357, 2433), None, None, "no listing is public; its authors count over 420 K frames with the test splits"
+    ),
     notes=(
         "Poses are the body's, without the left camera's offset of half a metre.",
         "Kite_training and PLE_training are read; the test splits are left out.",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from geometrycrafter.data.conventions import depth_within, of_renderer, pinhole, right_handed
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import naming, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
@@ -58,6 +58,7 @@ DATASET = DataSet(
     read=read,
     frame_size="1080x1920, 720x1280 or 540x960",
     paper="12 K frames, 120 clips",
+    tally=Tally((12, 120), 12000, 120, "120 sequences of 100 frames"),
     complete=(120, 12000),
     notes=("Depth beyond 1 km is wild and counts as unknown.",),
     version=2,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from geometrycrafter.data.conventions import depth_of_disparity, depth_within, inverse_pose, of_renderer, pinhole
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import read_channel, read_hdf5, read_picture, read_table
 from geometrycrafter.data.layouts import first_matches, last_number, matches
 from geometrycrafter.errors import InputError
@@ -71,6 +71,7 @@ DATASET = DataSet(
     read=read,
     frame_size="1080x1920",
     paper="5 K frames, 49 clips",
+    tally=Tally((5, 49), 5000, 49, "37 sequences, 5,000 frames"),
     complete=(37, 5000),
     version=2,
 )

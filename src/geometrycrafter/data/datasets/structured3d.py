@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from geometrycrafter.data.conventions import pinhole_of_field, pose_of
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import read_picture, read_png16, read_table
 from geometrycrafter.data.layouts import first_matches, matches
 
@@ -53,5 +53,6 @@ DATASET = DataSet(
     frame_size="720x1280",
     video=False,
     paper="71 K images",
+    tally=Tally((71, None), None, None, "no listing is public"),
     notes=("Perspective pictures of furnished rooms; panoramas are not read.",),
 )

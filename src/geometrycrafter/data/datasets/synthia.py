@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from geometrycrafter.data.conventions import OPENGL, depth_within, from_corner, pinhole, right_handed
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import naming, read_channel, read_matrix, read_picture, read_png16
 from geometrycrafter.data.layouts import first_matches, last_number, matches, split_at_gaps
 
@@ -64,6 +64,7 @@ DATASET = DataSet(
     frame_size="760x1280",
     fps=5.0,
     paper="178 K frames, 1276 clips",
+    tally=Tally((178, 1276), None, None, "no listing is public"),
     notes=("Public readers disagree about the axes of its poses; 'data inspect' says whether they fit the depth.",),
     version=2,
 )

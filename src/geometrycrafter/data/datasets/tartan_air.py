@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from geometrycrafter.data.conventions import NED, depth_within, from_corner, pinhole, pose_of, rotation_of_quaternion
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import read_npy, read_picture, read_table
 from geometrycrafter.data.layouts import first_matches, matches
 from geometrycrafter.errors import InputError
@@ -56,6 +56,7 @@ DATASET = DataSet(
     read=read,
     frame_size="480x640",
     paper="306 K frames, 2245 clips",
+    tally=Tally((306, 2245), 306637, None, "its archives: 306,637 left frames"),
     notes=("In the world 'amusement' the sky is a dome nearby and counts as a surface.",),
     version=2,
 )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.data.conventions import depth_within, from_corner, pinhole
-from geometrycrafter.data.dataset import DataSet, Frame, Sequence
+from geometrycrafter.data.dataset import DataSet, Frame, Sequence, Tally
 from geometrycrafter.data.formats import naming, read_channel, read_exr, read_picture
 from geometrycrafter.data.layouts import first_matches
 
@@ -68,6 +68,13 @@ DATASET = DataSet(
     frame_size="1024x2048",
     video=False,
     paper="7 K images",
+    tally=Tally(
+        (7, None),
+        7539,
+        None,
+        "7,539 pictures",
+        "the paper cuts thousands off: 7 K may be any number up to 7,999",
+    ),
     complete=(1, 7539),
     version=2,
 )
