@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import trees
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometrycrafter.cli.main import main
@@ -23,6 +27,8 @@ from geometrycrafter.data.options import PreparationOptions, SynthesisOptions
 from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.segments import Segment
 from geometrycrafter.data.shards import Shards, ShardWriter
+from geometrycrafter.data.shards.catalogue import Catalogue
+from geometrycrafter.data.shards.index import entry_of, read_index
 from geometrycrafter.data.synthesis import rendered, synthesize
 from geometrycrafter.data.workers import in_order
 from geometrycrafter.errors import InputError
@@ -139,6 +145,100 @@ def test_an_index_of_another_version_is_named_as_such(tmp_path):
         Shards(tmp_path)
 
 
+# What an index takes -------------------------------------------------------------------------------------------------
+
+
+def entries_of(rng, count, longest, single=False):
+    """Entries as writers make them, of random lengths."""
+    entries, offset = [], 0
+    for i in range(count):
+        length = 1 if single else int(rng.integers(1, longest + 1))
+        key, kinds = (
+            f"scene_{i:05d}-{rng.integers(10**6):06d}",
+            ["jpg", "depth"] + ["dynamic"] * bool(rng.random() < 0.3),
+        )
+        offset += 1024 + 512 * int(rng.integers(1, 40))
+        places = {kind: [] for kind in kinds}
+        for _ in range(length):
+            for kind in kinds:
+                size = int(rng.integers(1, 90_000))
+                places[kind].append([offset, size])
+                offset += 512 + -(-size // 512) * 512
+        still = np.broadcast_to(rng.uniform(1, 900, (1, 3, 3)), (length, 3, 3))
+        poses = np.concatenate([rng.normal(size=(length, 3, 4)), np.broadcast_to([[[0, 0, 0, 1]]], (length, 1, 4))], 1)
+        about = {
+            "near": float(np.float32(rng.uniform(0.1, 2))),
+            "far": float(np.float32(rng.uniform(3, 900))),
+            "height": 320,
+            "width": 640,
+            "intrinsics": (still if rng.random() < 0.7 else rng.uniform(1, 900, (length, 3, 3))).astype("f4").tolist(),
+            "poses": None if rng.random() < 0.2 else poses.astype("f4").tolist(),
+            "sky": bool(rng.random() < 0.5),
+            "fps": 24.0,
+            "source": f"a-set {key}",
+            "licence": "none",
+        }
+        if rng.random() < 0.1:
+            about["stretch"] = [key, 1, 3]
+        entries.append(entry_of(key, "clips-000000.tar", about, places))
+    return entries
+
+
+def odd(entry, way):
+    """An entry that no writer made."""
+    changed = {
+        0: {"frames": [[entry.frames[0][0] + 1, entry.frames[0][1]], *entry.frames[1:]]},
+        1: {"meta": entry.meta | {"poses": [[[1.0] * 4] * 4] * len(entry)}},
+        2: {"meta": entry.meta | {"intrinsics": [[[0.1] * 3] * 3] * len(entry)}},  # more digits than shards have
+        3: {"near": 1},
+        4: {"depth": [*entry.depth, [1, 2]]},
+        5: {"meta": {}},
+        6: {"height": "320"},
+        7: {"frames": [], "depth": []},
+    }
+    return replace(entry, **changed[way])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(0, 5), max_size=4),
+    st.dictionaries(st.integers(0, 19), st.integers(0, 7), max_size=3),
+)
+def test_a_catalogue_holds_what_the_indices_say(seed, counts, strange):
+    rng = np.random.default_rng(seed)
+    shards = [entries_of(rng, count, 7) for count in counts]
+    whole = [e for shard in shards for e in shard]
+    for at, way in strange.items():
+        if at < len(whole):
+            whole[at] = odd(whole[at], way)
+    ends = np.cumsum([0, *counts])
+    shards = [[replace(e, shard=f"s{i}.tar") for e in whole[a:b]] for i, (a, b) in enumerate(pairwise(ends))]
+    wanted = [e for shard in shards for e in shard]
+    held = Catalogue(iter(shards))
+    for same in (held, pickle.loads(pickle.dumps(held))):
+        # What it writes is what was written, down to the last digit.
+        assert repr(list(same)) == repr(wanted) and len(same) == len(wanted)
+        assert [same.length(i) for i in range(len(same))] == [len(e) for e in wanted]
+        assert [same.key(i) for i in range(len(same))] == [e.key for e in wanted]
+
+
+def test_a_frame_takes_less_than_a_hundred_bytes_of_an_index():
+    rng = np.random.default_rng(1)
+    held = Catalogue([entries_of(rng, 40, 150), entries_of(rng, 40, 150)])
+    frames = sum(map(held.length, range(len(held))))
+    assert not held._odd and held.nbytes < 100 * frames
+
+
+def test_what_stored_latents_know_of_their_shards_stays(tmp_path):
+    with ShardWriter(tmp_path, shard_bytes=5000) as writer:
+        for i in range(3):
+            writer.add(f"clip{i}", rendered(i, 2, 32, 48))
+    entries = [e for path in sorted(tmp_path.glob("*.json")) for e in read_index(path)]
+    assert len(list(tmp_path.glob("*.tar"))) > 1
+    assert Shards(tmp_path).digest() == hashlib.sha256(repr(entries).encode()).hexdigest()
+
+
 # What made them ------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +287,7 @@ def test_a_preparation_that_is_killed_between_two_stretches_of_a_segment_goes_on
         sequence.items[2],
     ]
     segment = Segment("Scene01-clone-0-000000", tuple(items))
-    monkeypatch.setattr(preparation, "segments", lambda data, root: [segment])
+    monkeypatch.setattr(preparation, "segments_of", lambda data, sequences, root: [segment])
     prepare("virtual-kitti", tmp_path / "v", tmp_path / "whole", (48, 64))
 
     add = ShardWriter.add

@@ -42,7 +42,7 @@ class ClipSamples:
         sizes = (self.size, *self.other_sizes)
         size = sizes[draw.size % len(sizes)]
         shards = self.sources[draw.source]
-        length = len(shards.clips[draw.clip])
+        length = shards.clips.length(draw.clip)
         # A clip that is too short goes to and fro, so that all samples of a batch are of one length.
         start = int(rng.integers(max(1, length - draw.frames + 1)))
         clip = shards.read(draw.clip, slice(start, start + draw.frames))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.data.clip import Clip
+from geometrycrafter.data.shards.catalogue import Catalogue
 from geometrycrafter.data.shards.format import decode_depth, decode_mask, decode_picture_into
 from geometrycrafter.data.shards.index import LARGEST_MEMBER, indices, read_index
 from geometrycrafter.errors import InputError, reason
@@ -28,7 +29,7 @@ class Shards:
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder)
-        self.clips = [entry for path in indices(self.folder) for entry in read_index(path)]
+        self.clips = Catalogue(read_index(path) for path in indices(self.folder))
         if not self.clips:
             raise InputError(f"{self.folder}: the folder holds no shards; make some with 'geometrycrafter data'.")
         self._files: dict[str, int] = {}
@@ -42,7 +43,11 @@ class Shards:
 
     def digest(self) -> str:
         """SHA-256 of the index: the clips, their order, and where in the shards each picture lies."""
-        return hashlib.sha256(repr(self.clips).encode()).hexdigest()
+        digest = hashlib.sha256(b"[")
+        for number, clip in enumerate(self.clips):
+            digest.update(f"{', ' * bool(number)}{clip!r}".encode())
+        digest.update(b"]")
+        return digest.hexdigest()
 
     def __del__(self) -> None:
         for file in getattr(self, "_files", {}).values():

@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 from geometrycrafter.data.clip import Clip
+from geometrycrafter.data.shards.catalogue import Held
 from geometrycrafter.data.shards.format import EncodedClip, encode_clip
 from geometrycrafter.data.shards.index import (
     BLOCK,
@@ -54,7 +55,7 @@ class ShardWriter:
     ):
         self.folder, self.name, self.shard_bytes, self.quality = Path(folder), name, shard_bytes, quality
         self.recipe = recipe
-        self.clips: dict[str, ClipEntry] = {}
+        self.clips = Held()
         """Those that are there, by their keys."""
         self._held = contextlib.ExitStack()
         self._number = 0
@@ -66,7 +67,9 @@ class ShardWriter:
                 self.folder.mkdir(parents=True, exist_ok=True)
             # Inside the folder: what lies above it may not be this user's.
             held.enter_context(locked(self.folder / "shards", "writing shards"))
-            self.clips = {e.key: e for path in indices(self.folder, self.name) for e in read_index(path)}
+            self.clips = Held()
+            for path in indices(self.folder, self.name):
+                self.clips.add(read_index(path))
             if self.recipe is not None:
                 with explained(self.folder):
                     self.recipe.begin(self.folder, self.clips.values())
@@ -107,7 +110,7 @@ class ShardWriter:
         entries = [e for e in scan(tar, tar.name)[0] if e.key not in self.clips]
         if entries:
             write_index(tar.with_suffix(".json"), entries)
-            self.clips |= {e.key: e for e in entries}
+            self.clips.add(entries)
 
     def _recover(self, torn: Path) -> None:
         """Make a shard of a tar that was cut short, or delete it where not one clip is whole."""
@@ -124,7 +127,6 @@ class ShardWriter:
             file.truncate(end)
             file.seek(end)
             file.write(bytes(2 * BLOCK))  # how a tar ends
-        self.clips |= {e.key: e for e in entries}
         self._finish(torn, number, entries)
 
     def add(self, key: str, clip: Clip | EncodedClip) -> None:
@@ -142,7 +144,7 @@ class ShardWriter:
         with explained(self.folder, REMEDY):
             if self._open is None:
                 self._open = _Growing(self._unfinished(self._number), self._path(self._number).name)
-            self.clips[key] = self._open.append(key, encoded)
+            self.clips.add([self._open.append(key, encoded)])
         if self._open.size >= self.shard_bytes:
             self.close()
 
@@ -159,6 +161,7 @@ class ShardWriter:
         path = self._path(number)
         unfinished.replace(path)
         write_index(path.with_suffix(".json"), entries)
+        self.clips.add(entries)  # all in one, which takes less than one by one
         self._number = max(self._number, number + 1)
 
 
