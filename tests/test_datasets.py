@@ -532,6 +532,64 @@ def test_prepared_shards_hold_the_room(tmp_path, capsys):
     assert "0 clips and 0 frames added, 1 clips were there already" in capsys.readouterr().out
 
 
+def test_whole_scenes_are_held_out_by_seed(tmp_path, capsys):
+    trees.virtual_kitti(tmp_path / "one")
+    for scene in range(12):
+        for variant in ("clone", "fog"):
+            shutil.copytree(tmp_path / "one" / "Scene01" / "clone", tmp_path / "v" / f"Scene{scene:02d}" / variant)
+    flags = ["--size", "24x32", "--processes", "1", "--hold-out", "0.3"]
+
+    def halves(name, *more):
+        assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "v"), str(tmp_path / name), *flags, *more]) == 0
+        return [{c.key for c in Shards(tmp_path / name / part).clips} for part in ("", "held-out")]
+
+    kept, held = halves("a")
+    said = capsys.readouterr().out
+    assert len(kept) + len(held) == 24 and f"24 clips and 72 frames added ({len(held)} clips of them held out)" in said
+    scenes = [{key.split("-")[0] for key in half} for half in (kept, held)]
+    assert scenes[0] and scenes[1] and not scenes[0] & scenes[1]  # with all their variants
+    assert halves("a") == halves("b") == [kept, held]
+    assert halves("c", "--hold-out-seed", "1")[1] != held
+    # What comes later moves nothing from one part to the other.
+    for variant in ("clone", "fog"):
+        shutil.copytree(tmp_path / "one" / "Scene01" / "clone", tmp_path / "v" / "Scene99" / variant)
+    later = halves("a")
+    assert kept <= later[0] and held <= later[1]
+    for wrong, reason in (
+        (["--hold-out", "0.3", "--hold-out-seed", "1"], "begun here with hold-out-seed 0, not 1"),
+        (["--hold-out", "1e-9"], "holds out none"),
+    ):
+        command = ["data", "prepare", "virtual-kitti", str(tmp_path / "v"), str(tmp_path / "a"), "--size", "24x32"]
+        assert main([*command, *wrong]) == 2
+        assert reason in capsys.readouterr().err
+    trees.sintel(tmp_path / "e")
+    assert main(["data", "prepare", "sintel", str(tmp_path / "e"), str(tmp_path / "o"), "--hold-out", "0.5"]) == 2
+    assert "evaluation set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"),
+    [
+        ("hypersim", {}),
+        ("synthia", {"SYNTHIA-SEQS-01-DAWN": "SYNTHIA-SEQS-01-WINTERNIGHT"}),
+        ("mid-air", {"Kite_training/sunny/color_left/trajectory_0000": "Kite_training/fog/color_left/trajectory_2000"}),
+        ("tartan-air", {"abandonedfactory/abandonedfactory/Easy": "abandonedfactory/abandonedfactory/Hard"}),
+        ("irs", {"Home/ArchVizInterior03Data": "Home/ArchVizInterior03Data_Dark"}),
+        ("ken-burns", {"asdf-flying": "asdf-walking"}),
+        ("virtual-kitti", {"Scene01/clone": "Scene01/15-deg-left"}),
+    ],
+)
+def test_sequences_of_one_place_are_one_scene(name, copies, tmp_path):
+    trees.TREES[name].write(tmp_path)
+    for source, target in copies.items():
+        shutil.copytree(tmp_path / source, tmp_path / target)
+    if name == "hypersim":
+        for path in [*tmp_path.glob("ai_*/images/scene_cam_00_*"), tmp_path / "ai_001_001" / "_detail" / "cam_00"]:
+            shutil.copytree(path, path.with_name(path.name.replace("cam_00", "cam_01")))
+    found = data_set(name).sequences(tmp_path)
+    assert len(found) == 2 and len({s.scene for s in found}) == 1 and found[0].scene
+
+
 def test_training_clips_cover_the_papers_size(tmp_path):
     truth = trees.tartan_air(tmp_path)
     (segment,) = segments(data_set("tartan-air"), tmp_path)

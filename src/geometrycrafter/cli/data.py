@@ -72,6 +72,14 @@ def _add_prepare(actions: Any) -> None:
         default=PreparationOptions.quality,
         help="of JPEGs, 1 to 100, 101 for lossless PNG; evaluation sets are lossless",
     )
+    for name, metavar, what in (
+        ("hold_out", "SHARE", "share of a training set's scenes to set aside in DST/held-out, for validation"),
+        ("hold_out_seed", "N", "of which scenes these are"),
+    ):
+        flag, kind = f"--{name.replace('_', '-')}", argument(PreparationOptions, name)
+        sets.add_argument(
+            flag, action=_Noted, type=kind, default=getattr(PreparationOptions, name), metavar=metavar, help=what
+        )
     _add_processes(sets, PreparationOptions, "that read")
     own = parser.add_argument_group("recordings")
     own.add_argument(
@@ -151,10 +159,11 @@ def call_prepare(args: argparse.Namespace) -> int:
     if args.name == "folder" and args.check:
         raise InputError("data prepare folder SRC DST: recordings have no --check.")
     given: set[str] = getattr(args, "given", set())
-    strange = sorted(given & ({"size", "quality"} if args.name == "folder" else given - {"size", "quality"}))
+    of_sets = {"size", "quality", "hold_out", "hold_out_seed"}
+    strange = sorted(given & of_sets if args.name == "folder" else given - of_sets)
     if strange:
         whose = "data sets; a recording keeps the size of its pictures" if args.name == "folder" else "recordings"
-        raise InputError(f"--{strange[0]}: this is for {whose}; leave it out.")
+        raise InputError(f"--{strange[0].replace('_', '-')}: this is for {whose}; leave it out.")
     if args.target is None and not args.check:
         raise InputError(f"data prepare {args.name} SRC DST: the folder of shards is missing (or give --check).")
     if args.name == "folder":
@@ -167,7 +176,8 @@ def _prepare_data_set(args: argparse.Namespace) -> int:
     from geometrycrafter.export.shards import describe
 
     with counting("frames") as show:
-        done = prepare(args.name, args.source, args.target, args.size, args.processes, args.quality, show)
+        aside = (args.hold_out, args.hold_out_seed)
+        done = prepare(args.name, args.source, args.target, args.size, args.processes, args.quality, show, *aside)
     for line in done.left_out:
         print(line)
     if done.skipped:
@@ -175,7 +185,8 @@ def _prepare_data_set(args: argparse.Namespace) -> int:
             print(f"skipped: {reason}")
         print(f"{len(done.skipped)} frames were skipped; all reasons: {done.log}")
     there = f", {done.kept} clips were there already" if done.kept else ""
-    print(f"{done.clips} clips and {done.frames} frames added{there}")
+    held = f" ({done.held} clips of them held out)" if done.held else ""
+    print(f"{done.clips} clips and {done.frames} frames added{held}{there}")
     if not done.clips and not done.kept:
         return 1
     for line in describe(args.target, args.target / "report").lines():

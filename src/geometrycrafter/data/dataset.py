@@ -40,6 +40,8 @@ class Sequence:
     """What the data set's ``read`` takes for each frame: paths and plain values, cheap to send to another process."""
     left_out: str = ""
     """Why it is not taken; empty: it is."""
+    scene: str = ""
+    """What it shares with others that show the same place; empty: its name, nothing is shared."""
 
 
 class Found(NamedTuple):

@@ -46,15 +46,22 @@ def last_number(path: Path) -> int:
     return int(digits[-1])
 
 
-def split_at_gaps(name: str, items: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Sequence]:
-    """Sequences of consecutive numbers: a missing frame begins another, which its first number tells apart."""
+def split_at_gaps(name: str, items: Iterable[tuple[int, dict[str, Any]]], scene: str = "") -> Iterator[Sequence]:
+    """Sequences of consecutive numbers: a missing frame begins another, which its first number tells apart.
+
+    Args:
+        name: of the first.
+        items: with their numbers, in order.
+        scene: that they share with other sequences; empty: none but with each other.
+    """
+    scene = scene or name
     own: list[dict[str, Any]] = []
     own_name, before = name, 0
     for index, item in items:
         if own and index != before + 1:
-            yield Sequence(own_name, tuple(own))
+            yield Sequence(own_name, tuple(own), scene=scene)
             own, own_name = [], f"{name}-from{index}"
         own.append(item)
         before = index
     if own:
-        yield Sequence(own_name, tuple(own))
+        yield Sequence(own_name, tuple(own), scene=scene)

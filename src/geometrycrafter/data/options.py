@@ -25,6 +25,10 @@ class PreparationOptions(Settings):
     """Of JPEGs, 1 to 100, above that lossless, as evaluation sets always are."""
     processes: Processes = 1
     """That read."""
+    hold_out: Annotated[float, Range(0, 1, below=True)] = 0.0
+    """Share of a training set's scenes to set aside, whole; 0: none."""
+    hold_out_seed: Seed = 0
+    """Of which."""
 
 
 @dataclass(frozen=True)

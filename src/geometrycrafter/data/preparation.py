@@ -6,18 +6,21 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.dataset import DataSet
 from geometrycrafter.data.datasets import data_set
 from geometrycrafter.data.options import LOSSLESS, PreparationOptions
 from geometrycrafter.data.recordings import Recording
-from geometrycrafter.data.segments import Segment, read_segment, segments_of
+from geometrycrafter.data.segments import Segment, held_out, read_segment, segments_of
 from geometrycrafter.data.shards import ClipEntry, EncodedClip, Recipe, ShardWriter, Stretch, encode_clip
 from geometrycrafter.data.workers import in_order
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import explained, fingerprint
 
+HELD_OUT = "held-out"
+"""Folder, in that of the shards, of what is set aside."""
 BYTES_A_PIXEL = {True: 3.2, False: 1.3}
 """Upper estimate of what shards take, of lossless pictures and of others."""
 
@@ -40,6 +43,8 @@ class Preparation:
 
     clips: int = 0
     frames: int = 0
+    held: int = 0
+    """Of the clips, those that were set aside."""
     kept: int = 0
     """Segments that were there already."""
     skipped: list[str] = field(default_factory=list)
@@ -58,6 +63,8 @@ def prepare(
     processes: int = 1,
     quality: int = PreparationOptions.quality,
     progress: Callable[[int, int], None] | None = None,
+    hold_out: float = PreparationOptions.hold_out,
+    hold_out_seed: int = PreparationOptions.hold_out_seed,
 ) -> Preparation:
     """Turn a data set into shards; what is there already is kept, also after a kill.
 
@@ -69,23 +76,68 @@ def prepare(
         processes: that read.
         quality: of the pictures, 1 to 100; above that lossless, as evaluation sets always are.
         progress: called with frames done and frames in all.
+        hold_out: share of the scenes that go into the folder ``held-out`` in it, whole.
+        hold_out_seed: of which these are.
 
     Raises:
-        InputError: where the data set is not there, a value is out of its range, the folder was begun with others or
-            can't be written, or the disk is too full.
+        InputError: where the data set is not there, a value is out of its range, nothing or everything would be held
+            out, the folder was begun with others or can't be written, or the disk is too full.
     """
     data = data_set(name)
-    options = PreparationOptions(size, quality if data.evaluation is None else LOSSLESS, processes)
+    quality = quality if data.evaluation is None else LOSSLESS
+    options = PreparationOptions(size, quality, processes, hold_out, hold_out_seed)
     found = data.found(root)
-    wanted = segments_of(data, found.sequences, root)
-    log = folder / "report" / "skipped.txt"
-    done = Preparation(left_out=found.reasons(), log=log)
+    parts = _parts(data, segments_of(data, found.sequences, root), folder, options)
+    done = Preparation(left_out=found.reasons(), log=folder / "report" / "skipped.txt")
+    frames = {target: sum(len(s.items) for s in part) for target, part in parts.items()}
+    before = 0
+
+    def show(count: int) -> None:
+        if progress is not None:
+            progress(before + count, sum(frames.values()))
+
+    for target, wanted in parts.items():
+        _fill(target, data, wanted, options, done, show)
+        before += frames[target]
+    return done
+
+
+def _parts(
+    data: DataSet, wanted: list[Segment], folder: Path, options: PreparationOptions
+) -> dict[Path, list[Segment]]:
+    """What goes into which folder."""
+    if not options.hold_out:
+        return {folder: wanted}
+    if data.evaluation is not None:
+        raise InputError(
+            f"--hold-out: {data.title} is an evaluation set, of which nothing is trained on; leave it out."
+        )
+    held = [held_out(s.scene, options.hold_out, options.hold_out_seed) for s in wanted]
+    if all(held) or not any(held):
+        scenes = len({s.scene for s in wanted})
+        raise InputError(
+            f"--hold-out {options.hold_out:g}: of {scenes} scenes of {data.title} here that holds out "
+            f"{'all' if all(held) else 'none'}; give another share, or another --hold-out-seed."
+        )
+    kept, aside = ([s for s, h in zip(wanted, held, strict=True) if h is wished] for wished in (False, True))
+    return {folder: kept, folder / HELD_OUT: aside}
+
+
+def _fill(
+    folder: Path,
+    data: DataSet,
+    wanted: list[Segment],
+    options: PreparationOptions,
+    done: Preparation,
+    progress: Callable[[int], None],
+) -> None:
+    """Turn segments into shards; ``done`` counts them."""
+    assert done.log is not None
     with ShardWriter(folder, data.name, shard_bytes=2**28, recipe=_recipe(data, options)) as writer:
         whole = _whole(writer.clips.values())
         left = [s for s in wanted if s.key not in whole]
-        done.kept = len(wanted) - len(left)
-        total = sum(len(s.items) for s in wanted)
-        count = total - sum(len(s.items) for s in left)
+        done.kept += len(wanted) - len(left)
+        count = sum(len(s.items) for s in wanted) - sum(len(s.items) for s in left)
         if left:
             _assert_room(data, left, folder, options.size)
         jobs = ((data.name, segment, options.size, options.quality) for segment in left)
@@ -94,18 +146,19 @@ def prepare(
                 if key not in writer.clips:  # a killed preparation may have written some of a segment's stretches
                     writer.add(key, clip)
                     done.clips, done.frames = done.clips + 1, done.frames + clip.about["frames"]
-            _note(log, reasons)
+                    done.held += folder.name == HELD_OUT
+            _note(done.log, reasons)
             done.skipped += reasons
             count += len(segment.items)
-            if progress is not None:
-                progress(count, total)
-    return done
+            progress(count)
 
 
 def _recipe(data: DataSet, options: PreparationOptions) -> Recipe:
     """What changes the shards of a data set; evaluation sets leave nothing to choose."""
-    chosen = {"size": options.size} if data.evaluation is None else {}
+    chosen: dict[str, Any] = {"size": options.size} if data.evaluation is None else {}
     quality = options.quality if options.quality < LOSSLESS else "lossless"
+    if options.hold_out:
+        chosen |= {"hold-out": options.hold_out, "hold-out-seed": options.hold_out_seed}
     return Recipe(data.name, chosen | {"quality": quality, "version": data.version})
 
 
@@ -121,7 +174,7 @@ def _note(log: Path, reasons: list[str]) -> None:
     """Add what was skipped to the log, but nothing twice."""
     if reasons:
         with explained(log):
-            log.parent.mkdir(exist_ok=True)
+            log.parent.mkdir(parents=True, exist_ok=True)
             before = set(log.read_text().splitlines()) if log.exists() else set()
             with open(log, "a") as file:
                 file.writelines(f"{reason}\n" for reason in reasons if reason not in before)

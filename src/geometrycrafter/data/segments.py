@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ class Segment:
 
     key: str
     items: tuple[dict[str, Any], ...]
+    scene: str = ""
+    """The same for all that show the same place."""
 
 
 def segments(data: DataSet, root: Path) -> list[Segment]:
@@ -45,14 +48,23 @@ def segments_of(data: DataSet, sequences: list[Sequence], root: Path) -> list[Se
     for sequence in sequences:
         items = selected(data, sequence)
         if data.evaluation is not None:
-            found += [Segment(sequence.name, items)] * bool(items)
+            found += [Segment(sequence.name, items, sequence.name)] * bool(items)
             continue
         step = LONGEST if data.video else 1
         for start in range(0, len(items), step):
-            found.append(Segment(f"{sequence.name}-{start:06d}", items[start : start + step]))
+            key = f"{sequence.name}-{start:06d}"
+            # A single sequence of pictures says nothing of what they share.
+            scene = key if len(sequences) == 1 and not data.video else sequence.scene or sequence.name
+            found.append(Segment(key, items[start : start + step], scene))
     if not found:
         raise InputError(f"{root}: {data.title} is here, but none of the sequences that the protocol takes.")
     return found
+
+
+def held_out(scene: str, share: float, seed: int) -> bool:
+    """Whether a scene is set aside: by its name alone, so that it stays where it is whatever else there is."""
+    digest = hashlib.sha256(f"{seed} {scene}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def selected(data: DataSet, sequence: Sequence) -> tuple[dict[str, Any], ...]:

@@ -59,7 +59,7 @@ def find(root: Path) -> Iterator[Sequence]:
                 }
             )
         reason = f"its lens is so tilted that pixels are no rectangles (more than {SKEW} px of skew)"
-        yield Sequence(f"{scene.name}-{name}", tuple(items), reason if abs(skew) > SKEW else "")
+        yield Sequence(f"{scene.name}-{name}", tuple(items), reason if abs(skew) > SKEW else "", scene.name)
 
 
 def _cameras(root: Path) -> dict[str, Lens]:

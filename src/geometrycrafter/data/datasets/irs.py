@@ -21,7 +21,8 @@ def find(root: Path) -> Iterator[Sequence]:
             (last_number(p), {"picture": p, "disparity": folder / f"d_{p.stem.removeprefix('l_')}.exr"})
             for p in matches(folder, "l_*.png")
         )
-        yield from split_at_gaps(f"{folder.parent.name}-{folder.name}", items)
+        name = f"{folder.parent.name}-{folder.name}"
+        yield from split_at_gaps(name, items, scene=name.partition("_")[0])  # _Dark, _Night and so on are the same room
 
 
 def read(picture: Path, disparity: Path) -> Frame:

@@ -36,6 +36,7 @@ def find(root: Path) -> Iterator[Sequence]:
                 }
                 for p in next(views[corner] for corner in CORNERS if corner in views)
             ),
+            scene=folder.name.rpartition("-")[0] or folder.name,
         )
 
 

@@ -38,7 +38,7 @@ def find(root: Path) -> Iterator[Sequence]:
         taken = SPLITS.get((view.name, city.name), split.name)
         reason = "" if split.name == taken else f"{view.name}/{split.name} is sparse; {taken} is what trains"
         name = f"{city.name}-{view.name}-{split.name}-{folder.name}"
-        for sequence in split_at_gaps(name, _items(folder, listing)):
+        for sequence in split_at_gaps(name, _items(folder, listing), scene=f"{city.name}-{view.name}-{folder.name}"):
             yield replace(sequence, left_out=reason)
 
 

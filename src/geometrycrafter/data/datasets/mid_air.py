@@ -41,7 +41,9 @@ def find(root: Path) -> Iterator[Sequence]:
             for p in matches(folder, "*.JPEG")
         )
         reason = "" if weather.parent.name.endswith("_training") else "it belongs to a test split"
-        for sequence in split_at_gaps(f"{weather.parent.name}-{weather.name}-{folder.name}", items):
+        # The first digit is the weather's; the others are flown alike in each.
+        path = f"{weather.parent.name}-{folder.name[-3:]}"
+        for sequence in split_at_gaps(f"{weather.parent.name}-{weather.name}-{folder.name}", items, scene=path):
             yield replace(sequence, left_out=reason)
 
 

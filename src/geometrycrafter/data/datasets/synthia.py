@@ -38,7 +38,8 @@ def find(root: Path) -> Iterator[Sequence]:
             )
             for p in matches(folder, "*.png")
         )
-        yield from split_at_gaps(f"{top.name}-{folder.name}", items)
+        # The same drive in another season or light.
+        yield from split_at_gaps(f"{top.name}-{folder.name}", items, scene=top.name.rpartition("-")[0])
 
 
 def read(picture: Path, depth: Path, labels: Path, pose: Path, intrinsics: tuple[float, ...]) -> Frame:

@@ -34,7 +34,8 @@ def find(root: Path) -> Iterator[Sequence]:
             {"picture": p, "depth": folder / "depth_left" / f"{p.stem}_depth.npy", "pose": tuple(pose)}
             for p, pose in zip(pictures, poses.tolist(), strict=True)
         )
-        yield Sequence(f"{folder.parents[1].name}-{folder.parent.name}-{folder.name}", items)
+        world = folder.parents[1].name
+        yield Sequence(f"{world}-{folder.parent.name}-{folder.name}", items, scene=world)
 
 
 def read(picture: Path, depth: Path, pose: tuple[float, ...]) -> Frame:

@@ -28,7 +28,7 @@ def find(root: Path) -> Iterator[Sequence]:
             depth = variant / "frames" / "depth" / folder.name / f"depth_{index:05d}.png"
             item = {"picture": p, "depth": depth, "intrinsics": tuple(k), "extrinsics": tuple(motion)}
             items.append((index, item))
-        yield from split_at_gaps(f"{variant.parent.name}-{variant.name}-{eye}", items)
+        yield from split_at_gaps(f"{variant.parent.name}-{variant.name}-{eye}", items, scene=variant.parent.name)
 
 
 def _rows(path: Path, eye: int) -> dict[int, list[float]]:
