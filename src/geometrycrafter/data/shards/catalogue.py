@@ -7,12 +7,12 @@ once; poses without their last row. A clip that is not as writers make it is kep
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from geometrycrafter.data.shards.index import BLOCK, ClipEntry
 
@@ -56,39 +56,32 @@ class Catalogue(Sequence[ClipEntry]):
         self._names: dict[str, int] = {}
         self._abouts: dict[str, int] = {}
         self._odd: dict[int, ClipEntry] = {}
-        pieces = [self._packed(entries, first) for entries, first in _counted(shards)]
-        self._columns: dict[str, Tensor] = {
-            name: torch.from_numpy(np.concatenate([p[name] for p in pieces]) if pieces else np.zeros(0, np.uint8))
-            for name in ("clips", "keys", "sizes", "numbers")
+        columns = {name: _Column() for name in ("clips", "keys", "sizes", "numbers")}
+        for entries, first in _counted(shards):
+            self._append(columns, entries, first)
+        self._columns = {
+            name: torch.from_numpy(columns[name].array(kind))
+            for name, kind in (("clips", "u1"), ("keys", "u1"), ("sizes", "<i4"), ("numbers", "<f4"))
         }
-        self._settle(pieces)
         self._told = list(self._abouts)
         self._shards = list(self._names)
 
-    def _packed(self, entries: Sequence[ClipEntry], first: int) -> dict[str, np.ndarray]:
-        """Arrays of a shard's clips, places in them counted from its own beginning."""
+    def _append(self, columns: dict[str, _Column], entries: Sequence[ClipEntry], first: int) -> None:
+        """Add a shard's clips."""
         rows = np.zeros(len(entries), _CLIP)
-        keys, sizes, numbers = bytearray(), [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-        counts = [0, 0]
         for row, (number, entry) in zip(rows, enumerate(entries, first), strict=True):
             row["shard"] = self._names.setdefault(entry.shard, len(self._names))
-            row["frames"], row["key"] = len(entry.frames), len(keys)
-            row["sizes"], row["numbers"] = counts
-            keys += entry.key.encode()
+            row["frames"], row["key"] = len(entry.frames), len(columns["keys"])
+            row["sizes"], row["numbers"] = len(columns["sizes"]) // 4, len(columns["numbers"]) // 4
+            columns["keys"].add(entry.key.encode())
             try:
-                own_sizes, own_numbers = self._fill(row, entry)
+                sizes, numbers = self._fill(row, entry)
             except (ValueError, TypeError, KeyError, OverflowError, AttributeError):
                 self._odd[number] = entry
                 continue
-            sizes.append(own_sizes)
-            numbers.append(own_numbers)
-            counts = [counts[0] + len(own_sizes), counts[1] + len(own_numbers)]
-        return {
-            "clips": rows.view(np.uint8).reshape(-1),
-            "keys": np.frombuffer(bytes(keys), np.uint8),
-            "sizes": np.concatenate(sizes),
-            "numbers": np.concatenate(numbers),
-        }
+            columns["sizes"].add(sizes.tobytes())
+            columns["numbers"].add(numbers.tobytes())
+        columns["clips"].add(rows.tobytes())
 
     def _fill(self, row: Any, entry: ClipEntry) -> tuple[np.ndarray, np.ndarray]:
         """Write a clip's row; its sizes and its numbers.
@@ -119,17 +112,6 @@ class Catalogue(Sequence[ClipEntry]):
         row["offset"], row["still"], row["posed"] = places[0, 0], still, poses is not None
         row["dynamic"], row["about"] = bool(entry.dynamic), self._abouts.setdefault(about, len(self._abouts))
         return places[:, 1].astype(np.int32), np.concatenate([n.ravel() for n in numbers])
-
-    def _settle(self, pieces: list[dict[str, np.ndarray]]) -> None:
-        """Count places from the beginning of all shards."""
-        rows, at = self._rows(), 0
-        starts = {"sizes": 0, "numbers": 0, "key": 0}
-        for piece in pieces:
-            count = len(piece["clips"]) // _CLIP.itemsize
-            for name, start in starts.items():
-                rows[name][at : at + count] += start
-            at += count
-            starts = {n: s + len(piece["keys" if n == "key" else n]) for n, s in starts.items()}
 
     def _rows(self) -> np.ndarray:
         return self._columns["clips"].numpy().view(_CLIP)
@@ -187,20 +169,47 @@ class Catalogue(Sequence[ClipEntry]):
         return ClipEntry(key, shard, **sized, frames=own[0], depth=own[1], dynamic=dynamic, meta=meta)
 
 
-class Held(Mapping[str, ClipEntry]):
-    """Clips by their keys, of catalogues."""
+class _Column:
+    """Bytes that grow where they are: pieces kept until the end would leave holes in the heap, twice their size."""
 
     def __init__(self) -> None:
-        self._at: dict[str, tuple[Catalogue, int]] = {}
+        self._bytes = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._used = 0
 
-    def add(self, entries: Sequence[ClipEntry]) -> None:
-        """Take clips; of two of one key the later counts."""
+    def __len__(self) -> int:
+        return self._used
+
+    def add(self, data: bytes) -> None:
+        """Append."""
+        end = self._used + len(data)
+        if end > len(self._bytes):
+            self._bytes.resize(2 * end)  # pages that nothing was written to take no memory
+        self._bytes[self._used : end] = data
+        self._used = end
+
+    def array(self, kind: str) -> np.ndarray:
+        """All of it, ``[N]``."""
+        return np.frombuffer(self._bytes, kind, self._used // np.dtype(kind).itemsize)
+
+
+class Held(Mapping[str, ClipEntry]):
+    """Clips by their keys: those of whole shards in catalogues, others as they are."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, ClipEntry | tuple[Catalogue, int]] = {}
+
+    def add(self, entry: ClipEntry) -> None:
+        """Take a clip of a shard that grows."""
+        self._at[entry.key] = entry
+
+    def close(self, entries: Sequence[ClipEntry]) -> None:
+        """Take all clips of a shard, in the place of those of the same keys."""
         catalogue = Catalogue([entries])
         self._at |= {e.key: (catalogue, i) for i, e in enumerate(entries)}
 
     def __getitem__(self, key: str) -> ClipEntry:
-        catalogue, index = self._at[key]
-        return catalogue[index]
+        found = self._at[key]
+        return found if isinstance(found, ClipEntry) else found[0][found[1]]
 
     def __contains__(self, key: object) -> bool:
         return key in self._at

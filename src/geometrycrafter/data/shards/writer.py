@@ -69,7 +69,7 @@ class ShardWriter:
             held.enter_context(locked(self.folder / "shards", "writing shards"))
             self.clips = Held()
             for path in indices(self.folder, self.name):
-                self.clips.add(read_index(path))
+                self.clips.close(read_index(path))
             if self.recipe is not None:
                 with explained(self.folder):
                     self.recipe.begin(self.folder, self.clips.values())
@@ -110,7 +110,7 @@ class ShardWriter:
         entries = [e for e in scan(tar, tar.name)[0] if e.key not in self.clips]
         if entries:
             write_index(tar.with_suffix(".json"), entries)
-            self.clips.add(entries)
+            self.clips.close(entries)
 
     def _recover(self, torn: Path) -> None:
         """Make a shard of a tar that was cut short, or delete it where not one clip is whole."""
@@ -144,7 +144,7 @@ class ShardWriter:
         with explained(self.folder, REMEDY):
             if self._open is None:
                 self._open = _Growing(self._unfinished(self._number), self._path(self._number).name)
-            self.clips.add([self._open.append(key, encoded)])
+            self.clips.add(self._open.append(key, encoded))
         if self._open.size >= self.shard_bytes:
             self.close()
 
@@ -161,7 +161,7 @@ class ShardWriter:
         path = self._path(number)
         unfinished.replace(path)
         write_index(path.with_suffix(".json"), entries)
-        self.clips.add(entries)  # all in one, which takes less than one by one
+        self.clips.close(entries)
         self._number = max(self._number, number + 1)
 
 
