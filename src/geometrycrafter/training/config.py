@@ -109,6 +109,9 @@ class LoopConfig(Settings):
     """Reading processes."""
     broken: Literal["stop", "skip"] = "stop"
     """What a clip that can't be read does."""
+    missing: Literal["stop", "skip"] = "stop"
+    """What a source does whose folder isn't there: stop the run, or be left out of it. A run goes on with the sources
+    that it began with."""
     tracker: TrackerName = "tensorboard"
     """Where curves and pictures go besides the run's folder; TensorBoard only where it is installed."""
     keep: Count = 2

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from geometrycrafter.data.shards import Shards
+from geometrycrafter.errors import InputError
 from geometrycrafter.training.config import Augmentation, LatentStageConfig, LoopConfig, Source
 from geometrycrafter.training.distribution import Workers
 from geometrycrafter.training.latents import LatentSamples, encoded
 from geometrycrafter.training.samples import ClipSamples
 from geometrycrafter.training.sampling import Mixture, batches
 from geometrycrafter.training.stages import LatentStage, Stage
+
+
+def with_what_is_there(config: LoopConfig, say: Callable[[str], None]) -> LoopConfig:
+    """The configuration without sources whose folder isn't there, where it says that those are to be left out.
+
+    Args:
+        config: of a run.
+        say: takes a line about those that are left out.
+
+    Raises:
+        InputError: where no source is there.
+    """
+    if config.missing == "stop":
+        return config
+    kept: dict[str, Any] = {
+        name: tuple(s for s in getattr(config, name) if Path(s.path).is_dir()) for name in ("sources", "validation")
+    }
+    if not kept["sources"]:
+        raise InputError(
+            f"sources: not one of their folders is there, {config.sources[0].path} and others; prepare some."
+        )
+    for name, there in kept.items():
+        gone = [s.path for s in getattr(config, name) if s not in there]
+        if gone:
+            say(f"{name} left out, as they are not there: {', '.join(gone)}")
+    return replace(config, **kept)
 
 
 def loader(

@@ -26,7 +26,7 @@ from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import LoopConfig, Source, as_plain
 from geometrycrafter.training.distribution import Workers, recompute, spread, unsynchronised
 from geometrycrafter.training.exporting import Export
-from geometrycrafter.training.loading import loader
+from geometrycrafter.training.loading import loader, with_what_is_there
 from geometrycrafter.training.run_folder import RunFolder
 from geometrycrafter.training.samples import on_device
 from geometrycrafter.training.stages import Batch, stage_of
@@ -50,9 +50,11 @@ class Trainer:
     """
 
     def __init__(self, config: LoopConfig, folder: str | os.PathLike[str], say: Callable[[str], None] | None = None):
-        self.config, self.folder = config, RunFolder(Path(folder))
+        self.folder = RunFolder(Path(folder))
         self.workers = Workers.join()
         self.say = (say or functools.partial(print, flush=True)) if self.workers.first else _silent
+        with self.workers.together():
+            config = self.config = with_what_is_there(config, self.say)
         torch.manual_seed(config.seed)
         share, rest = divmod(config.batch, self.workers.world)
         if rest or share % config.accumulate:
