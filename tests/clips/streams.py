@@ -278,6 +278,24 @@ def remuxed_avi(folder: Path) -> Path:
     return folder / "plain.avi"
 
 
+def packed(folder: Path) -> Path:
+    """DivX in AVI, whose packets hold a P- and a B-frame at once, and then nothing: AVI knows of no other order."""
+    plain = encode(folder / "plain.avi", pictures(13), Coding("mpeg4", options={"bf": "1", "g": "99"}))
+    nothing = b"\0\0\1\xb6\x50\x9f"  # a frame that isn't coded
+    with av.open(str(plain)) as given, av.open(str(folder / "packed.avi"), "w") as target:
+        stream = target.add_stream_from_template(given.streams.video[0])
+        first, *rest = (bytes(p) for p in given.demux(video=0) if p.size)
+        content = [first.replace(b"\0\0\1\xb6", b"\0\0\1\xb2DivX503b1393p\0\0\1\xb6", 1)]
+        for forward, between in zip(rest[::2], rest[1::2]):
+            content += [forward + between, nothing]
+        for index, data in enumerate(content):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = index
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 10), index == 0
+            target.mux(packet)
+    return folder / "packed.avi"
+
+
 def raw(name: str, content: bytes):
     """A maker of a file of these bytes."""
 
@@ -296,7 +314,7 @@ CASES = (
     Case("MP4 without B-frames", clip("nob.mp4", CLOSED), ALL),
     Case("HEVC in MP4", clip("h.mp4", Coding("libx265")), ALL),
     Case("VP9 in WebM", clip("v.webm", Coding("libvpx-vp9", options={"crf": "10", "b": "0"})), ALL),
-    Case("MPEG-4 part 2 in AVI with B-frames", clip("p.avi", Coding("mpeg4", options={"bf": "2"})), ALL, even=False),
+    Case("MPEG-4 part 2 in AVI with B-frames", clip("p.avi", Coding("mpeg4", options={"bf": "2"})), ALL),
     Case("AV1 in MP4", clip("a.mp4", Coding("libsvtav1", options={"crf": "4", "preset": "8"})), ALL),
     Case("larger track second", several("two.mp4", (15, 32, 48, DEFAULT), (0, 64, 96, DEFAULT)), ALL),
     Case("larger track first", several("two.mp4", (0, 64, 96, DEFAULT), (15, 32, 48, DEFAULT)), ALL),
@@ -430,7 +448,8 @@ CASES = (
         times=tuple(0.15 * n for n in ALL),
         even=True,
     ),
-    Case("AVI remuxed from MKV", remuxed_avi, ALL, even=False),
+    Case("AVI remuxed from MKV", remuxed_avi, ALL),
+    Case("DivX in AVI, B-frames packed", packed, tuple(range(13))),
     Case("fragmented MP4", clip("f.mp4", replace(CLOSED, container={"movflags": "frag_keyframe"})), ALL),
     Case(
         "fragmented MP4 with an empty header",

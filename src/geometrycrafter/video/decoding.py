@@ -186,7 +186,8 @@ def glance(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
 
 
 def _clock(container: Any, stream: Any) -> Clock:
-    return Clock(rate_of(stream), bool(container.format.flags & av.format.Flags.ts_discont.value))
+    jumps = bool(container.format.flags & av.format.Flags.ts_discont.value)
+    return Clock(rate_of(stream), jumps, in_turn=container.format.name == "avi")
 
 
 def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -27,16 +27,18 @@ class Clock:
     Args:
         rate: frames a second.
         jumps: whether the format's clock may jump ahead too.
+        in_turn: whether the format only numbers packets (AVI): when a frame is shown is a guess, and the order that
+            frames come in is not.
     """
 
-    def __init__(self, rate: float, jumps: bool):
-        self._rate, self._jumps = rate, jumps
+    def __init__(self, rate: float, jumps: bool, in_turn: bool = False):
+        self._rate, self._jumps, self._in_turn = rate, jumps, in_turn
         self._faults, self._latest = [0, 0], [-math.inf, -math.inf]
         self._offset, self._before = 0.0, -math.inf
 
     def seconds(self, frame: Any) -> float | None:
         """When a decoded frame is shown; None where nothing is said. They come in the order that they are shown in."""
-        stamp = self._stamp(frame)
+        stamp = self._turn(frame) if self._in_turn else self._stamp(frame)
         if stamp is None:
             return None
         step = stamp + self._offset - self._before
@@ -45,6 +47,11 @@ class Clock:
             self._offset += 1 / self._rate - step
         self._before = max(self._before, stamp + self._offset)
         return stamp + self._offset
+
+    def _turn(self, frame: Any) -> float | None:
+        if frame.dts is None or frame.time_base is None:  # of those that the decoder held back to the end
+            return None if self._before == -math.inf else self._before + 1 / self._rate
+        return float(frame.dts * frame.time_base)
 
     def _stamp(self, frame: Any) -> float | None:
         stamps = frame.pts, frame.dts
