@@ -23,7 +23,6 @@ from geometrycrafter.video.sequences import VIDEO_SUFFIXES
 from geometrycrafter.video.stills import kind_of, orientation_in, pages
 from geometrycrafter.video.streams import (
     FASTEST,
-    RATE,
     open_container,
     pixel_aspect_of,
     rate_of,
@@ -31,7 +30,7 @@ from geometrycrafter.video.streams import (
     shown_frames,
     video_stream,
 )
-from geometrycrafter.video.timing import Clock
+from geometrycrafter.video.timing import RATE, Clock
 
 NEARLY_SQUARE = 0.005
 """Pixels whose sides differ by less are taken for square."""

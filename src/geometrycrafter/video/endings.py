@@ -14,13 +14,16 @@ from typing import Any, BinaryIO
 import av
 
 from geometrycrafter.video.matroska import is_torn, segment_end
+from geometrycrafter.video.transport import LENGTHS, SYNC, packet_length
 
 NEAR_END = 2**20
 """Bytes of a file's end that are looked at."""
 HEADER = 2**16
 """Bytes of its beginning that hold its header."""
-DECLARING = ("flv", "matroska", "mxf", "rm", "ivf", "asf", "gxf")
-"""Formats of ffmpeg's libraries whose duration is that of the header; of others it is guessed by what is there."""
+DECLARING = ("flv", "matroska", "mxf", "rm", "ivf", "asf", "gxf", "ogg", "yuv4mpegpipe")
+"""Formats of ffmpeg's libraries whose duration is that of the header or of the last page; of others it is guessed."""
+PADDING = 4096
+"""Zeros that may follow a file's last packet."""
 UNSURE = 0.02
 """Share of a declared duration that may be missing: headers are rounded, and sound ends later than the picture."""
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -69,6 +72,12 @@ def half_drawn(path: os.PathLike[str], container: Any, packet: Any) -> bool:
     return bool(last) and ending(path, container).torn
 
 
+def declared(container: Any) -> float | None:
+    """Seconds that a file's header says it lasts; None where it says nothing."""
+    told = container.duration and any(n in container.format.name.split(",") for n in DECLARING)
+    return float(container.duration / av.time_base) if told else None
+
+
 def share_in_time(path: os.PathLike[str], container: Any, stream: Any, end: float | None) -> float:
     """How much of a video is there, by the duration that its header declares: above 0, at most 1.
 
@@ -80,10 +89,9 @@ def share_in_time(path: os.PathLike[str], container: Any, stream: Any, end: floa
         stream: its video.
         end: seconds at which its last packet ends; None where packets have no times.
     """
-    declared = container.duration
-    if not declared or end is None or not any(n in container.format.name.split(",") for n in DECLARING):
+    seconds = declared(container)
+    if seconds is None or end is None:
         return 1.0
-    seconds = declared / av.time_base
     enough = seconds * (1 - UNSURE) - 2 / float(stream.average_rate or 24)
     if end >= enough or (len(container.streams) > 1 and _last(path) >= enough):
         return 1.0
@@ -154,22 +162,22 @@ def _ogg(file: BinaryIO, size: int) -> bool:
 
 
 def _transport(file: BinaryIO, size: int) -> bool:
-    """Whether an MPEG transport stream ends inside a packet."""
-    head = file.read(5 * 204)
-    for first, length in ((0, 188), (4, 192), (0, 204)):
-        if all(head[first + n * length : first + n * length + 1] == b"\x47" for n in range(5)):
-            return size % length != 0
-    return False
+    """Whether an MPEG transport stream ends inside a packet, or in what is none."""
+    length = packet_length(file.read(5 * 204))
+    if length is None:
+        return False
+    file.seek(max(0, size // length - NEAR_END // length) * length + LENGTHS[length])
+    return size % length != 0 or bool(file.read()[::length].strip(SYNC))
 
 
 def _program(file: BinaryIO, size: int) -> bool:
-    """Whether an MPEG program stream ends inside a packet (ISO/IEC 13818-1, 2.5.3)."""
+    """Whether an MPEG program stream ends inside a packet, or in what is none (ISO/IEC 13818-1, 2.5.3)."""
     file.seek(max(0, size - NEAR_END))
     rest = file.read()
     at = rest.find(b"\0\0\1\xba")
     while 0 <= at < len(rest):
         if rest[at : at + 3] != b"\0\0\1"[: len(rest) - at]:
-            return False  # not where a packet begins: nothing is known
+            return len(rest) - at > PADDING or bool(rest[at:].strip(b"\0"))
         if len(rest) < at + 14 and rest[at + 3 : at + 4] != b"\xb9":
             return True
         code = rest[at + 3]
@@ -193,7 +201,7 @@ def _boxes(file: BinaryIO, size: int) -> int | bool:
         if length == 1 and len(head) == 16:
             length = int.from_bytes(head[8:], "big")
         if length < 8:
-            return False
+            return fragmented and kind != b"mdat"
         fragmented = fragmented or kind == b"moof"
         position += length
         if kind == b"sidx":

@@ -6,6 +6,14 @@ from typing import BinaryIO
 
 EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 """Identifiers of elements."""
+KNOWN = frozenset(
+    (
+        *(EBML, SEGMENT, CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469),
+        *(0xEC, 0xBF),  # filling, checksums
+        *(0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854),  # of a cluster: its time, blocks, places and sizes
+    )
+)
+"""Those that a file or a cluster consists of."""
 
 
 def number(data: bytes, position: int, marked: bool = False) -> tuple[int, int] | None:
@@ -51,7 +59,7 @@ def segment_end(head: bytes) -> int | None:
 
 
 def is_torn(file: BinaryIO, size: int) -> bool:
-    """Whether a file, such as a live stream's, ends inside an element.
+    """Whether a file, such as a live stream's, ends inside an element, or in what is none.
 
     Args:
         file: open for reading.
@@ -62,11 +70,11 @@ def is_torn(file: BinaryIO, size: int) -> bool:
         file.seek(position)
         found = element(file.read(12))
         if found is None:
-            return size - position < 12
+            return True
         identifier, length, head = found
         position += head
-        if length is not None and identifier != SEGMENT:
+        if identifier not in (SEGMENT, CLUSTER):
+            if length is None:
+                return False
             position += length
-        elif identifier not in (SEGMENT, CLUSTER):
-            return False
     return position > size

@@ -28,8 +28,7 @@ from geometrycrafter.video.frames import as_array, as_frame, check_video
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.sequences import find, places
 from geometrycrafter.video.spooled import Spooled, fetched, spooled
-from geometrycrafter.video.streams import RATE
-from geometrycrafter.video.timing import HARDLY, resampled
+from geometrycrafter.video.timing import HARDLY, RATE, resampled
 from geometrycrafter.video.undistortion import Undistortion, undistorted
 
 EVERYTHING = Reading()

@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import functools
 import os
-import warnings
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import av
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.video.endings import ending, half_drawn, share_in_time
+from geometrycrafter.video.endings import half_drawn
+from geometrycrafter.video.losses import MANY, MOST_DAMAGED, Losses, account, damaged
+from geometrycrafter.video.timing import RATE
 from geometrycrafter.video.transport import Broken
 
 MAX_PIXELS = 64 * 2**20
 """Frames with more pixels are refused: hostile headers claim any size."""
 FASTEST, SLOWEST = 1000.0, 1e-3
 """Rates, in frames a second, that a video may have; others are marks of a file without times."""
-RATE = 24.0
-"""Frames a second of what has no times of its own."""
-MOST_DAMAGED = 0.1
-"""Share of a video's packets that may be damaged or missing; beyond that it is refused."""
-MANY = 20
-"""A video of fewer packets, or whose number is not known yet, is taken to have so many."""
 DEFAULT_WEIGHT = 5_000_000
 """Pixels that a mark as the default is worth, in ffmpeg's choice."""
 REFUSED = frozenset(
@@ -160,81 +153,6 @@ def _fragmented(container: Any) -> bool:
             file.seek(position)
 
 
-@dataclass
-class Losses:
-    """What could not be shown of a video."""
-
-    packets: int = 0
-    """That were read."""
-    shown: int = 0
-    """Frames that came of them."""
-    damaged: int = 0
-    """Packets that could not be decoded."""
-    before: int = 0
-    """Frames before the first that can be decoded: the video begins in the middle of something."""
-    began: bool = False
-    """Whether a keyframe was read."""
-    stamps: list[int] = field(default_factory=list)
-    """Of the packets before the first frame."""
-    first: str = ""
-    """What was wrong with the first damaged packet."""
-    good: int = 0
-    """Frames before it."""
-    latest: deque[int] = field(default_factory=lambda: deque(maxlen=2 * MANY))
-    """When the packets that came last are to be shown."""
-    last: int = -(2**63)
-    """When the last frame is shown."""
-    until: float | None = None
-    """Seconds at which the last packet ends."""
-
-    def read(self, packet: Any) -> None:
-        """Count a packet."""
-        self.packets += 1
-        self.began = self.began or packet.is_keyframe
-        if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            self.until = end if self.until is None else max(self.until, end)
-        if packet.pts is not None and not packet.is_discard:
-            self.latest.append(packet.pts)
-        if not self.shown and not packet.is_discard:
-            self.before += not self.began
-            if packet.pts is not None:
-                self.stamps.append(packet.pts)
-
-    def show(self, frame: Any) -> None:
-        """Count a frame; at the first, what should have come before it."""
-        if not self.shown and frame.pts is not None:
-            self.before = max(self.before, sum(stamp < frame.pts for stamp in self.stamps))
-        self.shown += 1
-        self.stamps = []
-        if frame.pts is not None:
-            self.last = max(self.last, frame.pts)
-
-    def note(self, error: Exception, at_end: bool = False) -> None:
-        """Count a packet that can't be decoded; at the end, all that the decoder still had."""
-        if not self.damaged:
-            self.first, self.good = reason(error), self.shown
-        held = self.packets - self.shown - self.damaged if at_end else 1
-        self.damaged += min(max(held, 1), MANY)
-
-    def miss(self, frames: int, what: str) -> None:
-        """Count frames of which not even a packet is there."""
-        if frames and not self.damaged:
-            self.first, self.good = what, self.shown
-        self.packets += frames
-        self.damaged += frames
-
-    def end(self) -> None:
-        """Count packets of the end that no frame came of: some decoders drop these and say nothing."""
-        silent = self.packets - self.shown - self.damaged
-        if not self.shown or self.packets > 1.5 * self.shown + MANY:  # each packet is half a frame
-            return
-        late = min(sum(stamp > self.last for stamp in self.latest), silent)
-        if late > 0:
-            self.first, self.good = self.first or "its end can't be decoded", self.good if self.damaged else self.shown
-            self.damaged += late
-
-
 def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bool = False) -> Iterator[Any]:
     """The frames that a player shows, in display order, decoded.
 
@@ -248,12 +166,14 @@ def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bo
         InputError: where nothing can be decoded, more than a tenth is damaged or missing, or anything with ``strict``.
     """
     decoder = _decoder(stream)
-    losses = Losses()
+    losses = Losses(rate=rate_of(stream))
     entries = len(stream.index_entries) if _complete_table(container, stream) else 0
-    broken = Broken(path, container, rate_of(stream))
+    broken = Broken(path, container, losses.rate)
     for packet in _packets(container, stream, losses):
         try:
             cut = broken.holds(packet) or half_drawn(path, container, packet)
+            if broken.lost and losses.gaps:
+                losses.gaps.pop()
             losses.miss(broken.lost, "packets are missing")
             if cut:
                 raise ValueError("a packet is cut short or has a wrong checksum")
@@ -263,20 +183,14 @@ def shown_frames(path: os.PathLike[str], container: Any, stream: Any, strict: bo
                 break
             losses.note(error, packet.size == 0)
             if strict or losses.damaged > MOST_DAMAGED * max(entries, losses.packets, MANY):
-                raise _damaged(path, losses) from error
+                raise damaged(path, losses) from error
             continue
         for frame in frames:
             if frame.is_corrupt and not losses.shown and not frame.key_frame:
                 continue
             losses.show(frame)
             yield frame
-    losses.end()
-    if strict and losses.damaged:
-        raise _damaged(path, losses)
-    end = ending(path, container)
-    share = min(end.share, share_in_time(path, container, stream, losses.until))
-    missing = max(0, entries - losses.packets, round(losses.packets * (1 / share - 1)))
-    _report(path, losses, missing, end.torn, strict)
+    account(path, container, stream, losses, entries, strict)
 
 
 def _decoder(stream: Any) -> Any:
@@ -306,45 +220,3 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
         if packet.size:
             losses.read(packet)
         yield packet
-
-
-def _damaged(path: os.PathLike[str], losses: Losses) -> InputError:
-    if not losses.shown:
-        said = f" ({losses.first})" if losses.first else ""
-        return InputError(f"{path}: not one frame could be decoded{said}; the file is empty or damaged.")
-    return InputError(
-        f"{path}: the video is damaged after frame {losses.good} ({losses.first}); copy it anew, or take what is good "
-        f"with --end {losses.good}."
-    )
-
-
-def _report(path: os.PathLike[str], losses: Losses, missing: int, torn: bool, strict: bool) -> None:
-    """Say what was lost, or refuse it where it is much."""
-    whole = losses.packets + missing
-    if strict and losses.shown and (missing or torn):
-        raise InputError(
-            f"{path}: the video is cut short after frame {losses.shown}; copy it anew, or take what is there with "
-            f"--end {losses.shown}."
-        )
-    if not losses.shown or losses.damaged > MOST_DAMAGED * whole:
-        raise _damaged(path, losses)
-    if missing > MOST_DAMAGED * whole:
-        raise InputError(
-            f"{path}: the video is cut short, {losses.shown} of {whole} frames can be decoded; copy it anew, or take "
-            f"what is there with --end {losses.shown}."
-        )
-    if missing or losses.damaged:
-        what = "cut short" if missing else f"damaged after frame {losses.good} ({losses.first})"
-        warnings.warn(
-            f"{path}: the video is {what}; {missing + losses.damaged} of {whole} frames are missing", stacklevel=3
-        )
-    if torn and not missing:
-        warnings.warn(
-            f"{path}: the file breaks off, and is cut short; how much of the video is missing is not known",
-            stacklevel=3,
-        )
-    if losses.before:
-        warnings.warn(
-            f"{path}: the video begins in the middle: {losses.before} frames before its first keyframe are skipped",
-            stacklevel=3,
-        )

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+RATE = 24.0
+"""Frames a second of what has no times of its own."""
 HARDLY = 1e-6
 """Seconds that make no difference."""
 ABOUT = 0.2

@@ -7,10 +7,14 @@ joined, either; and the mark may stand on the frame before.
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 LENGTHS = {188: 0, 192: 4, 204: 0}
 """Bytes from one packet to the next, and of them those before its first."""
+SYNC = b"\x47"
+"""What packets begin with."""
+MANY = 4096
+"""Packets that are looked at together."""
 FURTHEST = 2**26
 """Bytes that a frame and what lies between its packets may have."""
 
@@ -32,7 +36,7 @@ class Packet(NamedTuple):
 def packet_length(head: bytes) -> int | None:
     """Bytes from one packet to the next, by the first kilobyte of a file; None of another format."""
     for length, first in LENGTHS.items():
-        if all(head[first + n * length : first + n * length + 1] == b"\x47" for n in range(5)):
+        if all(head[first + n * length : first + n * length + 1] == SYNC for n in range(5)):
             return length
     return None
 
@@ -56,6 +60,45 @@ def parsed(data: bytes) -> Packet | None:
         counter=data[3] & 15,
         filled=zero or adaptation > used or (adaptation == 1 and not data[5]),
     )
+
+
+def gone(file: BinaryIO, size: int) -> list[tuple[int, int]]:
+    """Where a file holds no packets, and where they go on.
+
+    Args:
+        file: open for reading.
+        size: of it, bytes.
+    """
+    file.seek(0)
+    length = packet_length(file.read(5 * 204))
+    found: list[tuple[int, int]] = []
+    position = 0
+    while length is not None and position < size:
+        file.seek(position)
+        piece = file.read(MANY * length)
+        marks = piece[LENGTHS[length] :: length]
+        good = len(marks) - len(marks.lstrip(SYNC))
+        position += good * length if good < len(marks) else len(piece)
+        if good < len(marks):
+            again = _again(file, position, size, length)
+            found.append((position, again))
+            position = again
+    return found
+
+
+def _again(file: BinaryIO, position: int, size: int, length: int) -> int:
+    """Where packets go on: five in a row, or as many as are left."""
+    while position < size:
+        file.seek(position)
+        piece = file.read(MANY * length)
+        at = piece.find(SYNC, LENGTHS[length])
+        while at >= 0:
+            marks = piece[at::length][:5]
+            if not marks.strip(SYNC) and (len(marks) == 5 or position + len(piece) == size):
+                return position + at - LENGTHS[length]
+            at = piece.find(SYNC, at + 1)
+        position += max(len(piece) - 5 * length, length)
+    return size
 
 
 def is_whole(path: os.PathLike[str], position: int) -> bool:
