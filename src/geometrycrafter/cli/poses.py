@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.cli.progress import ProgressBar
@@ -14,7 +14,9 @@ from geometrycrafter.files import on_disk
 if TYPE_CHECKING:
     import numpy as np
 
+    from geometrycrafter.poses.estimation import Estimate
     from geometrycrafter.scene import Scene
+    from geometrycrafter.video.reading import FrameSource
 
 
 def add_parser(commands: Any) -> None:
@@ -49,7 +51,15 @@ def add_parser(commands: Any) -> None:
     add("--device", default="cpu", help="of these networks: cpu, cuda, cuda:1, mps")
     add("--refine", action="store_true", help="correct each frame's depth by a coarse grid, solved for with the poses")
     add("--refine-focal", action="store_true", help="find a factor on the focal length, too")
-    add("--poses", metavar="FILE", help="known poses: TUM's lines, COLMAP's images.txt or another scene")
+    add("--poses", metavar="FILE", help="known poses: TUM's lines, COLMAP's images.txt, .bin or project, a scene")
+    add(
+        "--distance",
+        metavar="x1,y1,x2,y2,METRES[@FRAME]",
+        action="append",
+        default=[],
+        help="how far apart two pixels of a frame (0) of the video are: depth and poses are then in metres",
+    )
+    add("--metric", metavar="FILE", help="the same by a prior in metres: MoGe-2's model.pt")
     add("--source", metavar="PATH", help="where the video is now")
     add("--discard", action="store_true", help="take poses and refinement out of the scene again")
     parser.set_defaults(call=call)
@@ -71,8 +81,10 @@ def call(args: argparse.Namespace) -> None:
         print(f"{args.scene}: depth is as predicted; there are no poses.")
         return
     stages = _stages(args)
+    source = scene.open_source(args.source)
+    measure = _measure(args, scene, source)
     with ProgressBar(args.scene) as progress:
-        find_poses(scene, scene.open_source(args.source), args.refine, args.refine_focal, args.poses, progress, stages)
+        find_poses(scene, source, args.refine, args.refine_focal, args.poses, progress, stages, measure)
 
 
 def _place(text: str) -> list[float]:
@@ -130,6 +142,32 @@ def check_installed() -> None:
         raise InputError("poses need OpenCV; install geometrycrafter[poses].")
 
 
+def _measure(args: argparse.Namespace, scene: Scene, source: FrameSource) -> Callable[[Estimate], np.ndarray] | None:
+    """What tells the unit of an estimate, where something does.
+
+    Raises:
+        InputError: where a distance can't be measured, a prior is not in metres, or flags don't go together.
+    """
+    if bool(args.distance) + bool(args.metric) + bool(args.poses) > 1:
+        raise InputError("--distance, --metric and --poses each say what the unit is; give one of them.")
+    if args.distance:
+        from geometrycrafter.poses.metres import Distance, scales_of_distances
+
+        distances, size = [Distance.of(text) for text in args.distance], (source.height, source.width)
+        scales_of_distances(scene.predicted, None, distances, size)  # what is wrong with them is told first
+        return lambda found: scales_of_distances(scene.predicted, found, distances, size)
+    if args.metric:
+        from geometrycrafter.inference.loading import checked_device
+        from geometrycrafter.poses.metres import scales_of_prior
+        from geometrycrafter.weights.models import load_prior
+
+        prior = load_prior(on_disk(args.metric), checked_device(args.device))
+        if not prior.metric:
+            raise InputError(f"{args.metric}: this prior is not in metres; give MoGe-2's model.pt.")
+        return lambda found: scales_of_prior(scene.predicted, found, prior.begin(), source)
+    return None
+
+
 def find_poses(
     scene: Scene,
     frames: Iterable[np.ndarray],
@@ -138,6 +176,7 @@ def find_poses(
     known: str | None = None,
     progress: Any = None,
     stages: Mapping[str, Any] | None = None,
+    measure: Callable[[Estimate], np.ndarray] | None = None,
 ) -> None:
     """Find poses of a scene from its frames, ``[H, W, 3]`` each, keep them with it, and say how that went.
 
@@ -149,6 +188,7 @@ def find_poses(
         known: a file of known poses.
         progress: called with a stage, how many frames are done, and of how many.
         stages: what ``moving``, ``keypoints`` and ``tracker`` of :func:`estimate` are, where not the embedded ones.
+        measure: gives metres in one unit of each frame's depth; None: they are not known.
 
     Raises:
         InputError: where an input is at fault, or what this needs is not installed.
@@ -168,8 +208,15 @@ def find_poses(
         progress=progress,
         **(stages or {}),
     )
+    unit = ""
+    if measure is not None:
+        from geometrycrafter.poses.metres import in_metres
+
+        scales = measure(found)
+        found = in_metres(found, scales)
+        unit = f", in metres (one unit of depth was {' '.join(f'{m:.4g}' for m in dict.fromkeys(scales.tolist()))} m)"
     store(scene, found)
     sure = int(found.known.sum())
-    print(f"poses: {scene.place}, {sure} of {len(found)} frames" + (", depth refined" if refine else ""))
+    print(f"poses: {scene.place}, {sure} of {len(found)} frames" + (", depth refined" if refine else "") + unit)
     for note in found.notes:
         print(f"  {note}")

@@ -56,11 +56,13 @@ class Estimate:
     intrinsics: np.ndarray
     """``[T, 3, 3]`` as given, or with the refined focal length."""
     correction: np.ndarray | None
-    """``[T, rows, columns]`` added to the log of depth, where refined."""
+    """``[T, rows, columns]`` added to the log of depth, where refined or put into the unit of known poses."""
     moving: Sequence[np.ndarray]
     """``[h, w]`` bool of each frame, what moves by itself and was left out."""
     notes: list[str]
     """What can't be known of this clip, in sentences."""
+    metres: np.ndarray | None = None
+    """``[T]``, where depth and poses are in metres: how many one unit of the predicted depth was."""
 
     @property
     def known(self) -> np.ndarray:
@@ -238,10 +240,18 @@ def _estimate(
         residual=residual.numpy().astype(np.float32),
         covariance=spread.numpy(),
         intrinsics=k,
-        correction=state.correction.view(count, grid.rows, grid.columns).numpy() if refined else None,
+        correction=_correction(state, grid, refined, known),
         moving=masks,
         notes=notes,
     )
+
+
+def _correction(state: State, grid: Grid, refined: bool, known: bool) -> np.ndarray | None:
+    """What is added to the log of depth, ``[T, rows, columns]``; known poses alone give one scale."""
+    count = len(state.correction)
+    if refined:
+        return np.asarray(state.correction.view(count, grid.rows, grid.columns))
+    return np.full((count, 1, 1), float(state.correction.median())) if known else None
 
 
 def _median(values: Tensor) -> Tensor:

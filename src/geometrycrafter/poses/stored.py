@@ -28,6 +28,7 @@ def store(scene: Scene, found: Estimate) -> None:
             "depth_correction": found.correction,
             "intrinsics_refined": None if np.array_equal(found.intrinsics, k) else found.intrinsics,
             "moving": moving,
+            "metres": found.metres,
             "pose_covariance": found.covariance,
             "pose_quality": found.quality,
             "poses": found.poses,
@@ -41,5 +42,5 @@ def discard(scene: Scene) -> None:
     Raises:
         InputError: where another process writes the scene, or it can't be written.
     """
-    names = ("depth_correction", "intrinsics_refined", "moving", "pose_covariance", "pose_quality", "poses")
+    names = ("depth_correction", "intrinsics_refined", "metres", "moving", "pose_covariance", "pose_quality", "poses")
     scene.set_arrays(dict.fromkeys(names))

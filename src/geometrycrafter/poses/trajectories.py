@@ -1,7 +1,8 @@
-"""Camera trajectories in files: TUM, COLMAP's images.txt, and this program's own scenes."""
+"""Camera trajectories in files: TUM, COLMAP's images as text and binary, and this program's own scenes."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.files import explained, on_disk
+from geometrycrafter.files import explained, natural, on_disk
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import open_scene
 
 LARGEST = 1 << 28
 """Bytes of a file that is read."""
+FOLDERS = (".", "sparse/0", "sparse", "0")
+"""Where COLMAP's projects have their models."""
+WANTED = "TUM's lines (time tx ty tz qx qy qz qw), COLMAP's images.txt or images.bin, or a scene"
 NEAR = 0.02
 """Seconds that a pose may be away from its frame."""
 
@@ -23,8 +27,9 @@ def read_trajectory(path: str | Path, times: np.ndarray) -> np.ndarray:
     """Camera-to-world poses ``[T, 4, 4]`` float64, one for each frame.
 
     Args:
-        path: a scene's folder; COLMAP's ``images.txt`` or a folder with one (frames in order of their names); or lines
-            ``time tx ty tz qx qy qz qw`` as TUM's benchmark has them, of the frames' times or one for each frame.
+        path: a scene's folder; COLMAP's ``images.txt`` or ``images.bin``, or a folder with one, also in ``sparse/0``
+            (frames in order of their names); or lines ``time tx ty tz qx qy qz qw`` as TUM's benchmark has them, of the
+            frames' times or one for each frame.
         times: of the frames, seconds, ``[T]``.
 
     Raises:
@@ -37,34 +42,35 @@ def read_trajectory(path: str | Path, times: np.ndarray) -> np.ndarray:
             raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
         return _checked(place, np.asarray(poses, np.float64), len(times))
     if place.is_dir():
-        place = next((p for p in (place / "images.txt", place / "sparse" / "0" / "images.txt") if p.is_file()), place)
+        files = (place / folder / name for folder in FOLDERS for name in ("images.bin", "images.txt"))
+        place = next((file for file in files if file.is_file()), place)
     if not place.is_file():
-        raise InputError(f"{path}: there is no file of poses; give TUM's lines, COLMAP's images.txt, or a scene.")
+        raise InputError(f"{path}: there is no file of poses; give {WANTED}.")
     if place.stat().st_size > LARGEST:
-        raise InputError(f"{place}: the file is larger than poses are; give TUM's lines or COLMAP's images.txt.")
+        raise InputError(f"{place}: the file is larger than poses are; give {WANTED}.")
     with explained(place, "check the file"):
-        lines = [line for line in place.read_bytes().decode(errors="replace").splitlines() if line[:1] != "#"]
+        data = place.read_bytes()
+    if place.suffix == ".bin":
+        return _colmap(place, _binary_rows(place, data), len(times))
+    lines = [line for line in data.decode(errors="replace").splitlines() if line[:1] != "#"]
     rows = [line.split() for line in lines if line.strip()]
     if rows and len(rows[0]) >= 10:
-        return _colmap(place, lines, len(times))
+        return _colmap(place, _text_rows(place, lines), len(times))
     return _tum(place, rows, np.asarray(times, np.float64))
 
 
-def _numbers(place: Path, fields: Sequence[str]) -> np.ndarray:
+def _numbers(place: Path, fields: Sequence[str | float]) -> np.ndarray:
     try:
         values = np.array([float(x) for x in fields])
     except ValueError as error:
         raise _foreign(place) from error
     if not np.isfinite(values).all():
-        raise InputError(f"{place}: there are poses that are not finite; give TUM's lines or COLMAP's images.txt.")
+        raise InputError(f"{place}: there are poses that are not finite; give {WANTED}.")
     return values
 
 
 def _foreign(place: Path) -> InputError:
-    return InputError(
-        f"{place}: this is no file of poses; give TUM's lines (time tx ty tz qx qy qz qw), COLMAP's images.txt, "
-        "or a scene."
-    )
+    return InputError(f"{place}: this is no file of poses; give {WANTED}.")
 
 
 def _tum(place: Path, rows: list[list[str]], times: np.ndarray) -> np.ndarray:
@@ -80,14 +86,38 @@ def _tum(place: Path, rows: list[list[str]], times: np.ndarray) -> np.ndarray:
     return _checked(place, poses, len(times))
 
 
-def _colmap(place: Path, lines: list[str], count: int) -> np.ndarray:
+def _text_rows(place: Path, lines: list[str]) -> list[tuple[str, np.ndarray]]:
     """Each image is a line of its pose, and a line of its points, which may be empty."""
     first = next(i for i, line in enumerate(lines) if line.strip())
     rows = [line.split(maxsplit=9) for line in lines[first::2] if line.strip()]
     if any(len(r) != 10 for r in rows):
         raise _foreign(place)
-    rows.sort(key=lambda r: r[9])
-    values = np.stack([_numbers(place, r[1:8]) for r in rows])
+    return [(r[9], _numbers(place, r[1:8])) for r in rows]
+
+
+def _binary_rows(place: Path, data: bytes) -> list[tuple[str, np.ndarray]]:
+    """Each image is its number, its pose, its camera's number, its name, and points of 24 bytes."""
+    rows, at = [], 8
+    try:
+        (count,) = struct.unpack_from("<Q", data)
+        for _ in range(count):
+            _, *pose, _ = struct.unpack_from("<i7di", data, at)
+            end = data.index(b"\0", at + 64)
+            rows.append((data[at + 64 : end].decode(), _numbers(place, pose)))
+            (points,) = struct.unpack_from("<Q", data, end + 1)
+            at = end + 9 + 24 * points
+    except (struct.error, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise _foreign(place) from error
+    if at != len(data) or not rows:
+        raise _foreign(place)
+    return rows
+
+
+def _colmap(place: Path, rows: list[tuple[str, np.ndarray]], count: int) -> np.ndarray:
+    """World-to-camera quaternions (w first) and translations by the images' names."""
+    values = np.stack([values for _, values in sorted(rows, key=lambda row: natural(row[0]))])
     to_camera = torch.from_numpy(_motions(place, values[:, :4], values[:, 4:]))
     return _checked(place, rigid.inverse(to_camera).numpy(), count)
 

@@ -28,6 +28,7 @@ class MoGePrior(Prior):
     def __init__(self, network: MoGe | MoGe2, num_tokens: int | None = None, identity: str = ""):
         self.network = network
         self.num_tokens = num_tokens or int(network.config.num_tokens_range[1])
+        self.metric = getattr(network.config, "scale_head", None) is not None
         self._identity = identity
 
     @property

@@ -40,6 +40,8 @@ class Prior(ABC):
     trusted_field: bool = False
     """Whether its field of view is better than what the decoder gives back; the scene's cameras are then the prior's
     (not with ``exact=True`` or free rays)."""
+    metric: bool = False
+    """Whether its points are in metres."""
 
     @property
     @abstractmethod

@@ -64,6 +64,7 @@ LATER: Mapping[str, Layout] = {
     "pose_covariance": Layout(("T", 6, 6), "f", np.float64),
     "depth_correction": Layout(("T", "any", "any"), "f", np.float32, finite=True),
     "intrinsics_refined": Layout(("T", 3, 3), "f", np.float32, finite=True),
+    "metres": Layout(("T",), "f", np.float64, finite=True),
     "confidence": Layout(("T", "H", "W"), "f"),
     "times": Layout(("T",), "f", np.float64, finite=True),
     "shots": Layout(("any",), "iu"),

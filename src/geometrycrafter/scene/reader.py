@@ -28,7 +28,7 @@ from geometrycrafter.settings import NotNegative, Rate, value_of
 from geometrycrafter.video.reading import FrameSource
 
 DEFAULT_RATE = 24.0
-REFINEMENTS = ("depth_correction", "intrinsics_refined")
+REFINEMENTS = ("depth_correction", "intrinsics_refined", "metres")
 """Arrays that correct others; without them these are as the networks predicted them."""
 
 
@@ -214,6 +214,11 @@ class Scene:
     def refined(self) -> bool:
         """Whether depth or intrinsics are as the camera's motion has corrected them."""
         return any(self._refinement(name) is not None for name in REFINEMENTS)
+
+    @property
+    def unit(self) -> str | None:
+        """``"m"`` where depth, points and poses are in metres; None where their unit is the clip's own."""
+        return None if self._refinement("metres") is None else "m"
 
     @property
     def predicted(self) -> Scene:
