@@ -14,7 +14,7 @@ from geometrycrafter.training.config import PUBLISHED, read_train_config
 from geometrycrafter.training.trainer import Trainer
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in PUBLISHED.glob("paper-*.toml")))
+@pytest.mark.parametrize("name", ["light-vae-decoder", *sorted(p.stem for p in PUBLISHED.glob("paper-*.toml"))])
 def test_the_papers_configurations_draw_from_all_of_its_sets(name):
     found = read_train_config(name)
     pictures = found.frames == (1, 1)
@@ -48,3 +48,14 @@ def test_a_source_that_is_not_there_stops_a_run_or_is_left_out(school, shards, t
     Trainer(settings, tmp_path / "run", quiet).run()
     with pytest.raises(InputError, match="not one of their folders is there"):
         Trainer(config(school, shards, missing="skip", sources=[{"path": gone}]), tmp_path / "other", quiet)
+
+
+def test_a_validation_that_is_not_there_is_told_before_the_first_step(school, shards, tmp_path, monkeypatch):
+    def step(*_):
+        raise AssertionError("a step was made")
+
+    monkeypatch.setattr(Trainer, "_train_step", step)
+    run = Trainer(config(school, shards, validation=[{"path": str(tmp_path / "gone")}]), tmp_path / "run", quiet)
+    with pytest.raises(InputError, match="gone: the folder holds no shards"):
+        run.run()
+    assert not (tmp_path / "run" / "config.json").exists()  # another configuration may begin here

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError, Stopped
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import LoopConfig, Source, as_plain
@@ -126,6 +127,9 @@ class Trainer:
             with self.workers.together():
                 name = self.config.tracker if self.workers.first else "none"
                 self.tracker = open_tracker(name, self.folder.path, as_plain(self.config))
+            with self.workers.together():
+                for source in self.config.validation:
+                    Shards(source.path)  # what is wrong with it is not told at the first validation, hours later
             batches = self._batches()  # clips that have to be encoded first are encoded here
             with SoftStop() as soft, contextlib.closing(self.tracker), contextlib.closing(batches):
                 return self._train(batches, soft)
