@@ -214,7 +214,7 @@ def _check(args: argparse.Namespace) -> int:
 
     with counting("sequences") as show:
         found = check(args.name, args.source, show)
-    expected = f" of {found.expected[0]} and {found.expected[1] or '?'}" if found.expected else ""
+    expected = f" of {found.expected[0] or '?'} and {found.expected[1] or '?'}" if found.expected else ""
     print(f"{args.source}: {found.sequences} sequences, {found.frames} frames{expected}")
     print(f"taken: {found.taken[0]} sequences, {found.taken[1]} frames")
     for line in found.left_out:

@@ -126,7 +126,7 @@ class DataSet:
     tally: Tally | None = None
     """Of a training set."""
     complete: tuple[int, int] | None = None
-    """Sequences and frames of a whole download, as this adapter counts; None: not known."""
+    """Sequences and frames of a whole download, as this adapter counts; 0 or None: not known."""
     evaluation: Selection | None = None
     """Set for the seven that judge; the other fourteen train."""
     notes: tuple[str, ...] = field(default=())

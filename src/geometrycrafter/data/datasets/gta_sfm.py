@@ -40,6 +40,7 @@ DATASET = DataSet(
     read=read,
     frame_size="480x640",
     paper="19 K frames, 234 clips",
+    complete=(219, 0),
     tally=Tally((19, 234), None, None, "219 files of unknown length; 234 clips if fifteen are longer than 150 frames"),
     notes=("Users have reported a factor of ten in its scale; depth is taken as metres.",),
 )

@@ -62,6 +62,7 @@ DATASET = DataSet(
     frame_size="512x512",
     unit="its own",
     paper="76 K frames, 526 clips",
+    complete=(46, 0),
     tally=Tally((76, 526), None, 530, "46 sequences; clips reckoned from the paper's frames"),
     notes=("Depth is relative; 20 units of its own separate neighbouring corners, of which one is read.",),
     version=2,

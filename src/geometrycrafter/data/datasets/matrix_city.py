@@ -91,6 +91,7 @@ DATASET = DataSet(
     read=read,
     frame_size="1080x1920, 1000x1000",
     paper="452 K frames, 3029 clips",
+    complete=(24, 0),
     tally=Tally((452, 3029), None, 3025, "24 blocks; clips reckoned from the paper's frames"),
     notes=(
         "Street frames are faces of a cube seen from one place: neighbours in a clip are no smooth motion.",

@@ -57,6 +57,7 @@ DATASET = DataSet(
     read=read,
     frame_size="480x640",
     paper="306 K frames, 2245 clips",
+    complete=(0, 306637),
     tally=Tally((306, 2245), 306637, None, "its archives: 306,637 left frames"),
     notes=("In the world 'amusement' the sky is a dome nearby and counts as a surface.",),
     version=2,
