@@ -136,8 +136,8 @@ def estimate(
             scene, tracks, replace(POSES, log_focal=weights.log_focal, correction=weights.correction), KEPT, known
         )
         state = _solved(problem, known)
-        masks = ResidualMotion()(scene, grey, state, problem, lambda done: told("moving", done, count))
-        seen = _within([~m for m in masks], tracks, (height, width))
+        masks = Masks(ResidualMotion()(scene, grey, state, problem, lambda done: told("moving", done, count)))
+        seen = _within(masks.static(masks[0].shape), tracks, (height, width))
         tracks = tracks.where(seen)
     problem = _problem(scene, tracks, weights, grid, known)
     state = _solved(problem, known)

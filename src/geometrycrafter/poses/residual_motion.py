@@ -3,7 +3,7 @@ camera's poses predict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -38,12 +38,12 @@ class ResidualMotion:
     def __call__(
         self,
         scene: Scene,
-        grey: Iterable[Array],
+        grey: Sequence[Array],
         state: State,
         problem: Problem,
         progress: Callable[[int], None] | None = None,
-    ) -> list[Array]:
-        """Masks ``[h, w]`` bool of each frame, true where something moves.
+    ) -> Iterator[Array]:
+        """Masks ``[h, w]`` bool of each frame, true where something moves; memory holds a few pictures.
 
         Args:
             scene: with depth, mask and intrinsics.
@@ -52,33 +52,32 @@ class ResidualMotion:
             problem: of the same frames, with the focal length and size.
             progress: called with how many frames are done.
         """
-        pictures = [self._small(g) for g in grey]
-        count, (h, w) = len(pictures), pictures[0].shape
-        empty = np.zeros((h, w, 2), np.float32)
+        pictures = Nearby(grey, self.width)
+        (h, w), count = pictures[0].shape, len(grey)
         flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        scores, seen = np.zeros((count, h, w), np.float32), np.zeros((count, h, w), np.float32)
-        for t in range(count):
+        empty = np.zeros((h, w, 2), np.float32)
+
+        def score(t: int) -> Array:
             depth, valid = self._depth(scene, t, state, problem, h, w)
-            for gap in self.gaps:
-                others = [u for u in (t - gap, t + gap) if 0 <= u < count]
-                if not others:
-                    continue
+            total = np.zeros((h, w), np.float32)
+            gaps = [[u for u in (t - gap, t + gap) if 0 <= u < count] for gap in self.gaps]
+            for others in filter(None, gaps):
                 # What is hidden in one of the two pictures may be seen in the other: one that explains it is enough.
                 off = [
                     self._off(flow.calc(pictures[t], pictures[u], empty), pictures, depth, t, u, state, problem)
                     for u in others
                 ]
-                scores[t] += np.where(valid, np.minimum.reduce(off), 0)
-                seen[t] += valid
+                total += np.where(valid, np.minimum.reduce(off), 0)
+            pictures.forget(t + 1 - max(self.gaps))
             if progress:
                 progress(t + 1)
-        return _regions(scores / np.maximum(seen, 1))
+            return total / max(len(list(filter(None, gaps))), 1)
 
-    def _small(self, grey: Array) -> Array:
-        h, w = grey.shape
-        if w <= self.width:
-            return np.ascontiguousarray(grey)
-        return cv2.resize(grey, (self.width, max(1, round(h * self.width / w))), interpolation=cv2.INTER_AREA)
+        around = [score(0)]
+        for t in range(count):
+            around += [score(t + 1)] if t + 1 < count else []
+            yield _regions(np.mean(around, 0))
+            around = around[-2:]
 
     def _depth(self, scene: Scene, t: int, state: State, problem: Problem, h: int, w: int) -> tuple[Array, Array]:
         """Corrected depth of a frame ``[h, w]``, and where it is valid."""
@@ -88,7 +87,7 @@ class ResidualMotion:
         return small * gain, small > 0
 
     def _off(
-        self, flow: Array, pictures: list[Array], depth: Array, t: int, u: int, state: State, problem: Problem
+        self, flow: Array, pictures: Nearby, depth: Array, t: int, u: int, state: State, problem: Problem
     ) -> Array:
         """How far flow ``[h, w, 2]`` ends from the line of a static point's landing places, in tolerances; zero where
         the picture is explained by such a place as well as by the flow."""
@@ -131,22 +130,47 @@ def _unlike(picture: Array, other: Array, at: Array) -> Array:
     return cv2.blur(apart, (5, 5))
 
 
-def _regions(score: Array) -> list[Array]:
-    """Regions of a high score: grown from its peaks, without specks and holes."""
-    out = []
-    count, h, w = score.shape
+def _regions(score: Array) -> Array:
+    """Regions ``[h, w]`` of a high score: grown from its peaks, without specks and holes."""
+    h, w = score.shape
     least = max(8, int(3e-4 * h * w))
     small, large = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (n, n)) for n in (3, max(5, w // 40 | 1)))
-    for t in range(count):
-        s = cv2.medianBlur(score[max(0, t - 1) : t + 2].mean(0), 5)
-        low, high = (s > 0.7).astype(np.uint8), s > 1.5
-        low = cv2.morphologyEx(low, cv2.MORPH_CLOSE, large)
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(low)
-        strong = np.zeros(len(stats), bool)
-        strong[np.unique(labels[high])] = True
-        strong[0] = False
-        strong &= stats[:, cv2.CC_STAT_AREA] >= least
-        outlines, _ = cv2.findContours(strong[labels].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        filled = cv2.drawContours(np.zeros((h, w), np.uint8), outlines, -1, 1, cv2.FILLED)
-        out.append(cv2.dilate(filled, small) > 0)
-    return out
+    s = cv2.medianBlur(score, 5)
+    low, high = (s > 0.7).astype(np.uint8), s > 1.5
+    low = cv2.morphologyEx(low, cv2.MORPH_CLOSE, large)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(low)
+    strong = np.zeros(len(stats), bool)
+    strong[np.unique(labels[high])] = True
+    strong[0] = False
+    strong &= stats[:, cv2.CC_STAT_AREA] >= least
+    outlines, _ = cv2.findContours(strong[labels].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros((h, w), np.uint8), outlines, -1, 1, cv2.FILLED)
+    return np.asarray(cv2.dilate(filled, small) > 0)
+
+
+class Nearby:
+    """Pictures made small, of which those are kept that are asked for again.
+
+    Args:
+        pictures: ``[H, W]`` uint8 each.
+        width: at most so many pixels.
+    """
+
+    def __init__(self, pictures: Sequence[Array], width: int):
+        self._pictures, self._width = pictures, width
+        self._kept: dict[int, Array] = {}
+
+    def __getitem__(self, t: int) -> Array:
+        if t not in self._kept:
+            grey = self._pictures[t]
+            h, w = grey.shape
+            if w > self._width:
+                size = (self._width, max(1, round(h * self._width / w)))
+                grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+            self._kept[t] = np.ascontiguousarray(grey)
+        return self._kept[t]
+
+    def forget(self, before: int) -> None:
+        """Drop earlier ones."""
+        for t in [t for t in self._kept if t < before]:
+            del self._kept[t]
