@@ -94,7 +94,7 @@ def _place(text: str) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) not in (2, 4):
-        raise argparse.ArgumentTypeError(f"{text!r}: give x,y or left,top,right,bottom.")
+        raise argparse.ArgumentTypeError(f"{text!r}: give x,y or left,top,right,bottom")
     return numbers
 
 

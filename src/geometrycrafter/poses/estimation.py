@@ -114,6 +114,7 @@ def estimate(
         InputError: where frames or masks are not those of the scene, or values are not finite.
     """
     told = progress or (lambda stage, done, total: None)
+    _check_scene(scene)
     count, height, width = scene.depth.shape
     known = None if poses is None else _known_poses(poses, count)
     given = None if moving is None or callable(moving) else given_masks(moving, count)
@@ -173,7 +174,7 @@ def _problem(scene: Scene, tracks: Tracks, weights: Weights, grid: Grid, known: 
     """Static points that are seen often enough, with depth somewhere."""
     count, height, width = scene.depth.shape
     tracks = tracks.split(SPAN)
-    tracks = tracks.where((tracks.lengths() >= SHORTEST)[tracks.track])
+    tracks = tracks.where((tracks.lengths() >= min(SHORTEST, count))[tracks.track])
     log_depth = torch.full((len(tracks),), torch.nan, dtype=torch.float64)
     order = torch.argsort(tracks.frame, stable=True)
     edges = torch.searchsorted(tracks.frame[order], torch.arange(count + 1))
@@ -223,7 +224,9 @@ def _estimate(
         spread = covariance(problem, state) * factor
     notes = []
     unknown = (quality == 0).nonzero()[:, 0].tolist()
-    if unknown:
+    if count == 1:
+        notes.append("One frame has no motion; its camera is the world.")
+    elif unknown:
         notes.append(f"{_ranges(unknown)}: too few static points were followed; the pose is not known there.")
     if not known and len(problem.tracks) and count > 1:
         turning = _stays(problem, state, float(distance.median()))
@@ -293,6 +296,19 @@ def _ranges(frames: list[int]) -> str:
             runs.append([f])
     words = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
     return ("Frame " if len(frames) == 1 else "Frames ") + ", ".join(words)
+
+
+def _check_scene(scene: Scene) -> None:
+    """Whether the scene has cameras and depth.
+
+    Raises:
+        InputError: where a camera has no focal length, values are not finite, or no frame has depth.
+    """
+    k = np.asarray(scene.intrinsics, np.float64)
+    if not np.isfinite(k).all() or not (k[:, [0, 1], [0, 1]] > 0).all():
+        raise InputError(f"{scene.place}: there are cameras without a focal length; give intrinsics in pixels.")
+    if not any((scene.mask[t] & np.isfinite(scene.depth[t]) & (scene.depth[t] > 0)).any() for t in range(len(scene))):
+        raise InputError(f"{scene.place}: no frame has depth, so no pose can be found; make the scene again.")
 
 
 def _known_poses(poses: Any, count: int) -> Tensor:

@@ -31,11 +31,13 @@ class Masks(Sequence[np.ndarray]):
         """Keep one more, ``[h, w]``.
 
         Raises:
-            InputError: where it is no picture.
+            InputError: where it is no picture of true and false.
         """
         values = np.asarray(mask)
         if values.ndim != 2 or 0 in values.shape:
             raise InputError("moving has frames of another shape than [H, W]; give [T, H, W] bool.")
+        if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+            raise InputError("moving holds values that are neither true nor false; give [T, H, W] bool.")
         self._packed.append((values.shape, np.packbits(values.astype(bool))))
 
     def __len__(self) -> int:
@@ -91,6 +93,8 @@ def given_masks(moving: Any, count: int) -> Masks:
     except TypeError as error:
         raise InputError("moving is no list of masks; give [T, H, W] bool.") from error
     if len(masks) != count:
+        if len(masks) == 1:
+            raise InputError(f"there is one mask for {count} frames; give one for each, or what carries it on.")
         more = "more" if len(masks) > count else str(len(masks))
         raise InputError(f"there are {more} masks for {count} frames; give one for each.")
     return masks

@@ -39,7 +39,7 @@ class Distance(Settings):
         """From ``x1,y1,x2,y2,METRES`` or ``x1,y1,x2,y2,METRES@FRAME``.
 
         Raises:
-            InputError: where the text is neither.
+            InputError: where the text is neither, or a number can't stand there.
         """
         numbers, _, frame = text.partition("@")
         try:
@@ -50,7 +50,10 @@ class Distance(Settings):
         if len(values) != 5:
             raise InputError(f"{text!r}: give x1,y1,x2,y2,METRES or x1,y1,x2,y2,METRES@FRAME.")
         x1, y1, x2, y2, metres = values
-        return cls(x1, y1, x2, y2, metres, index)
+        try:
+            return cls(x1, y1, x2, y2, metres, index)
+        except InputError as error:
+            raise InputError(f"distance {text}: {error}") from error
 
 
 def shots_of(scene: Scene) -> list[slice]:

@@ -137,7 +137,7 @@ def _regions(score: Array) -> Array:
     small, large = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (n, n)) for n in (3, max(5, w // 40 | 1)))
     s = cv2.medianBlur(score, 5)
     low, high = (s > 0.7).astype(np.uint8), s > 1.5
-    low = cv2.morphologyEx(low, cv2.MORPH_CLOSE, large)
+    low = np.asarray(cv2.morphologyEx(low, cv2.MORPH_CLOSE, large), np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(low)
     strong = np.zeros(len(stats), bool)
     strong[np.unique(labels[high])] = True
@@ -162,12 +162,11 @@ class Nearby:
 
     def __getitem__(self, t: int) -> Array:
         if t not in self._kept:
-            grey = self._pictures[t]
+            grey: Array = self._pictures[t]
             h, w = grey.shape
-            if w > self._width:
-                size = (self._width, max(1, round(h * self._width / w)))
-                grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-            self._kept[t] = np.ascontiguousarray(grey)
+            size = (self._width, max(1, round(h * self._width / w)))
+            small: Array = grey if w <= self._width else cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+            self._kept[t] = np.ascontiguousarray(small)
         return self._kept[t]
 
     def forget(self, before: int) -> None:

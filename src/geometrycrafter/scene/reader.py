@@ -25,7 +25,7 @@ from geometrycrafter.scene.places import reading, store_of
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import FORMAT_VERSION, FrameByFrame, changing, copy_scene, is_scene, put_in_memory
 from geometrycrafter.settings import NotNegative, Rate, value_of
-from geometrycrafter.video.reading import FrameSource
+from geometrycrafter.video.reading import FrameSource, open_frames
 
 DEFAULT_RATE = 24.0
 REFINEMENTS = ("depth_correction", "intrinsics_refined", "metres")
@@ -278,9 +278,13 @@ class Scene:
             InputError: where they have moved or changed, or the scene doesn't say what it was made from.
         """
         record = self.source
-        if record is None:
-            raise InputError(f"{self.place}: the scene doesn't say which frames it was made from; run it again.")
-        return record.open(path, len(self))
+        if record is not None:
+            return record.open(path, len(self))
+        if path is None:
+            raise InputError(
+                f"{self.place}: the scene doesn't say which frames it was made from; name them with --source PATH."
+            )
+        return open_frames(path)
 
     @property
     def points(self) -> Points:
