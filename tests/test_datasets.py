@@ -1,17 +1,13 @@
-"""Every data set's adapter against trees in its true layout, compared in 3-D; preparation, its checks and its kills."""
+"""Every data set's adapter against trees in its true layout, compared in 3-D."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +18,10 @@ from conftest import SHARED_DATA
 
 from geometrycrafter.cli.main import main
 from geometrycrafter.data import formats
-from geometrycrafter.data.completeness import check
-from geometrycrafter.data.dataset import Frame, reckoned
 from geometrycrafter.data.datasets import data_set, data_sets
-from geometrycrafter.data.datasets.gmu_kitchens import halved
 from geometrycrafter.data.layouts import matches
-from geometrycrafter.data.options import LONGEST
-from geometrycrafter.data.preparation import prepare
 from geometrycrafter.data.segments import read_segment, segments
-from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError
-from geometrycrafter.evaluation.protocols import PROTOCOLS
 from geometrycrafter.geometry.reprojection import disagreement
 
 
@@ -51,75 +40,6 @@ def test_the_documentation_lists_every_data_set():
         for said in (data.title, data.domain, data.frame_size, data.licence, data.home, data.paper):
             assert said in row
         assert all(note in text for note in data.notes)
-
-
-def test_the_documentation_compares_every_training_set_with_the_papers_table():
-    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
-    for data in data_sets().values():
-        tally = data.tally
-        assert (tally is None) == (data.evaluation is not None)
-        if tally is None:
-            continue
-        thousands, clips = tally.paper
-        said = f"{thousands} K images" if clips is None else f"{thousands} K frames, {clips} clips"
-        assert data.paper == said and (clips is None) == (not data.video)
-        here = [f"{n:,}" if n is not None else "" for n in (tally.frames, clips, tally.clips)]
-        cells = [data.title, f"{thousands} K", *here, tally.ground, tally.why]
-        assert f"| {' | '.join(cells)} |".replace("  ", " ") in text.replace("  ", " "), data.name
-        # Whoever is more than three in a hundred apart says why, and nobody else has to.
-        assert bool(tally.why) == any(abs(a) > 0.03 for a in tally.apart()), data.name
-
-
-def test_numbers_that_are_reckoned_are_reckoned_right():
-    irs, ken_burns, matrix_city, hypersim = (data_set(n).tally for n in ("irs", "ken-burns", "matrix-city", "hypersim"))
-    assert irs.clips == reckoned(103_316, 76, LONGEST)
-    assert ken_burns.clips == reckoned(76_000, 46, LONGEST)
-    assert matrix_city.clips == reckoned(452_000, 24, LONGEST)
-    assert hypersim.frames == round(74_619 * 455 / 482)
-
-
-def listing_of_virtual_kitti(root):
-    lengths = {"01": 447, "02": 233, "06": 270, "18": 339, "20": 837}
-    variants = ["clone", "fog", "morning", "overcast", "rain", "sunset"]
-    variants += [f"{n}-deg-{side}" for n in (15, 30) for side in ("left", "right")]
-    for scene, length in lengths.items():
-        for variant in variants:
-            folder = root / f"Scene{scene}" / variant
-            for eye in (0, 1):
-                numbered(folder, f"frames/rgb/Camera_{eye}/rgb_{{:05d}}.jpg", length)
-            rows = [f"{t} {eye} " for t in range(length) for eye in (0, 1)]
-            (folder / "intrinsic.txt").write_text("\n".join(["", *(r + "725 725 620.5 187" for r in rows)]))
-            (folder / "extrinsic.txt").write_text("\n".join(["", *(r + "0 " * 16 for r in rows)]))
-
-
-def listing_of_mvs_synth(root):
-    for n in range(120):
-        numbered(root / "GTAV_720" / f"{n:04d}" / "images", "{:04d}.png", 100)
-
-
-def listing_of_dynamic_replica(root):
-    view = dict.fromkeys(("R", "T", "focal_length", "principal_point", "intrinsics_format"), 0)
-    row = {"image": {"path": "a.png"}, "depth": {"path": "a.png"}, "viewpoint": view}
-    rest = json.dumps(row)[1:]
-    names = ((n, eye, t) for n in range(484) for eye in ("left", "right") for t in range(300))
-    rows = (f'{{"sequence_name": "{n}", "camera_name": "{eye}", "frame_number": {t}, {rest}' for n, eye, t in names)
-    (root / "train").mkdir()
-    with gzip.open(root / "train" / "frame_annotations_train.jgz", "wt", compresslevel=1) as listing:
-        listing.write(f"[{','.join(rows)}]")
-
-
-def listing_of_urban_syn(root):
-    numbered(root / "rgb", "rgb_{:04d}.png", 7539, 1)
-
-
-@pytest.mark.parametrize("name", ["virtual-kitti", "mvs-synth", "dynamic-replica", "urban-syn"])
-def test_the_published_listing_gives_the_numbers_that_are_told(name, tmp_path):
-    data = data_set(name)
-    globals()[f"listing_of_{name.replace('-', '_')}"](tmp_path)
-    found = segments(data, tmp_path)
-    assert sum(len(s.items) for s in found) == data.tally.frames
-    if data.video:
-        assert len(found) == data.tally.clips
 
 
 @pytest.mark.parametrize("name", trees.TREES)
@@ -411,292 +331,6 @@ def forget():
                 getattr(cached, "cache_clear", lambda: None)()
 
 
-# What the paper takes ------------------------------------------------------------------------------------------------
-
-
-def numbered(root, pattern, count, start=0):
-    (root / pattern).parent.mkdir(parents=True, exist_ok=True)
-    for i in range(start, start + count):
-        (root / pattern.format(i)).write_bytes(b"x")
-
-
-def test_training_sets_are_cut_at_150_frames(tmp_path):
-    trees.spring(tmp_path / "spring")
-    folder = tmp_path / "irs" / "Office" / "A"
-    numbered(folder, "l_{:05d}.png", 310)
-    numbered(folder, "d_{:05d}.exr", 310)
-    found = segments(data_set("irs"), tmp_path / "irs")
-    assert [len(s.items) for s in found] == [150, 150, 10]
-    assert found[1].items[0]["picture"].name == "l_00150.png"
-    trees.urban_syn(tmp_path / "urban")
-    assert [len(s.items) for s in segments(data_set("urban-syn"), tmp_path / "urban")] == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "pattern", "there", "taken", "last"),
-    [
-        ("gmu-kitchens", "gmu_scene_003/Images/rgb_{}.png", 400, 110, "rgb_218.png"),
-        ("scannet", "scans_test/scene0709_00/color/{}.jpg", 500, 90, "267.jpg"),
-        (
-            "kitti",
-            "val/2011_09_29_drive_0026_sync/proj_depth/groundtruth/image_02/{:010d}.png",
-            158,
-            110,
-            "0000000109.png",
-        ),
-        ("monkaa", "frames_cleanpass/family_x2/left/{:04d}.png", 161, 110, "0109.png"),
-        ("sintel", "training/clean/ambush_6/frame_{:04d}.png", 20, 20, "frame_0019.png"),
-    ],
-)
-def test_protocols_take_the_published_frames(name, pattern, there, taken, last, tmp_path):
-    numbered(tmp_path, pattern, there)
-    (segment,) = segments(data_set(name), tmp_path)
-    assert len(segment.items) == taken
-    item = segment.items[-1]
-    assert (item["picture"] if name != "kitti" else item["depth"]).name == last
-
-
-def test_protocols_take_the_published_scenes():
-    kitti, scannet = (data_set(n).evaluation.sequences for n in ("kitti", "scannet"))
-    assert len(kitti) == 13 and "2011_10_03_drive_0047_sync" in kitti
-    assert len(scannet) == 100 and scannet[0] == "scene0707_00" and scannet[-1] == "scene0806_00"
-    assert len(data_set("monkaa").evaluation.sequences) == 8
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "cut", "corner"),
-    [
-        ("kitti", (375, 1242), (368, 736), (3, 253)),
-        ("sintel", (436, 1024), (436, 872), (0, 76)),
-        ("scannet", (480, 640), (464, 624), (8, 8)),
-        ("ddad", (1216, 1936), (1152, 1920), (32, 8)),
-    ],
-)
-def test_protocols_cut_out_the_published_middle(name, shape, cut, corner):
-    truth = trees.room(trees.square(shape, focal=500), shape, frames=1)
-    frame = Frame(truth.pictures[0], truth.depth[0].astype(np.float32), truth.intrinsics)
-    from geometrycrafter.data.segments import as_clip, sized
-
-    clip = sized(as_clip(frame, data_set(name), "s"), data_set(name), (320, 640))
-    assert clip.depth.shape == (1, *cut)
-    top, left = corner
-    window = np.s_[top : top + cut[0], left : left + cut[1]]
-    assert np.array_equal(clip.frames[0], truth.pictures[0][window])
-    found = trees.rays(clip.intrinsics[0].astype(float), cut) * clip.depth[0][..., None]
-    np.testing.assert_allclose(found, truth.points[0][window], atol=1e-5, rtol=1e-5)
-
-
-def test_protocols_process_pictures_at_about_their_own_shape():
-    for protocol in PROTOCOLS.values():
-        if protocol.size is None or protocol.data in ("rendered", "folder"):
-            continue
-        data = data_set(protocol.data)
-        take = data.evaluation if protocol.selection is None else protocol.selection
-        whole = tuple(map(int, re.match(r"(\d+)x(\d+)", data.frame_size).groups()))
-        (height, width), (h, w) = take.crop or whole, protocol.size
-        # The paper's own sizes are up to 8 % off, at multiples of 64.
-        assert 1 / 1.08 < (width / height) / (w / h) < 1.08, protocol.title
-
-
-def test_gmu_is_halved_as_published():
-    depth = np.array([[2.0, 2, 4, 0], [2, 2, 0, 0]], np.float32)
-    frame = halved(Frame(np.full((2, 4, 3), 7, np.uint8), depth, np.diag([1048.0, 1051, 1])))
-    assert frame.depth.tolist() == [[2.0, 0.0]]  # more than half of a pixel's four must be known
-    assert frame.intrinsics[0, 0] == 524 and (frame.picture == 7).all()
-
-
-def test_diode_forgets_depth_at_edges():
-    depth = np.full((60, 80), 2.0, np.float32)
-    depth[:, 40:] = 5.0
-    plain = Frame(np.zeros((60, 80, 3), np.uint8), depth, np.eye(3))
-    edged = data_set("diode").evaluation.filter(plain)
-    gone = edged.depth == 0
-    assert gone[5:-5, 38:42].any(axis=1).all() and not gone[:, :36].any() and not gone[:, 45:].any()
-
-
-# Preparation ---------------------------------------------------------------------------------------------------------
-
-
-def test_prepared_shards_hold_the_room(tmp_path, capsys):
-    truth = trees.virtual_kitti(tmp_path / "kitti")
-    flags = ["--size", "48x64", "--processes", "1"]
-    assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "kitti"), str(tmp_path / "s"), *flags]) == 0
-    said = capsys.readouterr().out
-    assert "1 clips and 3 frames added" in said and (tmp_path / "s" / "report" / "sheet.png").exists()
-    clip = Shards(tmp_path / "s").read(0)
-    assert clip.source == "virtual-kitti Scene01-clone-0-000000" and clip.licence == "CC BY-NC-SA 3.0"
-    found = trees.rays(clip.intrinsics[0].astype(float), (48, 64)) * clip.depth[..., None]
-    np.testing.assert_allclose(found, truth.points, atol=0.01, rtol=4e-4)
-    assert np.array_equal(clip.sky, truth.sky)
-    assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "kitti"), str(tmp_path / "s"), *flags]) == 0
-    assert "0 clips and 0 frames added, 1 clips were there already" in capsys.readouterr().out
-
-
-def test_whole_scenes_are_held_out_by_seed(tmp_path, capsys):
-    trees.virtual_kitti(tmp_path / "one")
-    for scene in range(12):
-        for variant in ("clone", "fog"):
-            shutil.copytree(tmp_path / "one" / "Scene01" / "clone", tmp_path / "v" / f"Scene{scene:02d}" / variant)
-    flags = ["--size", "24x32", "--processes", "1", "--hold-out", "0.3"]
-
-    def halves(name, *more):
-        assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "v"), str(tmp_path / name), *flags, *more]) == 0
-        return [{c.key for c in Shards(tmp_path / name / part).clips} for part in ("", "held-out")]
-
-    kept, held = halves("a")
-    said = capsys.readouterr().out
-    assert len(kept) + len(held) == 24 and f"24 clips and 72 frames added ({len(held)} clips of them held out)" in said
-    scenes = [{key.split("-")[0] for key in half} for half in (kept, held)]
-    assert scenes[0] and scenes[1] and not scenes[0] & scenes[1]  # with all their variants
-    assert halves("a") == halves("b") == [kept, held]
-    assert halves("c", "--hold-out-seed", "1")[1] != held
-    # What comes later moves nothing from one part to the other.
-    for variant in ("clone", "fog"):
-        shutil.copytree(tmp_path / "one" / "Scene01" / "clone", tmp_path / "v" / "Scene99" / variant)
-    later = halves("a")
-    assert kept <= later[0] and held <= later[1]
-    for wrong, reason in (
-        (["--hold-out", "0.3", "--hold-out-seed", "1"], "begun here with hold-out-seed 0, not 1"),
-        (["--hold-out", "1e-9"], "holds out none"),
-    ):
-        command = ["data", "prepare", "virtual-kitti", str(tmp_path / "v"), str(tmp_path / "a"), "--size", "24x32"]
-        assert main([*command, *wrong]) == 2
-        assert reason in capsys.readouterr().err
-    trees.sintel(tmp_path / "e")
-    assert main(["data", "prepare", "sintel", str(tmp_path / "e"), str(tmp_path / "o"), "--hold-out", "0.5"]) == 2
-    assert "evaluation set" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "copies"),
-    [
-        ("hypersim", {}),
-        ("synthia", {"SYNTHIA-SEQS-01-DAWN": "SYNTHIA-SEQS-01-WINTERNIGHT"}),
-        ("mid-air", {"Kite_training/sunny/color_left/trajectory_0000": "Kite_training/fog/color_left/trajectory_2000"}),
-        ("tartan-air", {"abandonedfactory/abandonedfactory/Easy": "abandonedfactory/abandonedfactory/Hard"}),
-        ("irs", {"Home/ArchVizInterior03Data": "Home/ArchVizInterior03Data_Dark"}),
-        ("ken-burns", {"asdf-flying": "asdf-walking"}),
-        ("virtual-kitti", {"Scene01/clone": "Scene01/15-deg-left"}),
-    ],
-)
-def test_sequences_of_one_place_are_one_scene(name, copies, tmp_path):
-    trees.TREES[name].write(tmp_path)
-    for source, target in copies.items():
-        shutil.copytree(tmp_path / source, tmp_path / target)
-    if name == "hypersim":
-        for path in [*tmp_path.glob("ai_*/images/scene_cam_00_*"), tmp_path / "ai_001_001" / "_detail" / "cam_00"]:
-            shutil.copytree(path, path.with_name(path.name.replace("cam_00", "cam_01")))
-    found = data_set(name).sequences(tmp_path)
-    assert len(found) == 2 and len({s.scene for s in found}) == 1 and found[0].scene
-
-
-def test_training_clips_cover_the_papers_size(tmp_path):
-    truth = trees.tartan_air(tmp_path)
-    (segment,) = segments(data_set("tartan-air"), tmp_path)
-    ((_, clip),), reasons = read_segment(data_set("tartan-air"), segment, (24, 48))
-    assert clip.depth.shape == (3, 24, 48) and not reasons
-    # 48x64 is resized to 36x48, of which the middle 24 rows stay; each pixel shows the nearest point.
-    found = trees.rays(clip.intrinsics[0].astype(float), (24, 48)) * clip.depth[0][..., None]
-    rows, columns = ((np.arange(6, 30) + 0.5) * 48 / 36).astype(int), ((np.arange(48) + 0.5) * 64 / 48).astype(int)
-    wanted = truth.points[0][rows[:, None], columns]
-    known = clip.mask[0]
-    error = np.linalg.norm(found - wanted, axis=-1)[known]
-    assert (error < 1.01 * clip.depth[0][known] / 320).all()
-
-
-def test_broken_frames_are_skipped_named_and_counted(tmp_path, capsys):
-    trees.gmu_kitchens(tmp_path / "g")
-    trees.gta_sfm(tmp_path / "t")
-    trees.virtual_kitti(tmp_path / "v")
-    picture = tmp_path / "v" / "Scene01" / "clone" / "frames" / "rgb" / "Camera_0" / "rgb_00001.jpg"
-    picture.write_bytes(picture.read_bytes()[:200])
-    flags = ["--size", "48x64", "--processes", "2"]
-    assert main(["data", "prepare", "virtual-kitti", str(tmp_path / "v"), str(tmp_path / "s"), *flags]) == 0
-    said = capsys.readouterr().out
-    assert "1 frames were skipped" in said and "rgb_00001.jpg" in said
-    assert "rgb_00001.jpg" in (tmp_path / "s" / "report" / "skipped.txt").read_text()
-    assert [(c.key, len(c)) for c in Shards(tmp_path / "s").clips] == [
-        ("Scene01-clone-0-000000", 1),
-        ("Scene01-clone-0-000000+002", 1),
-    ]
-    (tmp_path / "g" / "gmu_scene_001" / "Depths" / "depth_4.png").unlink()
-    done = prepare("gmu-kitchens", tmp_path / "g", tmp_path / "e")
-    assert done.clips == 0 and len(done.skipped) == 1 and "depth_4.png: the file is missing" in done.skipped[0]
-
-
-def test_check_finds_what_a_download_lacks(tmp_path, capsys):
-    trees.mid_air(tmp_path)
-    found = check("mid-air", tmp_path)
-    assert found.complete and found.frames == 3 and max(found.poses.values()) < 0.02
-    assert main(["data", "prepare", "mid-air", str(tmp_path), "--check"]) == 0
-    assert "poses fit the depth" in capsys.readouterr().out
-    (tmp_path / "Kite_training" / "sunny" / "depth" / "trajectory_0000" / "000001.PNG").write_bytes(b"")
-    assert main(["data", "prepare", "mid-air", str(tmp_path), "--check"]) == 1
-    said = capsys.readouterr().out
-    assert "missing" in said and "000001.PNG" in said and "incomplete" in said
-    trees.mvs_synth(tmp_path / "m")
-    assert not check("mvs-synth", tmp_path / "m").complete  # 3 of 12,000 frames
-
-
-def test_what_is_wrong_is_said_in_a_sentence(tmp_path, capsys, monkeypatch):
-    trees.spring(tmp_path / "s")
-    for flags, wanted in (
-        (["nothing", str(tmp_path), str(tmp_path / "o")], "there is no such data set"),
-        (["sintel", str(tmp_path / "nowhere"), str(tmp_path / "o")], "no such folder"),
-        (["sintel", str(tmp_path / "s"), str(tmp_path / "o")], "looks like Sintel"),
-        (["spring", str(tmp_path / "s")], "folder of shards is missing"),
-    ):
-        assert main(["data", "prepare", *flags]) == 2
-        said = capsys.readouterr().err
-        assert wanted in said and "Traceback" not in said
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
-    assert main(["data", "prepare", "spring", str(tmp_path / "s"), str(tmp_path / "o")]) == 2
-    assert "make room" in capsys.readouterr().err
-
-
-def test_a_killed_preparation_loses_no_clip(tmp_path):
-    for i in range(6):
-        trees.spring(tmp_path / "one")
-        (tmp_path / "spring" / "train").mkdir(parents=True, exist_ok=True)
-        shutil.move(tmp_path / "one" / "train" / "0001", tmp_path / "spring" / "train" / f"{i + 1:04d}")
-    reference = prepare("spring", tmp_path / "spring", tmp_path / "whole", (48, 64))
-    assert reference.clips == 6
-    slow = """
-import sys, time
-from pathlib import Path
-from geometrycrafter.data import preparation
-
-add = preparation.ShardWriter.add
-
-def slowly(self, key, clip):
-    add(self, key, clip)
-    print(key, flush=True)
-    if len(self.clips) == 3:
-        time.sleep(60)
-
-preparation.ShardWriter.add = slowly
-preparation.prepare("spring", Path(sys.argv[1]), Path(sys.argv[2]), (48, 64))
-"""
-    child = subprocess.Popen(
-        [sys.executable, "-c", slow, str(tmp_path / "spring"), str(tmp_path / "cut")], stdout=subprocess.PIPE, text=True
-    )
-    for _ in range(3):
-        assert child.stdout.readline()
-    time.sleep(0.1)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert not list((tmp_path / "cut").glob("*.tar"))
-    again = prepare("spring", tmp_path / "spring", tmp_path / "cut", (48, 64))
-    assert again.kept == 3 and again.clips == 3
-    a, b = Shards(tmp_path / "whole"), Shards(tmp_path / "cut")
-    order = {c.key: i for i, c in enumerate(b.clips)}
-    for i, clip in enumerate(a.clips):
-        one, other = a.read(i), b.read(order[clip.key])
-        assert all(np.array_equal(one.arrays()[k], other.arrays()[k]) for k in one.arrays())
-    assert not list(Path(tmp_path / "cut").glob(".*"))
-
-
 def test_a_pattern_may_name_what_it_is_looking_for(tmp_path):
     for name in ("Home/a10", "Home/a9", "Office/b", "Hotel/c", "Store/d", "Rose/e"):
         (tmp_path / name).mkdir(parents=True)
@@ -708,5 +342,5 @@ def test_a_pattern_may_name_what_it_is_looking_for(tmp_path):
 def test_irs_is_found_below_its_four_kinds_and_nothing_else(tmp_path):
     for kind in ("Home", "Office", "Restaurant", "Store", "Roster", "Hotfix"):
         for stem in ("l_1.png", "d_1.exr"):
-            numbered(tmp_path / kind / "A", stem, 1)
+            trees.numbered(tmp_path / kind / "A", stem, 1)
     assert [s.name for s in data_set("irs").sequences(tmp_path)] == ["Home-A", "Office-A", "Restaurant-A", "Store-A"]

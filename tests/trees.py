@@ -593,3 +593,10 @@ TREES = {
     "sintel": Tree(sintel, sky=False),
     "diode": Tree(diode, poses=False, sky=False),
 }
+
+
+def numbered(root: Path, pattern: str, count: int, start: int = 0) -> None:
+    """Files that are there and say nothing, numbered."""
+    (root / pattern).parent.mkdir(parents=True, exist_ok=True)
+    for i in range(start, start + count):
+        (root / pattern.format(i)).write_bytes(b"x")
