@@ -46,21 +46,21 @@ def test_numbers_that_are_reckoned_are_reckoned_right():
 
 def listing_of_virtual_kitti(root):
     lengths = {"01": 447, "02": 233, "06": 270, "18": 339, "20": 837}
-    variants = ["clone", "fog", "morning", "overcast", "rain", "sunset"]
-    variants += [f"{n}-deg-{side}" for n in (15, 30) for side in ("left", "right")]
     for scene, length in lengths.items():
-        for variant in variants:
+        for variant in ("clone", "15-deg-left"):  # of ten that are as long
             folder = root / f"Scene{scene}" / variant
             for eye in (0, 1):
                 trees.numbered(folder, f"frames/rgb/Camera_{eye}/rgb_{{:05d}}.jpg", length)
             rows = [f"{t} {eye} " for t in range(length) for eye in (0, 1)]
             (folder / "intrinsic.txt").write_text("\n".join(["", *(r + "725 725 620.5 187" for r in rows)]))
             (folder / "extrinsic.txt").write_text("\n".join(["", *(r + "0 " * 16 for r in rows)]))
+    return 5
 
 
 def listing_of_mvs_synth(root):
-    for n in range(120):
+    for n in range(12):  # of 120
         trees.numbered(root / "GTAV_720" / f"{n:04d}" / "images", "{:04d}.png", 100)
+    return 10
 
 
 def listing_of_dynamic_replica(root):
@@ -72,20 +72,16 @@ def listing_of_dynamic_replica(root):
     (root / "train").mkdir()
     with gzip.open(root / "train" / "frame_annotations_train.jgz", "wt", compresslevel=1) as listing:
         listing.write(f"[{','.join(rows)}]")
+    return 1
 
 
-def listing_of_urban_syn(root):
-    trees.numbered(root / "rgb", "rgb_{:04d}.png", 7539, 1)
-
-
-@pytest.mark.parametrize("name", ["virtual-kitti", "mvs-synth", "dynamic-replica", "urban-syn"])
+@pytest.mark.parametrize("name", ["virtual-kitti", "mvs-synth", "dynamic-replica"])
 def test_the_published_listing_gives_the_numbers_that_are_told(name, tmp_path):
     data = data_set(name)
-    globals()[f"listing_of_{name.replace('-', '_')}"](tmp_path)
+    times = globals()[f"listing_of_{name.replace('-', '_')}"](tmp_path)
     found = segments(data, tmp_path)
-    assert sum(len(s.items) for s in found) == data.tally.frames
-    if data.video:
-        assert len(found) == data.tally.clips
+    assert times * sum(len(s.items) for s in found) == data.tally.frames
+    assert times * len(found) == data.tally.clips
 
 
 def test_training_sets_are_cut_at_150_frames(tmp_path):
