@@ -11,6 +11,7 @@ from test_cli import refused, say
 from test_video import turned_video
 
 import geometrycrafter as gc
+from geometrycrafter.video.pictures import write_png
 
 
 def rows(block: str) -> dict[str, str]:
@@ -65,3 +66,13 @@ def test_what_cannot_be_read_is_refused(tmp_path, letterbox, capsys) -> None:
     assert status == 2 and "letter.mp4" in said and "x.mp4" in err and "Traceback" not in err
     assert "--max-size" in refused(capsys, "run", letterbox, "--dry-run", "--max-size", 3)
     assert "-o/--output" in refused(capsys, "run", letterbox)
+
+
+def test_a_first_picture_that_is_damaged_is_passed_over(tmp_path, capsys) -> None:
+    for index, frame in enumerate(moving_pattern(4, 48, 64)):
+        write_png(tmp_path / f"{index}.png", frame)
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    status, said, err = say(capsys, "run", tmp_path, "--dry-run", "--damaged", "skip")
+    assert status == 0 and "0.png" in err
+    assert rows(said)["frames"] == "3 of 64x48" and rows(said)["codec"].startswith("png")
+    assert refused(capsys, "run", tmp_path, "--dry-run").startswith(f"error: {tmp_path / '0.png'}")

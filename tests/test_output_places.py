@@ -14,7 +14,7 @@ from test_scene_files import made, tree
 import geometrycrafter as gc
 from geometrycrafter.cli.main import main
 from geometrycrafter.cli.scene_names import scene_names
-from geometrycrafter.export import export
+from geometrycrafter.export import export, target_of
 from geometrycrafter.export.figure import draw_comparison
 from geometrycrafter.video.reading import open_frames
 
@@ -44,6 +44,15 @@ def test_every_name_that_a_disk_takes_is_taken(tmp_path, monkeypatch, way, name)
     monkeypatch.chdir(tmp_path)
     path = WAYS[way](made(), f"{name}.{way}")
     assert [p.name for p in tmp_path.iterdir()] == [f"{name}.{way}"] and path.stat().st_size > 0
+
+
+@pytest.mark.parametrize("stem", ["n" * 252, "動" * 84])
+@pytest.mark.parametrize("format", ["npz", "mp4", "colmap", "nerfstudio"])
+def test_an_export_of_a_scene_with_the_longest_name_has_one_that_fits(tmp_path, stem, format):
+    scene = made().save(tmp_path / f"{stem}.gc")
+    target = target_of(scene, format)
+    assert target.parent == tmp_path and 250 < len(os.fsencode(target.name)) <= 255
+    assert stem.startswith(target.name.split(".")[0])
 
 
 @pytest.mark.parametrize("way", WAYS)

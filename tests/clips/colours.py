@@ -12,7 +12,7 @@ import numpy as np
 
 from clips import truth
 from clips.case import Case, Colour, Place
-from clips.making import Coding, encode, plane_frame
+from clips.making import Absent, Coding, encode, plane_frame
 
 SDR: tuple[Colour, ...] = (
     (0.95, 0.95, 0.95), (0.05, 0.05, 0.05), (0.5, 0.5, 0.5), (0.75, 0.2, 0.2),
@@ -94,7 +94,7 @@ def rgb_case(title: str, name: str, coding: Coding, tolerance: float = 1.0) -> C
     return Case(title, make, count=2, patches=patches, tolerance=tolerance)
 
 
-def hdr(title: str, transfer: str, name: str, coding: Coding) -> Case:
+def hdr(title: str, transfer: str, name: str, coding: Coding, count: int = 2) -> Case:
     """A row about light in nits, by :data:`clips.truth.CURVE`."""
     signals = [truth.pq(np.array(c)) if transfer == "pq" else hlg_signal(np.array(c)) for c in HDR]
     codes = [truth.codes(tuple(s), "2020", bits=10) for s in signals]  # type: ignore[arg-type]
@@ -105,12 +105,36 @@ def hdr(title: str, transfer: str, name: str, coding: Coding) -> Case:
     def make(folder: Path) -> Path:
         planes = [tiled([c[0] for c in codes], 64, 96, np.uint16)]
         planes += [tiled([c[i] for c in codes], 32, 48, np.uint16) for i in (1, 2)]
-        frames = [plane_frame("yuv420p10le", planes) for _ in range(2)]
+        frames = [plane_frame("yuv420p10le", planes) for _ in range(count)]
         return encode(folder / name, frames, replace(coding, pix_fmt="yuv420p10le", tags=tags))
 
     patches = tuple(zip(PLACES, (tuple(255 * truth.tone_mapped(light)) for light in lights)))
     raw = coding.format is not None  # which has no times
-    return Case(title, make, count=2, patches=patches, tolerance=3.0, authority=False, even=not raw)  # type: ignore[arg-type]
+    return Case(title, make, count=count, patches=patches, tolerance=3.0, authority=False, even=not raw)  # type: ignore[arg-type]
+
+
+def heic(transfer: str) -> Case:
+    """A row about light in nits in a HEIC of ten bits."""
+    signals = [truth.pq(np.array(c)) if transfer == "pq" else hlg_signal(np.array(c)) for c in HDR]
+    codes = [np.round(65535 * signal) for signal in signals]
+    picture = np.stack([tiled([c[i] for c in codes], 64, 96, np.uint16) for i in range(3)], -1)
+
+    def make(folder: Path) -> Path:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise Absent("pillow-heif, which writes this picture, is not installed") from error
+        tags = {"color_primaries": 9, "transfer_characteristics": 16 if transfer == "pq" else 18}
+        with open(folder / "h.heic", "wb") as file:
+            pillow_heif.encode(
+                "RGB;16", (96, 64), picture.tobytes(), file, quality=100, chroma=444, matrix_coefficients=9,
+                full_range_flag=1, **tags,
+            )  # fmt: skip
+        return folder / "h.heic"
+
+    lights = [truth.nits(c / 65535) if transfer == "pq" else truth.hlg_nits(c / 65535) for c in codes]
+    patches = tuple(zip(PLACES, (tuple(255 * truth.tone_mapped(light)) for light in lights)))
+    return Case(f"{transfer.upper()}, HEIC", make, count=1, patches=patches, tolerance=3.0, authority=False)  # type: ignore[arg-type]
 
 
 def hlg_signal(light: np.ndarray, peak: float = 1000.0) -> np.ndarray:
@@ -127,6 +151,7 @@ def over(background: int, alpha: float, patches: tuple[tuple[Place, Colour], ...
 
 
 HD = {"size": (720, 1280)}
+AVIF = Coding("libsvtav1", options={"crf": "1", "preset": "8"})
 SUPER = replace(LOSSLESS, pix_fmt="yuv422p")
 PRORES = Coding("prores_ks", "yuva444p10le", options={"profile": "4444", "alpha_bits": "16", "qscale": "2"})
 SDR_CASES = (
@@ -219,5 +244,10 @@ SPECIAL = (
     hdr("PQ, H.264 10 bit in MP4", "pq", "h.mp4", LOSSLESS),
     hdr("PQ in MKV", "pq", "h.mkv", Coding("ffv1")),
     hdr("HLG, H.264 10 bit in MOV", "hlg", "h.mov", LOSSLESS),
+    hdr("PQ, AVIF", "pq", "h.avif", replace(AVIF, format="avif"), count=1),
+    hdr("HLG, AVIF", "hlg", "h.avif", replace(AVIF, format="avif"), count=1),
+    hdr("PQ, animated AVIF", "pq", "h.avif", replace(AVIF, format="avif")),
+    heic("pq"),
+    heic("hlg"),
 )  # fmt: skip
 CASES: tuple[Case, ...] = (*SDR_CASES, *SPECIAL)

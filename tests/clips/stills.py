@@ -305,11 +305,16 @@ def one_damaged(folder: Path) -> Path:
     return place
 
 
-def listed(folder: Path) -> Path:
-    """A text file that names pictures, relative to itself, in another order than theirs."""
-    place = folder_of("c.png", "a.png", "b.png")(folder)
-    (place / "list.txt").write_text("# the best takes\nc.png\n\na.png\nb.png\n")
-    return place / "list.txt"
+def listed(encoding: str = "utf-8", end: str = "\n"):
+    """A maker of a text file that names pictures, relative to itself, in another order than theirs."""
+
+    def make(folder: Path) -> Path:
+        place = folder_of("c.png", "a.png", "b.png")(folder)
+        text = end.join(("c.png", "", "# the best takes", "a.png", "b.png", ""))
+        (place / "list.txt").write_bytes(text.encode(encoding))
+        return place / "list.txt"
+
+    return make
 
 
 def named(name: str | bytes):
@@ -442,7 +447,9 @@ SEQUENCES = (
     Case("a range with a gap", pattern("shot.%04d.png", 1, 2, 5, 6), (1, 2, 5, 6), times=at(1, 2, 5, 6),
          warns=("missing", "gap")),
     Case("a pattern that nothing fits", pattern("none.%04d.png", 1), refuses=("none.%04d.png",)),
-    Case("a list in a text file", listed, (0, 1, 2), times=at(0, 1, 2)),
+    Case("a list in a text file", listed(), (0, 1, 2), times=at(0, 1, 2)),
+    Case("a list with a mark of byte order", listed("utf-8-sig", "\r\n"), (0, 1, 2), times=at(0, 1, 2)),
+    Case("a list in UTF-16", listed("utf-16", "\r\n"), (0, 1, 2), times=at(0, 1, 2)),
     Case("a list of paths", lambda f: [png(f / n, picture(i)) for i, n in enumerate(("z.png", "a.png", "k.png"))],
          (0, 1, 2), times=at(0, 1, 2)),
     Case("a list of texts", lambda f: [str(png(f / n, picture(i))) for i, n in enumerate(("z.png", "a.png"))],

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.inference.expectation import expected
 from geometrycrafter.inference.loading import defaults_of
 from geometrycrafter.inference.windows import plan
@@ -61,7 +62,7 @@ def _file(source: FrameSource) -> list[tuple[str, str]]:
     """What the file says of itself; of a sequence, its first picture."""
     first = source.origin[0] if source.kind == "images" else source.origin
     rows = [("pictures", f"{len(source.origin)}, the first {Path(first).name}")] if source.kind == "images" else []
-    details = details_of(Path(first))
+    details = _details(source)
     if details is None:
         return [*rows, ("stream", "pages of one file, in RGB")]
     return [
@@ -73,6 +74,19 @@ def _file(source: FrameSource) -> list[tuple[str, str]]:
         ("colour", f"{details.colour}, {details.bits} bits"),
         ("interlaced", _fields(details, source.how.deinterlace)),
     ]
+
+
+def _details(source: FrameSource) -> Details | None:
+    """Of the file, or of the first picture that can be read."""
+    if source.kind != "images":
+        return details_of(source.origin)
+    for path in source.origin:
+        try:
+            return details_of(path)
+        except InputError:
+            if source.how.damaged == "stop":
+                raise
+    return None
 
 
 def _ratio(aspect: Fraction) -> str:

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 MARK = "geometrycrafter.json"
 """In a folder that an export made: what it is of."""
 
+LONGEST = 255
+"""Bytes of a name that disks take."""
+
 
 def default_target(scene: Scene, suffix: str) -> Path:
     """A file beside a scene, ``clip.gc`` -> ``clip.mp4``; ``clip.gc.mp4`` where the former is the scene's source.
+
+    A name that would be longer than disks take loses its end.
 
     Args:
         scene: on disk.
@@ -35,9 +40,15 @@ def default_target(scene: Scene, suffix: str) -> Path:
     folder = Path(os.path.abspath(scene.path))  # noqa: PTH100 (a link has its own neighbours)
     if not folder.name:
         raise InputError(f"{scene.place}: the scene has no folder beside it to write to; give a path.")
-    beside = folder.with_suffix(suffix)
+    beside = folder.with_name(_fitting(folder.stem, suffix))
     source = scene.source
-    return folder.with_name(folder.name + suffix) if source and source.includes(beside) else beside
+    return folder.with_name(_fitting(folder.name, suffix)) if source and source.includes(beside) else beside
+
+
+def _fitting(stem: str, suffix: str) -> str:
+    while len(os.fsencode(stem + suffix)) > LONGEST:
+        stem = stem[:-1]
+    return stem + suffix
 
 
 def check_target(path: str | os.PathLike[str], *scenes: Scene, folder: tuple[str, ...] = ()) -> Path:

@@ -17,6 +17,7 @@ from geometrycrafter.errors import InputError, reason
 from geometrycrafter.video.bars import brightest
 from geometrycrafter.video.colour import Converter, colour_of, luma, without_conversion
 from geometrycrafter.video.frames import as_frame
+from geometrycrafter.video.heif import nclx_of
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.orientation import Orientation, of_frame
 from geometrycrafter.video.sequences import VIDEO_SUFFIXES
@@ -62,7 +63,8 @@ def read_header(path: os.PathLike[str]) -> Header:
     Raises:
         InputError: where it holds no video, or none that can be decoded.
     """
-    found = pages(path, kind_of(path))
+    kind = kind_of(path)
+    found = pages(path, kind)
     if found is not None:
         stamps = [stamp for stamp, _ in found]
         height, width = as_frame(next(_paged(path))[1], str(path)).shape[:2]
@@ -73,7 +75,7 @@ def read_header(path: os.PathLike[str]) -> Header:
         stream = video_stream(container, path)
         rate, count, aspect = rate_of(stream), shown_count(container, stream), pixel_aspect_of(stream)
         moving = Path(os.fspath(path)).suffix.lower() in VIDEO_SUFFIXES  # JPEGs in a row may be a video, or previews
-        still = container.format.name.endswith(("_pipe", "image2")) and not moving
+        still = (container.format.name.endswith(("_pipe", "image2")) and not moving) or kind == "avif"
         frame = next(shown_frames(path, container, stream))
         orientation = _Stand(frame, path).of(frame)
         height, width = orientation.size(*square_size(frame.height, frame.width, aspect))
@@ -135,7 +137,7 @@ def decode(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
     with open_container(path) as container:
         stream = video_stream(container, path)
         aspect = pixel_aspect_of(stream)
-        frames = shown_frames(path, container, stream, how.strict)
+        frames = _tagged(shown_frames(path, container, stream, how.strict), path)
         first = next(frames)
         stand, clock = _Stand(first, path), _clock(container, stream)
         if strange := without_conversion(first):
@@ -182,6 +184,16 @@ def glance(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
                         yield clock.seconds(frame), stand.of(frame).apply(plane)
                 return
     yield from ((stamp, brightest(picture)) for stamp, picture in decode(path, how))
+
+
+def _tagged(frames: Iterator[Any], path: os.PathLike[str]) -> Iterator[Any]:
+    """Frames with the colours that the boxes of a picture say, which go before what its bits say."""
+    nclx = nclx_of(path) if kind_of(path) == "avif" else None
+    for frame in frames:
+        if nclx is not None:
+            frame.color_primaries, frame.color_trc, frame.colorspace = nclx.primaries, nclx.transfer, nclx.matrix
+            frame.color_range = 2 if nclx.full else 1
+        yield frame
 
 
 def _clock(container: Any, stream: Any) -> Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import re
 import warnings
@@ -105,9 +106,13 @@ def _as_glob(name: str) -> str | None:
 def _listed(path: Path) -> list[Path]:
     """Names of a text file: one a line, relative to the file; ``file 'NAME'`` as ffmpeg's lists have it."""
     try:
-        lines = path.read_text(errors="surrogateescape").splitlines()
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: the list can't be read ({error.strerror}).") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as some editors write
+    lines = content.decode(
+        "utf-16" if wide else "utf-8-sig", errors="replace" if wide else "surrogateescape"
+    ).splitlines()
     if len(lines) > MOST_LISTED:
         raise InputError(f"{path}: the list has {len(lines)} lines; {MOST_LISTED} are the most.")
     found = []

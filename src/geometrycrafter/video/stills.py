@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from geometrycrafter.errors import InputError, reason
+from geometrycrafter.video.colour import HLG, PQ, to_display
+from geometrycrafter.video.heif import nclx_of
 from geometrycrafter.video.orientation import EXIF, EXIF_ORIENTATION, Orientation
-from geometrycrafter.video.streams import MAX_PIXELS
+from geometrycrafter.video.streams import MAX_PIXELS, open_container, video_stream
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".tga", ".ppm", ".pgm", ".pnm"),
@@ -82,11 +84,38 @@ def pages(path: os.PathLike[str], kind: str) -> Iterator[tuple[float | None, np.
     if kind not in ("webp", "tiff", "avif", "heif"):
         return None
     with _opened(path) as image:
-        count = getattr(image, "n_frames", 1)
+        count, size = getattr(image, "n_frames", 1), image.size
         deep = kind == "tiff" and image.mode != "F" and max(getattr(image, "tag_v2", {}).get(258, (8,)) or (8,)) > 8
     if kind == "webp" and count == 1:
         return None
+    if kind in ("avif", "heif") and (nclx := nclx_of(path)) and nclx.transfer in (PQ, HLG):
+        if kind == "avif" and count == 1 and _is_one(path, size):  # there it has more than eight bits
+            return None
+        return _bright(path, nclx.transfer, kind == "heif")
     return None if deep and count == 1 else _pages(path)
+
+
+def _is_one(path: os.PathLike[str], size: tuple[int, int]) -> bool:
+    """Whether ffmpeg's libraries know a picture as a whole of this width and height, and not as tiles."""
+    with open_container(path) as container:
+        context = video_stream(container, path).codec_context
+        return sorted((context.width, context.height)) == sorted(size)
+
+
+def _bright(path: os.PathLike[str], transfer: int, deep: bool) -> Iterator[tuple[float | None, np.ndarray]]:
+    """Pictures of high dynamic range, brought into display range; ``deep`` ones have more than eight bits."""
+    if not deep:
+        for stamp, pixels in _pages(path):
+            yield stamp, to_display(pixels[..., :3].astype(np.float32) / 255, transfer)
+        return
+    import pillow_heif
+
+    try:
+        pixels = np.asarray(pillow_heif.open_heif(os.fspath(path), convert_hdr_to_8bit=False))
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
+        raise InputError(f"{path}: the picture can't be decoded ({reason(error)}).") from error
+    top = np.iinfo(pixels.dtype).max
+    yield None, to_display(pixels[..., :3].astype(np.float32) / top, transfer)
 
 
 def _pages(path: os.PathLike[str]) -> Iterator[tuple[float | None, np.ndarray]]:
