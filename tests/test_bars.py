@@ -134,6 +134,13 @@ def test_an_object_before_black_is_no_picture_in_bars() -> None:
     assert set(found(clip)) == {WHOLE}
 
 
+@pytest.mark.parametrize("dark", [np.s_[:, :30], np.s_[:, :, :50], np.s_[:, 20:]], ids=["sky", "wall", "headlights"])
+def test_night_with_a_level_edge_is_no_bar(dark: tuple) -> None:
+    clip = waves(40) // 3
+    clip[dark] = np.random.default_rng(0).integers(0, 5, clip[dark].shape)
+    assert set(found(clip)) == {WHOLE}
+
+
 def test_a_region_that_is_lit_for_a_moment_is_none() -> None:
     clip = in_bars(waves(60), LETTER)
     clip[30, -4:] = 120

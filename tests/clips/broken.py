@@ -8,13 +8,14 @@ from pathlib import Path
 from clips.case import Case
 from clips.making import Coding, cut, encode, packets
 from clips.marks import pictures
-from clips.streams import INTRA, TWENTY, cut_after
+from clips.streams import ALL, INTRA, TWENTY, cut_after
 
 CUT = ("breaks off", "cut short")
 WMV = Coding("wmv2", options={"g": "1", "b": "4000000"})
 FLV = Coding("flv", options={"g": "1", "b": "4000000"})
 VP8 = Coding("libvpx", options={"g": "1", "crf": "10", "b": "2M", "lag-in-frames": "0"})
 MPEG2 = Coding("mpeg2video", rate=25, options={"g": "1"})
+PROGRAM = Coding("mpeg1video", rate=25, options={"bf": "2"})
 DASH = replace(INTRA, container={"movflags": "dash+global_sidx+frag_keyframe+empty_moov+default_base_moof"})
 HALF = {
     "WMV": ("cut.wmv", WMV),
@@ -36,9 +37,14 @@ OPEN_ENDED = {
 """Containers of which one can only see that they end in the middle."""
 
 
-def shortened(name: str, coding: Coding, share: float):
-    """A maker of the first part of a file of twenty frames."""
-    return lambda folder: cut(encode(folder / name, pictures(20), coding), share)
+def shortened(name: str, coding: Coding, share: float, count: int = 20, size: tuple[int, int] = (64, 96)):
+    """A maker of the first part of a file of so many frames."""
+    return lambda folder: cut(encode(folder / name, pictures(count, *size), coding), share)
+
+
+def flash(folder: Path) -> Path:
+    """A Flash file with a video in it."""
+    return encode(folder / "f.swf", pictures(12), Coding("flv", format="swf"))
 
 
 def joined(coding: Coding):
@@ -114,4 +120,14 @@ CASES = (
         )
         for what, packet in (("part of a frame", 1), ("a frame", None))
     ),
+    Case(
+        "cut MPEG program stream, its last packet holding several frames",
+        shortened("cut.mpg", PROGRAM, 0.97, 40, (240, 320)),
+        count=40,
+        size=(240, 320),
+        times=tuple(n / 25 for n in range(40)),
+        warns=CUT,
+        authority=False,
+    ),
+    Case("SWF, which marks no keyframes", flash, ALL, authority=False),
 )

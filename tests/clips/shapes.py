@@ -97,6 +97,44 @@ def sized(height: int, width: int, name: str = "s.mkv", coding: Coding = LOSSLES
     return lambda folder: encode(folder / name, pictures(count, height, width), coding)
 
 
+def framed(number: int) -> np.ndarray:
+    """A picture within an edge of noise: 8 lines at the top, 4 below, 16 columns at the left, 12 at the right."""
+    whole = np.random.default_rng(number).integers(0, 256, (64 + 12, 96 + 28, 3), np.uint8)
+    whole[8 : 8 + 64, 16 : 16 + 96] = picture(number)
+    return whole
+
+
+def cropped_mkv(folder: Path) -> Path:
+    """A Matroska file that says to crop: PixelCrop (RFC 9559, 5.1.4.1.28.14) stands where its colours did."""
+    tags = {"colorspace": 6, "color_range": 1, "color_primaries": 6, "color_trc": 6}
+    path = encode(folder / "crop.mkv", [framed(n) for n in range(3)], replace(LOSSLESS, tags=tags))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x55\xb0")
+    length = 3 + (data[at + 2] & 0x7F)
+    said = b"".join(bytes((0x54, kind, 0x81, n)) for kind, n in ((0xBB, 8), (0xCC, 16), (0xAA, 4), (0xDD, 12)))
+    rest = length - len(said)
+    data[at : at + length] = said + (b"" if not rest else bytes((0xEC, 0x80 + rest - 2)) + bytes(rest - 2))
+    path.write_bytes(data)
+    return path
+
+
+def cropped_mov(folder: Path) -> Path:
+    """A QuickTime file with a clean aperture (ISO/IEC 14496-12, 12.1.4), written into its tables."""
+    path = encode(folder / "crop.mov", [framed(n) for n in range(3)], Coding("png", "rgb24"))
+    data = path.read_bytes()
+    aperture = struct.pack(">IIIIiIiI", 96, 1, 64, 1, 4, 2, 4, 2)  # its middle is right of the whole's, and lower
+    box = struct.pack(">I4s", 40, b"clap") + aperture
+    entry = data.index(b"png ") - 4
+    end = entry + int.from_bytes(data[entry : entry + 4], "big")
+    data = data[:end] + box + data[end:]
+    changed = bytearray(data)
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"png "):
+        at = data.rindex(kind, 0, end) - 4
+        changed[at : at + 4] = struct.pack(">I", int.from_bytes(data[at : at + 4], "big") + len(box))
+    path.write_bytes(changed)
+    return path
+
+
 def flat(value: int, height: int = 32, width: int = 48):
     """A maker of a clip of one grey level."""
     return lambda folder: encode(folder / "flat.mkv", [np.full((height, width, 3), value, np.uint8)] * 3, LOSSLESS)
@@ -128,6 +166,8 @@ PHOTOS = tuple(
     Case("EXIF orientation 9, which means nothing", still("p.jpg", 9), (7,), authority=False),
 )  # fmt: skip
 SHAPES = (
+    Case("Matroska that is to be cropped", cropped_mkv, (0, 1, 2), authority=False),
+    Case("clean aperture of QuickTime", cropped_mov, (0, 1, 2), authority=False),
     Case("DV of PAL, 16:15", anamorphic(Fraction(16, 15), 64, 90), ALL, size=(64, 96)),
     Case("wide DV of PAL, 64:45", anamorphic(Fraction(64, 45), 64, 90), ALL, size=(64, 128)),
     Case("DV of NTSC, 10:11", anamorphic(Fraction(10, 11), 80, 110), ALL, size=(80, 100)),

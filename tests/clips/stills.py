@@ -446,6 +446,8 @@ SEQUENCES = (
          reading={"gaps": "close"}),
     Case("a range with a gap", pattern("shot.%04d.png", 1, 2, 5, 6), (1, 2, 5, 6), times=at(1, 2, 5, 6),
          warns=("missing", "gap")),
+    Case("a range with a gap, at a constant rate", pattern("shot.%04d.png", 1, 2, 5), (1, 2, 2, 2, 5),
+         times=at(1, 2, 3, 4, 5), reading={"fps": 24}, warns=("missing", "gap")),
     Case("a pattern that nothing fits", pattern("none.%04d.png", 1), refuses=("none.%04d.png",)),
     Case("a list in a text file", listed(), (0, 1, 2), times=at(0, 1, 2)),
     Case("a list with a mark of byte order", listed("utf-8-sig", "\r\n"), (0, 1, 2), times=at(0, 1, 2)),

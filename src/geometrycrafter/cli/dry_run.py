@@ -69,7 +69,10 @@ def _file(source: FrameSource) -> list[tuple[str, str]]:
         *rows,
         ("stream", details.stream),
         ("codec", details.codec),
-        ("stored", f"{details.stored[1]}x{details.stored[0]}, pixels {_ratio(details.pixel_aspect)}"),
+        (
+            "stored",
+            f"{details.stored[1]}x{details.stored[0]}, pixels {_ratio(details.pixel_aspect)}{_cropped(details)}",
+        ),
         ("orientation", _turn(details.orientation)),
         ("colour", f"{details.colour}, {details.bits} bits"),
         ("interlaced", _fields(details, source.how.deinterlace)),
@@ -91,6 +94,11 @@ def _details(source: FrameSource) -> Details | None:
 
 def _ratio(aspect: Fraction) -> str:
     return "1:1" if aspect == 1 else f"{aspect.numerator}:{aspect.denominator}, made square"
+
+
+def _cropped(details: Details) -> str:
+    height, width = details.cropping.size(*details.stored)
+    return f", {width}x{height} of it shown" if any(details.cropping) else ""
 
 
 def _turn(orientation: Orientation) -> str:

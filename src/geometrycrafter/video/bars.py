@@ -32,6 +32,8 @@ LEAST = 0.01
 """Share of a side below which a bar is none."""
 SMALLEST = 0.25
 """Share of each side that the picture has at least."""
+UNEVEN = 1 / 3
+"""Share of a side by which the bar at one end is wider at most: a wider one is night above a level horizon."""
 STEADY = 2
 """Lines that an edge may waver by."""
 SHORTEST = 0.4, 4
@@ -221,6 +223,8 @@ def _margins(rows: np.ndarray, shape: tuple[int, int], shortest: int) -> np.ndar
         )
     for one, other in ((TOP, BOTTOM), (LEFT, RIGHT)):
         pair = margins[:, [one, other]]
+        uneven = abs(pair[:, 0] - pair[:, 1]) > UNEVEN * length[one]
+        pair = np.where(uneven[:, None], pair.min(1, keepdims=True), pair)
         alone = abs(pair[:, 0] - pair[:, 1]) > np.maximum(STEADY, 0.1 * pair.max(1))
         small = length[one] - pair.sum(1) < SMALLEST * length[one]
         margins[:, [one, other]] = np.where((alone | small)[:, None], pair.min(0), pair)

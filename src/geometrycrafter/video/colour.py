@@ -17,6 +17,7 @@ import av
 import av.filter
 import numpy as np
 
+from geometrycrafter.video.cropping import Cropping
 from geometrycrafter.video.frames import over
 
 PQ, HLG, LINEAR = 16, 18, 8
@@ -59,6 +60,7 @@ class Converter:
         deinterlace: ``auto`` mends frames that say that they are interlaced, ``on`` all, ``off`` none.
         background: what is seen through transparent pixels, 0 to 255 each.
         size: height and width to resize to, with square pixels; None: as stored.
+        cropping: edges that are left out.
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class Converter:
         deinterlace: str = "auto",
         background: tuple[int, int, int] = (0, 0, 0),
         size: tuple[int, int] | None = None,
+        cropping: Cropping = Cropping(),  # noqa: B008 (it never changes)
     ):
-        self.deinterlace, self.background, self.size = deinterlace, background, size
+        self.deinterlace, self.background, self.size, self.cropping = deinterlace, background, size, cropping
         self._graph: Any = None
         self._key: tuple[Any, ...] = ()
         self._weaves = deinterlace == "on"
@@ -101,6 +104,10 @@ class Converter:
         if self._weaves and smallest[0] >= 4 and smallest[1] >= 3:  # the filter's own bound
             which = "all" if self.deinterlace == "on" else "interlaced"
             nodes.append(graph.add("bwdif", f"mode=send_frame:deint={which}"))
+        if any(self.cropping):
+            height, width = self.cropping.size(frame.height, frame.width)
+            place = f"x={self.cropping.left}:y={self.cropping.top}"
+            nodes.append(graph.add("crop", f"w={width}:h={height}:{place}:exact=1"))
         to = f":w={self.size[1]}:h={self.size[0]}" if self.size else ""
         flags = "bicubic" if frame.format.name in FAST else "bicubic+accurate_rnd+full_chroma_int"
         nodes.append(graph.add("scale", f"{_tags(frame)}:flags={flags}{to}"))

@@ -16,6 +16,7 @@ import numpy as np
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.video.bars import brightest
 from geometrycrafter.video.colour import Converter, colour_of, luma, without_conversion
+from geometrycrafter.video.cropping import cropping_of
 from geometrycrafter.video.frames import as_frame
 from geometrycrafter.video.heif import nclx_of
 from geometrycrafter.video.options import Reading
@@ -78,7 +79,8 @@ def read_header(path: os.PathLike[str]) -> Header:
         still = (container.format.name.endswith(("_pipe", "image2")) and not moving) or kind == "avif"
         frame = next(shown_frames(path, container, stream))
         orientation = _Stand(frame, path).of(frame)
-        height, width = orientation.size(*square_size(frame.height, frame.width, aspect))
+        shown = cropping_of(path, container, stream).size(frame.height, frame.width)
+        height, width = orientation.size(*square_size(*shown, aspect))
     upright = 1 / aspect if orientation.transposed else aspect
     return Header(height, width, rate, count, float(upright), orientation.degrees, still)
 
@@ -146,9 +148,10 @@ def decode(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
                 f"{colour_of(first).matrix}, and will be off: convert the video",
                 stacklevel=2,
             )
-        stored = first.height, first.width
-        size = square_size(*stored, aspect)
-        converter = Converter(how.deinterlace, how.background, None if size == stored else size)
+        cropping = cropping_of(path, container, stream)
+        shown = cropping.size(first.height, first.width)
+        size = square_size(*shown, aspect)
+        converter = Converter(how.deinterlace, how.background, None if size == shown else size, cropping)
         try:
             for frame, picture in converter.pictures(_chained(first, frames)):
                 yield clock.seconds(frame), stand.of(frame).apply(picture)
@@ -178,10 +181,11 @@ def glance(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
             frames = shown_frames(path, container, stream, how.strict)
             first = next(frames)
             stand, clock = _Stand(first, path), _clock(container, stream)
+            cropping = cropping_of(path, container, stream)
             if luma(first) is not None:
                 for frame in _chained(first, frames):
                     if (plane := luma(frame)) is not None:
-                        yield clock.seconds(frame), stand.of(frame).apply(plane)
+                        yield clock.seconds(frame), stand.of(frame).apply(cropping.of(plane))
                 return
     yield from ((stamp, brightest(picture)) for stamp, picture in decode(path, how))
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from geometrycrafter.video.colour import HLG, PQ, colour_of, without_conversion
+from geometrycrafter.video.cropping import Cropping, cropping_of
 from geometrycrafter.video.orientation import Orientation, of_frame
 from geometrycrafter.video.stills import kind_of, orientation_in, pages
 from geometrycrafter.video.streams import open_container, pixel_aspect_of, shown_frames, video_stream
@@ -31,6 +32,8 @@ class Details:
     """With profile and pixel format."""
     stored: tuple[int, int]
     """Height and width of frames as they are stored."""
+    cropping: Cropping
+    """What of their edges isn't shown."""
     pixel_aspect: Fraction
     """Width over height of a stored pixel."""
     orientation: Orientation
@@ -65,6 +68,7 @@ def details_of(path: os.PathLike[str]) -> Details | None:
             stream=where + (f"; beside it {others}" if others else ""),
             codec=f"{context.name}{profile}, {frame.format.name}",
             stored=(frame.height, frame.width),
+            cropping=cropping_of(path, container, stream),
             pixel_aspect=aspect,
             orientation=(tagged if tagged is not None else orientation_in(path)) or Orientation(),
             colour=_colour(frame),

@@ -7,11 +7,9 @@ that is shown (tiles, thumbnails, maps of gain), so that the properties of this 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import NamedTuple
 
-HEADER = 2**20
-"""Bytes of a file's beginning that hold its description."""
+from geometrycrafter.video.boxes import boxes, top_box
 
 
 class Nclx(NamedTuple):
@@ -25,38 +23,21 @@ class Nclx(NamedTuple):
 
 def nclx_of(path: os.PathLike[str]) -> Nclx | None:
     """Of the picture that a file shows; None where nothing is said."""
-    with open(path, "rb") as file:
-        data = file.read(HEADER)
     try:
-        meta = dict(_boxes(_first(data, b"meta")[4:]))
+        meta = dict(boxes(top_box(path, b"meta")[4:]))
         shown = meta[b"pitm"]
         item = int.from_bytes(shown[4:6] if not shown[0] else shown[4:8], "big")
-        parts = list(_boxes(meta[b"iprp"]))
-        properties = list(_boxes(next(body for kind, body in parts if kind == b"ipco")))
+        parts = list(boxes(meta[b"iprp"]))
+        properties = list(boxes(next(body for kind, body in parts if kind == b"ipco")))
         for kind, body in parts:
             for index in _associated(body, item) if kind == b"ipma" else ():
                 name, colour = properties[index - 1]
                 if name == b"colr" and colour[:4] == b"nclx":
-                    codes = (int.from_bytes(colour[i : i + 2], "big") for i in (4, 6, 8))
-                    return Nclx(*codes, full=bool(colour[10] & 0x80))
+                    primaries, transfer, matrix = (int.from_bytes(colour[i : i + 2], "big") for i in (4, 6, 8))
+                    return Nclx(primaries, transfer, matrix, bool(colour[10] & 0x80))
     except (KeyError, IndexError, StopIteration):  # boxes of another kind: nothing is said
         pass
     return None
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while position + 8 <= len(data):
-        size, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        size = size or len(data) - position
-        if size < 8:
-            return
-        yield kind, data[position + 8 : position + size]
-        position += size
-
-
-def _first(data: bytes, wanted: bytes) -> bytes:
-    return next(body for kind, body in _boxes(data) if kind == wanted)
 
 
 def _associated(body: bytes, item: int) -> list[int]:

@@ -86,7 +86,9 @@ class Losses:
     def show(self, frame: Any) -> None:
         """Count a frame; at the first, what should have come before it."""
         if not self.shown and frame.pts is not None:
-            self.before = max(self.before, sum(stamp < frame.pts for stamp in self.stamps))
+            earlier = sum(stamp < frame.pts for stamp in self.stamps)
+            # Some formats (SWF) mark no packet as a keyframe; the frame itself knows.
+            self.before = 0 if frame.key_frame and not earlier else max(self.before, earlier)
         self.shown += 1
         if frame.is_corrupt:
             self.smeared += 1

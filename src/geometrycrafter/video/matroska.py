@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+EBML, SEGMENT, CLUSTER, TRACKS = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654AE6B
 """Identifiers of elements."""
 KNOWN = frozenset(
     (

@@ -205,7 +205,9 @@ class FrameSource:
         random_access = self.kind in ("images", "array")
         chosen = self._looked_up(brightness) if random_access else self._streamed(brightness)
         sound = self._of_one_size(chosen, brightness)
-        return sound if self.how.fps is None else resampled(sound, self.how.fps, 1 / self.rate)
+        if self.how.fps is None:
+            return sound
+        return resampled(sound, self.how.fps, 1 / self.rate, even=self.kind == "images")
 
     def _of_one_size(
         self, chosen: Iterator[tuple[int, float, np.ndarray]], brightness: bool

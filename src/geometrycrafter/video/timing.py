@@ -67,7 +67,7 @@ class Clock:
 
 
 def resampled(
-    frames: Iterator[tuple[float, np.ndarray]], fps: float, last: float
+    frames: Iterator[tuple[float, np.ndarray]], fps: float, last: float, even: bool = False
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Frames at a constant rate: at each moment the one that is on show.
 
@@ -75,14 +75,17 @@ def resampled(
         frames: times in seconds, rising, and pictures ``[H, W, 3]``.
         fps: wanted frames a second.
         last: seconds that the last one is shown, where there is no other to tell by.
+        even: longer steps than the shortest are gaps, which the last isn't shown as long as.
     """
+    shortest = math.inf
     shown: tuple[float, np.ndarray] | None = None
     origin, number = 0.0, 0
     for seconds, frame in frames:
         if shown is None:
             origin = seconds
         else:
-            last = seconds - shown[0]
+            shortest = min(shortest, seconds - shown[0])
+            last = shortest if even else seconds - shown[0]
             while origin + number / fps < seconds - HARDLY:
                 yield origin + number / fps, shown[1]
                 number += 1

@@ -149,6 +149,8 @@ class Broken:
     def __init__(self, path: os.PathLike[str], container: Any, rate: float):
         self._path, self._rate = path, rate
         self._counted = container.format.name == "mpegts"
+        # A program stream's packet holds several frames: cut short it marks them all, and the decoder knows which one.
+        self._told = container.format.name != "mpeg"
         self._marked = 0
         self._before: float | None = None
         self.lost = 0
@@ -159,7 +161,7 @@ class Broken:
         self._marked = 3 if packet.is_corrupt else max(0, self._marked - 1)
         self.lost = 0
         if not packet.size or not self._counted or packet.pos is None:
-            return bool(packet.is_corrupt and packet.size)
+            return bool(packet.is_corrupt and packet.size and self._told)
         stamp = None if packet.dts is None else float(packet.dts * packet.time_base)
         if self._marked in (1, 2) and stamp is not None and self._before is not None:
             step = (stamp - self._before) * self._rate
