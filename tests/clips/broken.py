@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
+
 from clips.case import Case
-from clips.making import Coding, cut, encode, packets
+from clips.making import Coding, add, cut, encode, need, packets
 from clips.marks import pictures
 from clips.streams import ALL, INTRA, TWENTY, cut_after
 
@@ -40,6 +44,25 @@ OPEN_ENDED = {
 def shortened(name: str, coding: Coding, share: float, count: int = 20, size: tuple[int, int] = (64, 96)):
     """A maker of the first part of a file of so many frames."""
     return lambda folder: cut(encode(folder / name, pictures(count, *size), coding), share)
+
+
+def outlasted(name: str, coding: Coding, voice: str):
+    """A maker of a clip of 1.2 seconds whose sound lasts for three."""
+
+    def make(folder: Path) -> Path:
+        need(voice)
+        with av.open(str(folder / name), "w") as container:
+            track = container.add_stream(voice, rate=44100)
+            track.layout = "mono"
+            add(container, coding, pictures(12))
+            for n in range(30):
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 4410), np.int16), format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 44100, 4410 * n, Fraction(1, 44100)
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+        return folder / name
+
+    return make
 
 
 def flash(folder: Path) -> Path:
@@ -129,5 +152,7 @@ CASES = (
         warns=CUT,
         authority=False,
     ),
+    Case("FLV whose sound is longer", outlasted("long.flv", FLV, "aac"), ALL),
+    Case("Matroska whose sound is longer", outlasted("long.mkv", INTRA, "aac"), ALL),
     Case("SWF, which marks no keyframes", flash, ALL, authority=False),
 )

@@ -56,7 +56,7 @@ def ending(path: os.PathLike[str], container: Any) -> Ending:
                     return Ending(torn=bool(said))
                 return Ending(share=min(1.0, size / said))
     if container.format.name in ("yuv4mpegpipe", "dv"):
-        return Ending(torn=_uneven(path, size))
+        return Ending(torn=_uneven(path, container, size))
     return Ending()
 
 
@@ -78,14 +78,13 @@ def declared(container: Any) -> float | None:
     return float(container.duration / av.time_base) if told else None
 
 
-def share_in_time(path: os.PathLike[str], container: Any, stream: Any, end: float | None) -> float:
+def share_in_time(container: Any, stream: Any, end: float | None) -> float:
     """How much of a video is there, by the duration that its header declares: above 0, at most 1.
 
     Sound that goes on after the last picture belongs to a whole file: it is looked for where pictures end early.
 
     Args:
-        path: of the file.
-        container: it, opened.
+        container: the file, opened.
         stream: its video.
         end: seconds at which its last packet ends; None where packets have no times.
     """
@@ -93,17 +92,23 @@ def share_in_time(path: os.PathLike[str], container: Any, stream: Any, end: floa
     if seconds is None or end is None:
         return 1.0
     enough = seconds * (1 - UNSURE) - 2 / float(stream.average_rate or 24)
-    if end >= enough or (len(container.streams) > 1 and _last(path) >= enough):
+    if end >= enough or (len(container.streams) > 1 and _last(container) >= enough):
         return 1.0
     return max(end, 1e-3) / seconds
 
 
-def _last(path: os.PathLike[str]) -> float:
+def _anew(container: Any) -> Any:
+    """The same file, read from its beginning, as the same format and with the same bounds."""
+    name, options = container.format.name, container.options
+    return av.open(container.name, format=name, options=options, metadata_errors="replace")
+
+
+def _last(container: Any) -> float:
     """Seconds at which the last packet of any stream ends."""
     end = 0.0
-    with av.open(f"file:{os.fspath(path)}", metadata_errors="replace") as container:
+    with _anew(container) as again:
         try:
-            for packet in container.demux():
+            for packet in again.demux():
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is not None:
                     end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base))
@@ -112,15 +117,16 @@ def _last(path: os.PathLike[str]) -> float:
     return end
 
 
-def _uneven(path: os.PathLike[str], size: int) -> bool:
+def _uneven(path: os.PathLike[str], container: Any, size: int) -> bool:
     """Whether a file of frames that are all as long ends inside one."""
-    with av.open(f"file:{os.fspath(path)}") as container, open(path, "rb") as file:
-        first = next((p.size for p in container.demux(video=0) if p.size), 0)
-        if container.format.name == "dv":
-            return bool(first) and size % first != 0
+    with _anew(container) as again:
+        first = next((p.size for p in again.demux(video=0) if p.size), 0)
+    if container.format.name == "dv":
+        return bool(first) and size % first != 0
+    with open(path, "rb") as file:
         header = len(file.readline(HEADER))
         each = first + len(file.readline(HEADER))
-        return bool(first) and (size - header) % each != 0
+    return bool(first) and (size - header) % each != 0
 
 
 def _riff(file: BinaryIO, size: int) -> int | None:

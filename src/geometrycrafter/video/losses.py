@@ -174,7 +174,7 @@ def account(
     if strict and (losses.damaged or losses.smeared):
         raise damaged(path, losses)
     end = ending(path, container)
-    share = min(end.share, share_in_time(path, container, stream, losses.until))
+    share = min(end.share, share_in_time(container, stream, losses.until))
     missing = max(0, entries - losses.packets, round((losses.packets - losses.absent) / share) - losses.packets)
     _report(path, losses, missing, end.torn, strict)
 
