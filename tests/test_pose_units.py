@@ -225,3 +225,16 @@ def test_known_poses_give_depth_their_unit_without_refining(clip, scene):
     assert found.correction.shape == (16, 1, 1) and np.ptp(found.correction) == 0
     assert np.exp(found.correction[0, 0, 0]) == pytest.approx(UNIT, rel=0.03)
     np.testing.assert_array_equal(found.intrinsics, np.asarray(scene.intrinsics))
+
+
+def test_a_known_camera_stays_as_it_is(tmp_path):
+    """Also where depth is refined with it."""
+    write_video(tmp_path / "a.mp4", rendered(100, 8, 96, 128).frames)
+    place = str(tmp_path / "a.gc")
+    assert main(["run", str(tmp_path / "a.mp4"), "-o", place, "--intrinsics", "90,92,60,50"]) == 0
+    before = np.asarray(gc.open(place).intrinsics)
+    height, width = gc.open(place).depth.shape[1:]
+    np.testing.assert_allclose(before[3, [0, 1], [0, 1]], [90 * width / 128, 92 * height / 96], rtol=1e-5)
+    for flags in ([], ["--refine"], ["--distance", "20,70,100,80,4"]):
+        assert main(["poses", place, *flags]) == 0
+        np.testing.assert_array_equal(np.asarray(gc.open(place).intrinsics), before)
