@@ -122,8 +122,8 @@ def test_the_published_procedure_knows_of_no_bars(estimator) -> None:
 def test_a_run_goes_on_to_the_same_bits_and_looks_for_bars_once(stage, estimator, tmp_path, monkeypatch) -> None:
     whole = bits(estimator(HALF, **HOW, size=(64, 64)))
     looked = []
-    find = FrameSource.find_bars
-    monkeypatch.setattr(FrameSource, "find_bars", lambda self, told=None: looked.append(1) or find(self, told))
+    look = FrameSource.look
+    monkeypatch.setattr(FrameSource, "look", lambda self, **how: looked.append(1) or look(self, **how))
     out = tmp_path / "a.gc"
     with pytest.raises(CancelledError):
         estimator(HALF, **HOW, size=(64, 64), output=out, progress=stop_at(stage))
@@ -163,6 +163,6 @@ def test_bars_of_a_video_on_the_command_line(tmp_path, capsys) -> None:
 def test_nothing_is_looked_for_where_the_output_may_not_be_written(estimator, tmp_path, monkeypatch) -> None:
     (tmp_path / "a.gc").mkdir()
     (tmp_path / "a.gc" / "notes.txt").write_text("mine")
-    monkeypatch.setattr(FrameSource, "find_bars", lambda *_: pytest.fail("the whole video was gone through"))
+    monkeypatch.setattr(FrameSource, "look", lambda *_, **__: pytest.fail("the whole video was gone through"))
     with pytest.raises(gc.InputError, match="other files than a scene"):
         estimator(BARRED, **HOW, output=tmp_path / "a.gc")

@@ -120,13 +120,13 @@ def value_of(kind: Any, value: Any, name: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        others = [a for a in arguments if a is not type(None)]
-        for other in others[:-1]:
+        errors = []
+        for other in [a for a in arguments if a is not type(None)]:
             try:
                 return value_of(other, value, name)
-            except InputError:
-                continue
-        return value_of(others[-1], value, name)
+            except InputError as error:
+                errors.append(error)
+        raise errors[-1 if isinstance(value, str) else 0]
     if origin is Literal:
         # Of its type first: what an array says to == is no yes or no.
         alike = [a for a in arguments if isinstance(value, type(a)) and isinstance(value, bool) == isinstance(a, bool)]
@@ -222,11 +222,24 @@ def argument(kind: Any, field: str | None = None) -> Callable[[str], Any]:
     return read
 
 
+def _one_of(kinds: list[Any], text: str) -> Any:
+    """Text as a word that may stand there, or else as the plain value that another kind wants."""
+    words = [str(word) for kind in kinds if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
+    if text in words:
+        return text
+    try:
+        return _plain(next(kind for kind in kinds if typing.get_origin(kind) is not Literal), text)
+    except InputError as error:
+        if not words:
+            raise
+        raise InputError(f"{text!r}: choose {_listed(words)}, or another value ({str(error).rstrip('.')}).") from error
+
+
 def _plain(kind: Any, text: str) -> Any:
     """Text as the plain value that an annotation wants."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
-        return _plain(next(a for a in arguments if a is not type(None)), text)
+        return _one_of([a for a in arguments if a is not type(None)], text)
     if origin is Annotated:
         written = next((a for a in arguments[1:] if isinstance(a, Written)), None)
         if written is None:

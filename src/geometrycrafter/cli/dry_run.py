@@ -13,7 +13,9 @@ import numpy as np
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.expectation import expected
 from geometrycrafter.inference.loading import defaults_of
+from geometrycrafter.inference.look import check_within, shots_of
 from geometrycrafter.inference.windows import plan
+from geometrycrafter.scene.shots import spans_of, told_shots
 from geometrycrafter.video.bars import Bars
 from geometrycrafter.video.details import Details, details_of
 from geometrycrafter.video.orientation import Orientation
@@ -35,13 +37,20 @@ def described(source: FrameSource, root: Path, variant: str, settings: dict[str,
     Raises:
         InputError: where the video can't be read to its end, or an option or the model is at fault.
     """
-    times, bars = source.survey()
     pixels, defaults = defaults_of(root, variant)
     options = replace(defaults, **settings)
+    times, look = source.survey(cuts=options.cuts == "auto")
+    bars, firsts = look.bars, shots_of(source, options, look) or (0,)
+    check_within(firsts, len(times))
+    shots = spans_of(firsts, len(times))
     bars = Bars.none(source.height, source.width) if options.exact else bars
     options = options.for_video(*bars.union.size, pixels)
     assert options.size is not None
-    windows = plan(len(times), options.window, options.overlap, options.exact)
+    windows = [
+        replace(w, start=first + w.start, end=first + w.end)
+        for first, end in shots
+        for w in plan(end - first, options.window, options.overlap, options.exact)
+    ]
     cost = expected(root, variant, options, windows, source.height, source.width)
     seconds = cost.core_seconds / (os.cpu_count() or 1)
     longest = max(w.frames for w in windows)
@@ -51,8 +60,9 @@ def described(source: FrameSource, root: Path, variant: str, settings: dict[str,
         ("rate", _rate(times, source.fps)),
         ("times", f"{times[0]:.3f} to {times[-1]:.3f} s"),
         ("bars", _bars(bars, source)),
+        ("shots", told_shots(shots)),
         ("processing", f"{options.size[1]}x{options.size[0]} (--size {options.size[0]}x{options.size[1]})"),
-        ("windows", f"{len(windows)} of {longest} frames" + _sharing(len(windows), options.overlap)),
+        ("windows", f"{len(windows)} of {longest} frames" + _sharing(len(windows) - len(shots), options.overlap)),
         ("expected", f"about {_duration(seconds)} on this CPU, {cost.memory / 1024:.1f} GiB of memory"),
     ]
     return "\n".join([source.name, *(f"  {name:<12}{text}" for name, text in rows)])
@@ -134,8 +144,8 @@ def _bars(bars: Bars, source: FrameSource) -> str:
     return text + (f"; they change {changes} time{'s' if changes > 1 else ''}" if changes else "")
 
 
-def _sharing(windows: int, overlap: int) -> str:
-    return f", {overlap} shared by neighbours" if windows > 1 else ""
+def _sharing(joints: int, overlap: int) -> str:
+    return f", {overlap} shared by neighbours" if joints else ""
 
 
 def _duration(seconds: float) -> str:

@@ -91,6 +91,13 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
     _option(how, "--overlap", metavar="FRAMES", help="that windows share (25; tiny: 4)")
     _option(how, "--steps", metavar="N", help=f"sampler steps, diffusion ({Options.steps})")
     _option(how, "--seed", metavar="N", help=f"of the noise, diffusion ({Options.seed})")
+    _option(
+        how,
+        "--cuts",
+        metavar="HOW",
+        help="where shots begin: found (auto), by TransNet V2 (transnet), at frames (40,80), all is one shot (off); "
+        "each has windows and a scale of its own (auto)",
+    )
     _option(how, "--decoder", help=f"point-map decoder ({Options.decoder})")
     _option(how, "--intrinsics", metavar="fx,fy,cx,cy", help="known camera, pixels of the video")
     how.add_argument(
@@ -150,6 +157,8 @@ def call(args: argparse.Namespace) -> int:
     if args.dry_run:
         _say_of(args, sources, settings, failures)
     elif sources:
+        from geometrycrafter.scene.shots import told_shots
+
         estimator = _loaded(args)
         for video in list(sources):
             source = sources.pop(video)  # its temporary file goes when it is done
@@ -165,6 +174,8 @@ def call(args: argparse.Namespace) -> int:
                 if args.poses or args.refine:
                     find_poses(scene, source, args.refine, progress=progress)
             if video not in failures:
+                if len(scene.shots) > 1:
+                    print(f"shots: {told_shots(scene.shots)}")
                 print(f"scene: {outputs[video]}", flush=True)
     if failures:
         done = "the others are done" if len(failures) < len(videos) else "none is done"

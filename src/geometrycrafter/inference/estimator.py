@@ -1,10 +1,13 @@
 """The main job: frames in, a scene out.
 
-0. *look*: where the frames' black bars are; what lies inside them in any frame is all that the networks see.
+0. *look*: where the frames' black bars are, of which the networks see nothing; and where shots begin.
 1. *observe*: decode the video once; prior, frame latents and image embeddings of every frame.
-2. *condition*: normalise the prior over the clip and encode it.
+2. *condition*: normalise the prior over each shot and encode it.
 3. *denoise*: windows of latents.
 4. *decode*: point maps, chunk by chunk, into the scene.
+
+Each shot goes through the passes as if it were a clip of its own: batches, windows and chunks end where it does, and
+nothing that is measured in one, nor the noise, depends on another.
 
 No pass holds more than a window of latents or a chunk of frames, so memory does not grow with the video. Every pass
 goes on where a killed run stopped, and to the same bits: its units depend on nothing but files of the pass before.
@@ -22,6 +25,7 @@ from torch import Tensor
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import remove
+from geometrycrafter.inference.look import looked
 from geometrycrafter.inference.options import TWO_CAMERAS, Options
 from geometrycrafter.inference.output import Output
 from geometrycrafter.inference.passes import Progress, condition, decode, denoise, observe
@@ -31,12 +35,8 @@ from geometrycrafter.priors.protocol import FrameFunction, Prior, as_prior
 from geometrycrafter.scene import Scene, open_scene
 from geometrycrafter.scene.writer import check_apart
 from geometrycrafter.settings import kinds_of
-from geometrycrafter.video.bars import Bars
 from geometrycrafter.video.reading import FrameSource, open_frames
 from geometrycrafter.weights.models import Networks
-
-LOOK = 50
-"""Frames between reports of the look for bars, which goes through thousands a minute."""
 
 
 class Estimator:
@@ -85,7 +85,7 @@ class Estimator:
                 be gone on with.
             **options: fields of :class:`Options`: ``size``, ``max_size``, ``window``, ``overlap``, ``steps``,
                 ``guidance``, ``decode_chunk``, ``focal``, ``depth_resize``, ``exact``, ``seed``, ``intrinsics``,
-                ``decoder``.
+                ``decoder``, ``cuts``.
 
         Returns:
             the scene, on disk.
@@ -100,10 +100,10 @@ class Estimator:
             check_apart(place.named, place.folder, source.place)
             place.check(resume, overwrite)  # before a long look at the video
         known = place.record() if place and resume else None
-        bars = found_bars(source, settings, known, told)
-        settings = settings.for_video(*bars.union.size, self.pixels)
+        look = looked(source, settings, known, told)
+        settings = settings.for_video(*look.bars.union.size, self.pixels)
         _check_noise(noise, settings, source)
-        record = RunRecord.of(source, bars, self.networks, self.prior, settings, noise)
+        record = RunRecord.of(source, look, self.networks, self.prior, settings, noise)
         place = place or Output.temporary()
         if resume and place.holds(record):
             if record.content is None:
@@ -141,27 +141,6 @@ def _with_camera(options: Options, source: FrameSource) -> Options:
     if options.intrinsics is not None:
         raise InputError(TWO_CAMERAS)
     return replace(options, intrinsics=source.undistortion.intrinsics)
-
-
-def found_bars(source: FrameSource, options: Options, known: RunRecord | None, progress: Progress) -> Bars:
-    """What of each frame is picture; the whole frame where bars are kept.
-
-    Args:
-        source: of the frames.
-        options: the published procedure knows of no bars.
-        known: a run's record, which says so where it read the same frames.
-        progress: called now and then.
-    """
-    if options.exact:
-        return Bars.none(source.height, source.width)
-    if known is not None and (bars := known.bars_of(source, options.exact)) is not None:
-        return bars
-
-    def told(done: int) -> None:
-        if done % LOOK == 0:
-            progress("look", done, source.count)
-
-    return source.find_bars(told)
 
 
 def _check_noise(noise: Tensor | None, options: Options, source: FrameSource) -> None:

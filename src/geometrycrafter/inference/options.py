@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.settings import Intrinsics, Range, Seed, Settings, Written
+from geometrycrafter.settings import Count, Intrinsics, Range, Seed, Settings, Written
 
 ALIGNMENT = 64
 """Sides of the processing size are multiples of this: three halvings of the latents, which are an eighth."""
@@ -19,6 +19,8 @@ Side = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE, multiple=ALIGNMENT)]
 ProcessingSize = Annotated[tuple[Side, Side], Written("HxW", "x")]
 LongestSide = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE)]
 WindowFrames = Annotated[int, Range(1, 10_000)]
+Finder = Literal["auto", "transnet", "off"]
+Frames = Annotated[tuple[Count, ...], Written("40,80", ",")]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Options(Settings):
         exact: the published order of operations: isolated decoder chunks, short last windows.
         seed: of the noise (generative variant).
         intrinsics: fx, fy, cx, cy in pixels of the video, where the camera is known.
+        cuts: found by the embedded detector (``auto``) or by TransNet V2 (``transnet``); the frames that shots begin
+            with; or all is one shot (``off``). Every shot has windows, statistics and a scale of its own.
         decoder: ``full``, the model's own, or ``light``: a light one is wanted (the embedded model's own is).
 
     Raises:
@@ -57,6 +61,7 @@ class Options(Settings):
     seed: Seed = 0
     intrinsics: Intrinsics | None = None
     decoder: Literal["full", "light"] = "full"
+    cuts: Frames | Finder = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +72,8 @@ class Options(Settings):
             )
         if self.size is not None and self.max_size is not None:
             raise InputError("--size and --max-size exclude each other; give one.")
+        if not isinstance(self.cuts, str) and list(self.cuts) != sorted(set(self.cuts)):
+            raise InputError(f"--cuts {','.join(map(str, self.cuts))}: give frames in order, each once.")
 
     def for_video(self, height: int, width: int, pixels: int) -> Options:
         """The same options with the processing size that they mean for a video.

@@ -199,7 +199,7 @@ class Output:
     def _compare(self, run: RunFolder | None, record: RunRecord) -> None:
         if run is None:
             raise InputError(f"{self.named}: there is no run to go on with; add --overwrite to begin anew.")
-        changed = run.record.differences(record, observing=run.frames is None)
+        changed = run.record.differences(record, observing=run.shots is None)
         if changed:
             raise InputError(
                 f"{self.named}: the run to resume had another {_listed(changed)}; give the same arguments "

@@ -17,10 +17,10 @@ from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.settings import read_settings
 from geometrycrafter.video.bars import Bars, Box
 from geometrycrafter.video.options import Reading
-from geometrycrafter.video.reading import FrameSource
+from geometrycrafter.video.reading import FrameSource, Look
 from geometrycrafter.weights.models import Networks
 
-PROCEDURE = 4
+PROCEDURE = 5
 """Counts up where the same input gives other results, or the files between passes change."""
 WORDS = {
     "content": "video",
@@ -55,6 +55,8 @@ class RunRecord:
     """How its frames are made: see :attr:`Reading.making`."""
     bars: Bars
     """What of its frames is picture; the networks see the union over the clip."""
+    shots: tuple[int, ...] | None
+    """The first frame of each; None for an iterator, whose cuts are found as its frames come."""
     options: Options
     """With the processing size."""
     model: str
@@ -72,13 +74,13 @@ class RunRecord:
 
     @classmethod
     def of(
-        cls, source: FrameSource, bars: Bars, networks: Networks, prior: Prior, options: Options, noise: Tensor | None
+        cls, source: FrameSource, look: Look, networks: Networks, prior: Prior, options: Options, noise: Tensor | None
     ) -> RunRecord:
         """The record of a run that is about to begin.
 
         Args:
             source: of frames, cut as wanted.
-            bars: of them.
+            look: at them.
             networks: of the model.
             prior: per-frame.
             options: with the processing size.
@@ -92,7 +94,8 @@ class RunRecord:
             end=source.end,
             stride=source.stride,
             reading=source.how.making,
-            bars=bars,
+            bars=look.bars,
+            shots=look.shots,
             options=options,
             model=f"{networks.name}/{networks.variant}",
             weights=networks.identity,
@@ -111,7 +114,8 @@ class RunRecord:
             options = read_settings(Options, stored["options"], "options")
             reading = read_settings(Reading, stored["reading"], "reading")
             bars = Bars.of_stored(stored["bars"])
-            return cls(**dict(stored) | {"options": options, "reading": reading, "bars": bars})
+            shots = None if stored["shots"] is None else tuple(map(int, stored["shots"]))
+            return cls(**dict(stored) | {"options": options, "reading": reading, "bars": bars, "shots": shots})
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -130,16 +134,17 @@ class RunRecord:
         """What of the frames is picture in any of them: the networks see no more."""
         return self.bars.union
 
-    def bars_of(self, source: FrameSource, exact: bool) -> Bars | None:
-        """Bars as the run found them, where it read the same frames; None where they have to be looked for again.
+    def look_of(self, source: FrameSource, options: Options) -> Look | None:
+        """Bars and shots as the run found them, where it looked at the same frames for the same; None where it didn't.
 
         Args:
             source: of another run.
-            exact: which leaves bars in.
+            options: of that.
         """
         how = replace(self.reading, start=self.start, end=self.end, stride=self.stride)
-        same = how == source.how and exact == self.options.exact and self.content is not None
-        return self.bars if same and self.content == source.content() else None
+        mine, others = ((o.exact, o.cuts) for o in (self.options, options))
+        same = how == source.how and mine == others and self.content is not None
+        return Look(self.bars, self.shots) if same and self.content == source.content() else None
 
     def differences(self, other: RunRecord, observing: bool = False) -> list[str]:
         """What another run depends on that this one doesn't, in words; none where both give the same.
@@ -149,7 +154,8 @@ class RunRecord:
             observing: this one is still reading the video. Where the other's ends, and what follows the frames that
                 were read, makes no difference then; the frames themselves are compared one by one.
         """
-        ignored = {"options", "reading"} | ({"content", "end"} if observing else set())
+        # Shots are told by the option, or are others after the frames that were read.
+        ignored = {"options", "reading", "shots"} | ({"content", "end"} if observing else set())
         if self.reading.bars != other.reading.bars or (observing and self.picture == other.picture):
             ignored.add("bars")  # the option says it; or they change after the frames that were read
         words = [

@@ -2,18 +2,21 @@
 
 NAME.gc/
   work/identity.json                 the run's record
-  work/observed_000000.safetensors   a batch of frames: prior, latents, embeddings, statistics, digests
-  work/observed.json                 how many frames there are; the video has been read to its end
+  work/observed_000000.safetensors   a batch of a shot's frames: prior, latents, embeddings, statistics, digests
+  work/observed.json                 how many frames, and where shots begin; the video has been read to its end
   work/conditioned_000000...         latents of the prior, a batch
   work/window_000000...              latents of a window, joined to the one before
   journal.jsonl                      what has been decoded, beside the scene's arrays
 
-Files appear whole, so that a run that is killed at any moment goes on from what is there.
+Files are numbered by their first frame. They appear whole, so that a run that is killed at any moment goes on from
+what is there.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +29,9 @@ from torch import Tensor
 from geometrycrafter.errors import InputError, WriteError, reason
 from geometrycrafter.files import appearing, explained, remove, sweep_folder, write_json
 from geometrycrafter.inference.conditioning import FrameStatistics
-from geometrycrafter.inference.decoding import Chunk, plan_chunks
 from geometrycrafter.inference.record import RunRecord
-from geometrycrafter.inference.windows import Window, plan
+from geometrycrafter.inference.shot import Shot
+from geometrycrafter.scene.shots import spans_of
 from geometrycrafter.video.bars import Box
 
 LARGE_FRAME = 2**21
@@ -42,7 +45,7 @@ class OtherFramesError(InputError):
 
 @dataclass(frozen=True)
 class Series:
-    """Numbered files of named tensors, each of them whole or not there.
+    """Files of named tensors, numbered by the frame that each begins with, each of them whole or not there.
 
     Args:
         folder: of the run's work.
@@ -52,18 +55,27 @@ class Series:
     folder: Path
     name: str
 
-    def _file(self, index: int) -> Path:
-        return self.folder / f"{self.name}_{index:06d}.safetensors"
+    def _file(self, first: int) -> Path:
+        return self.folder / f"{self.name}_{first:06d}.safetensors"
 
-    def __contains__(self, index: int) -> bool:
+    def firsts(self) -> list[int]:
+        """The first frames of all files, in order; whole or not."""
+        named = re.compile(rf"{self.name}_(\d+)\.safetensors")
+        return sorted(int(found[1]) for p in self.folder.iterdir() if (found := named.fullmatch(p.name)))
+
+    def remove(self, first: int) -> None:
+        """A file goes."""
+        self._file(first).unlink(missing_ok=True)
+
+    def __contains__(self, first: int) -> bool:
         """Whether a file is there and whole: a power cut may have torn it."""
         try:
-            with safe_open(self._file(index), framework="pt"):
+            with safe_open(self._file(first), framework="pt"):
                 return True
         except (OSError, SafetensorError):
             return False
 
-    def save(self, index: int, **tensors: Tensor) -> None:
+    def save(self, first: int, **tensors: Tensor) -> None:
         """Write a file of tensors of any shape ``[...]``.
 
         Raises:
@@ -71,37 +83,24 @@ class Series:
         """
         ready = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         scene = self.folder.parent
-        with explained(scene, REMEDY), appearing(self._file(index)) as temporary:
+        with explained(scene, REMEDY), appearing(self._file(first)) as temporary:
             try:
                 save_file(ready, temporary)
             except SafetensorError as error:  # its own words for what the system said
                 raise WriteError(f"{scene}: writing failed ({reason(error)}); {REMEDY}.") from error
 
-    def load(self, index: int, *names: str) -> tuple[Tensor, ...]:
+    def load(self, first: int, *names: str) -> tuple[Tensor, ...]:
         """Some tensors ``[...]`` of a file; the others are not read.
 
         Raises:
             InputError: where the file is gone or damaged.
         """
-        file = self._file(index)
+        file = self._file(first)
         try:
             with safe_open(file, framework="pt") as stored:
                 return tuple(stored.get_tensor(n) for n in names)
         except (OSError, SafetensorError) as error:
             raise InputError(f"{file}: the file is damaged ({reason(error)}); remove it and --resume.") from error
-
-    def frames(self, start: int, end: int, batch: int, *names: str) -> tuple[Tensor, ...]:
-        """Tensors ``[end - start, ...]`` of some frames, where each file holds ``batch`` of them.
-
-        Raises:
-            InputError: where a file is gone or damaged.
-        """
-        parts = []
-        for index in range(start // batch, (end - 1) // batch + 1):
-            first = index * batch
-            rows = slice(max(start - first, 0), end - first)
-            parts.append([tensor[rows] for tensor in self.load(index, *names)])
-        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -208,52 +207,52 @@ class RunFolder:
         return 0 in self.observed
 
     @property
-    def frames(self) -> int | None:
-        """How many there are, once the video has been read to its end.
+    def shots(self) -> list[Shot] | None:
+        """Those of the clip, once the video has been read to its end.
 
         None, too, where that is not borne out by the batches that are there: the video is read again then.
         """
         try:
-            frames = json.loads((self._work / "observed.json").read_bytes())["frames"]
-        except (OSError, ValueError, KeyError, TypeError):
+            noted = json.loads((self._work / "observed.json").read_bytes())
+            frames, firsts = noted["frames"], noted["shots"]
+            shots = [Shot(self, *span) for span in spans_of(firsts, frames)]
+            last = shots[-1].batches[-1]
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
-        if type(frames) is not int or frames < 1:
+        if last not in self.observed or self.observed.firsts()[-1] != last:
             return None
-        last = (frames - 1) // self.batch
-        if last not in self.observed or last + 1 in self.observed:
-            return None
-        return frames if len(self.known(last).times) == frames - last * self.batch else None
+        return shots if len(self.known(last).times) == frames - last else None
 
-    def keep_frames(self, frames: int) -> None:
-        """Note that all frames are observed.
+    def keep_shots(self, firsts: Sequence[int], frames: int) -> None:
+        """Note that all frames are observed, and where shots begin; batches of other shots go.
+
+        Args:
+            firsts: frames of the shots.
+            frames: of the clip.
 
         Raises:
             WriteError: where the disk refuses.
         """
+        wanted = {first for span in spans_of(firsts, frames) for first in Shot(self, *span).batches}
         with explained(self.folder, REMEDY):
-            write_json(self._work / "observed.json", {"frames": frames})
+            for first in set(self.observed.firsts()) - wanted:
+                self.observed.remove(first)
+            write_json(self._work / "observed.json", {"frames": frames, "shots": list(firsts)})
 
-    def known(self, index: int) -> ObservedFrames:
+    def known(self, first: int) -> ObservedFrames:
         """What is known of an observed batch."""
-        return ObservedFrames.of(*self.observed.load(index, "statistics", "times", "digests", "pictures"))
+        return ObservedFrames.of(*self.observed.load(first, "statistics", "times", "digests", "pictures"))
 
-    def batches(self) -> range:
-        """Those of a video that has been read to its end."""
-        return range(-(-self._all_frames() // self.batch))
+    def read_shots(self) -> list[Shot]:
+        """Those of a video that has been read to its end.
 
-    def plan_windows(self) -> list[Window]:
-        """Of a video that has been read to its end."""
-        options = self.record.options
-        return plan(self._all_frames(), options.window, options.overlap, options.exact)
-
-    def plan_chunks(self) -> list[Chunk]:
-        """Of a video that has been read to its end."""
-        return plan_chunks(self._all_frames(), self.record.options.decode_chunk, self.record.options.exact)
-
-    def _all_frames(self) -> int:
-        if self.frames is None:
+        Raises:
+            InputError: where it hasn't been.
+        """
+        shots = self.shots
+        if shots is None:
             raise InputError(f"{self.folder}: the video has not been read to its end; observe it first.")
-        return self.frames
+        return shots
 
     @staticmethod
     def clear(folder: Path) -> None:

@@ -9,6 +9,7 @@ NAME.gc/                   a Zarr v3 group, chunked by frame
   poses       [T, 4, 4]    float32, camera-to-world; where known
   pose_quality, pose_covariance, moving, depth_correction, intrinsics_refined: what the motion tells, where asked for
   times       [T]          float64, seconds since the source's first frame
+  shots       [S]          int64, the first frame of each shot; scale and poses are each one's own
   frames      [T, h, w, 3] uint8, a small copy for pictures
   journal.jsonl            a line for every finished stretch of frames
   work/                    intermediate results of a run under way

@@ -22,6 +22,7 @@ from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.scene.arrays import StoredArray
 from geometrycrafter.scene.layout import LAYOUTS, MADE, NEEDED, checked
 from geometrycrafter.scene.places import reading, store_of
+from geometrycrafter.scene.shots import Span, spans_of
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import FORMAT_VERSION, FrameByFrame, changing, copy_scene, is_scene, put_in_memory
 from geometrycrafter.settings import NotNegative, Rate, value_of
@@ -124,6 +125,7 @@ class Scene:
         rays: ``[T, H, W, 2]`` where the focal length is free, else None.
         poses: ``[T, 4, 4]`` camera-to-world where known, else None.
         frames: ``[T, h, w, 3]`` uint8, a small copy of the frames, or None.
+        shots: first frame, and the one after the last, of each.
         times: ``[T]`` seconds since the source's first frame.
         source: where the frames came from; None where the scene doesn't say.
         fps: frames a second.
@@ -249,6 +251,17 @@ class Scene:
         """``[T]`` float64, seconds since the source's first frame; evenly spaced where none are stored."""
         stored = self._stored("times")
         return np.arange(len(self)) / self.fps if stored is None else stored.read(...).astype(np.float64)
+
+    @property
+    def shots(self) -> list[Span]:
+        """First frame, and the one after the last, of each shot; scale and poses are each one's own."""
+        stored = self._stored("shots")
+        if stored is None:
+            return [(0, len(self))]
+        try:
+            return spans_of(stored.read(...).tolist(), len(self))
+        except ValueError as error:
+            raise self._at_fault("shots", f"doesn't fit ({error})") from error
 
     @property
     def attributes(self) -> dict[str, Any]:

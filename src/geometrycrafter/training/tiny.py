@@ -129,7 +129,7 @@ def score(hub: Path, shards: Path, size: tuple[int, int], clips: int | None = No
             points, _ = prior.begin()(torch.from_numpy(clip.frames).permute(0, 3, 1, 2).float() / 255, None)
         found = {"prior": points.numpy()}
         for name, estimator in estimators.items():
-            found[name] = estimator(clip.frames, size=size).points[:]
+            found[name] = estimator(clip.frames, size=size, cuts="off").points[:]
         for name, made in found.items():
             change = flicker(made[..., 2], clip.depth, clip.mask, clip.intrinsics, clip.poses, clip.dynamic)
             rows.setdefault(name, []).append(score_points(made, truth, clip.mask) | {"flicker": change})

@@ -10,9 +10,9 @@ compared with the first one after.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -137,59 +137,100 @@ def find_cuts(brightness: Iterable[np.ndarray]) -> list[int]:
     Args:
         brightness: ``[H, W]`` uint8 of each frame, all of one size.
     """
-    glimpses = (Glimpse.of(frame) for frame in brightness)
-    return sorted(_Cuts().of(glimpses))
+    cuts = Cuts()
+    for frame in brightness:
+        cuts.take(frame)
+    return cuts.finish()
 
 
-class _Cuts:
-    """A look over one clip, which holds the last few dozen frames."""
+T = TypeVar("T")
+
+
+def cut_as_read(frames: Iterable[T], brightness: Callable[[T], np.ndarray]) -> Iterator[tuple[T, bool]]:
+    """Each frame, and whether a shot begins with it; it is held back until the next few have told.
+
+    Args:
+        frames: of a clip. What is held back comes before an error of theirs.
+        brightness: ``[H, W]`` uint8 of a frame.
+    """
+    cuts, held, given = Cuts(), deque[T](), 0
+    failed: Exception | None = None
+    try:
+        for frame in frames:
+            cuts.take(brightness(frame))
+            held.append(frame)
+            while given < cuts.decided:
+                yield held.popleft(), cuts.begins(given)
+                given += 1
+    except Exception as error:
+        failed = error
+    cuts.finish()
+    for number, frame in enumerate(held, start=given):
+        yield frame, cuts.begins(number)
+    if failed is not None:
+        raise failed
+
+
+class Cuts:
+    """A look over one clip, which holds the last few frames in small."""
 
     def __init__(self) -> None:
-        self.kept: deque[Glimpse] = deque(maxlen=2 * AROUND + NEAR)
-        self.differ: deque[Difference | None] = deque(maxlen=self.kept.maxlen)
+        self._kept: deque[Glimpse] = deque(maxlen=2 * AROUND + NEAR)
+        self._differ: deque[Difference | None] = deque(maxlen=self._kept.maxlen)
         """Each from the one before; None where one of them shows nothing."""
-        self.count = 0
-        self.lit: Glimpse | None = None
+        self._count = 0
+        self._lit: Glimpse | None = None
         """The last frame that showed something."""
-        self.found: list[int] = []
+        self._found: set[int] = set()
 
-    def of(self, glimpses: Iterator[Glimpse]) -> list[int]:
-        """The first frames of all shots."""
-        for glimpse in glimpses:
-            self._take(glimpse)
-        if not self.count:
-            return []
-        for late in range(max(1, self.count - AROUND + 1), self.count):
-            self._look_for_cut(late)
-        return [0, *self.found]
+    @property
+    def decided(self) -> int:
+        """Of how many frames, from the first on, it is known whether a shot begins with them."""
+        return max(0, self._count - AROUND + 1)
 
-    def _take(self, glimpse: Glimpse) -> None:
-        before = self.kept[-1] if self.kept else None
-        self.kept.append(glimpse)
-        self.differ.append(None if before is None else glimpse.differs(before))
-        self.count += 1
-        if not glimpse.blank and self.lit is not None and before is not self.lit:  # the first after black
-            differs = self.lit.differs(glimpse)
-            if differs and differs.is_cut(list(self.differ)[-2 * AROUND :]):
-                self._add(self.count - 1)
+    def begins(self, frame: int) -> bool:
+        """Whether a shot begins with a frame, once that is decided."""
+        return frame in self._found
+
+    def take(self, brightness: np.ndarray) -> None:
+        """Look at the next frame, ``[H, W]`` uint8."""
+        glimpse = Glimpse.of(brightness)
+        before = self._kept[-1] if self._kept else None
+        if before is None:
+            self._found.add(0)
+        self._kept.append(glimpse)
+        self._differ.append(None if before is None else glimpse.differs(before))
+        self._count += 1
+        if not glimpse.blank and self._lit is not None and before is not self._lit:  # the first after black
+            differs = self._lit.differs(glimpse)
+            if differs and differs.is_cut(list(self._differ)[-2 * AROUND :]):
+                self._found.add(self._count - 1)
         if not glimpse.blank:
-            self.lit = glimpse
-        if self.count > AROUND:
-            self._look_for_cut(self.count - AROUND)
+            self._lit = glimpse
+        if self._count > AROUND:
+            self._look_for_cut(self._count - AROUND)
 
-    def _add(self, frame: int) -> None:
-        if frame not in self.found:
-            self.found.append(frame)
+    def watched(self, brightness: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same, ``[H, W]`` uint8 each, looked at as they pass."""
+        for frame in brightness:
+            self.take(frame)
+            yield frame
+
+    def finish(self) -> list[int]:
+        """The first frames of all shots: there are no more frames."""
+        for late in range(max(1, self._count - AROUND + 1), self._count):
+            self._look_for_cut(late)
+        return sorted(self._found)
 
     def _look_for_cut(self, frame: int) -> None:
         """Whether a shot begins with a frame; the next ``AROUND`` are there, or the clip has ended."""
-        place = frame - self.count + len(self.kept)
-        values = list(self.differ)
+        place = frame - self._count + len(self._kept)
+        values = list(self._differ)
         around = values[max(1, place - AROUND + 1) : place], values[place + 1 : place + AROUND]
         one = values[place]
         if one is None or not one.is_cut(*around):
             return
-        befores, afters = list(self.kept)[max(0, place - NEAR) : place], list(self.kept)[place : place + NEAR]
+        befores, afters = list(self._kept)[max(0, place - NEAR) : place], list(self._kept)[place : place + NEAR]
         differences = [d for before in befores for after in afters if (d := before.differs(after)) is not None]
         if all(d.is_cut(*around) for d in differences):
-            self._add(frame)
+            self._found.add(frame)

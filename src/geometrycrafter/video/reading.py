@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import fingerprint, is_url, on_disk
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.video.bars import Bars, Shown, brightest, find_bars
-from geometrycrafter.video.cuts import find_cuts
+from geometrycrafter.video.cuts import Cuts
 from geometrycrafter.video.decoding import Header, decode, glance, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
 from geometrycrafter.video.options import Reading
@@ -33,6 +33,14 @@ from geometrycrafter.video.undistortion import Undistortion, undistorted
 
 EVERYTHING = Reading()
 """Every frame, as the defaults have it."""
+
+
+class Look(NamedTuple):
+    """What a pass over the chosen frames tells of them, before any is used."""
+
+    bars: Bars
+    shots: tuple[int, ...] | None
+    """The first frame of each; None where frames can be had a single time: shots are found as they are read."""
 
 
 @dataclass(frozen=True)
@@ -145,33 +153,54 @@ class FrameSource:
         for number, (seconds, frame) in enumerate(self.timed()):
             yield Shown(seconds, frame, bars.picture(number))
 
-    def find_bars(self, told: Callable[[int], None] | None = None) -> Bars:
-        """Look for black bars, in one pass over the chosen frames that costs little more than decoding.
+    def look(self, bars: bool = True, cuts: bool = True, told: Callable[[int], None] | None = None) -> Look:
+        """Look for black bars and cuts, in one pass over the chosen frames that costs little more than decoding.
 
         What can be had a single time is not looked at: its frames are whole, and so are those of a reading that keeps
         bars, or knows the camera's lens, which bends them. Where the source turns out to be damaged the look ends, and
         who reads the frames is told.
 
         Args:
+            bars: are looked for; else there are none.
+            cuts: likewise; else all is one shot.
             told: called with the number of frames looked at.
         """
-        if self.once or not self._looks:
-            return Bars.none(self.height, self.width)
+        whole, one = Bars.none(self.height, self.width), (0,)
+        if self.once:
+            return Look(whole, None if cuts else one)
+        bars = bars and self._looks
+        if not (bars or cuts):
+            return Look(whole, one)
         with warnings.catch_warnings(action="ignore"):  # they come again when the frames are read
-            return find_bars(self._looked_at(told), self.fps, self.height, self.width)
+            return self._look(self._looked_at(told), bars, cuts)
 
-    def find_cuts(self, told: Callable[[int], None] | None = None) -> list[int]:
-        """The first of the chosen frames of each shot, by a look like that for bars.
+    def _look(self, brightness: Iterator[np.ndarray], bars: bool, cuts: bool) -> Look:
+        found, watch = Bars.none(self.height, self.width), Cuts()
+        if cuts:
+            brightness = watch.watched(brightness)
+        if bars:
+            found = find_bars(brightness, self.fps, self.height, self.width)
+        for _ in brightness:
+            pass
+        return Look(found, tuple(watch.finish()) or (0,))
 
-        What can be had a single time is not looked at, and is one shot.
+    def find_bars(self, told: Callable[[int], None] | None = None) -> Bars:
+        """Look for black bars alone: see :meth:`look`.
 
         Args:
             told: called with the number of frames looked at.
         """
-        if self.once:
-            return [0]
-        with warnings.catch_warnings(action="ignore"):
-            return find_cuts(self._looked_at(told))
+        return self.look(cuts=False, told=told).bars
+
+    def find_cuts(self, told: Callable[[int], None] | None = None) -> list[int]:
+        """The first of the chosen frames of each shot, by a look for cuts alone: see :meth:`look`.
+
+        What can be had a single time is one shot.
+
+        Args:
+            told: called with the number of frames looked at.
+        """
+        return list(self.look(bars=False, told=told).shots or (0,))
 
     def _looked_at(self, told: Callable[[int], None] | None) -> Iterator[np.ndarray]:
         with contextlib.suppress(InputError):
@@ -180,15 +209,18 @@ class FrameSource:
                 if told is not None:
                     told(number + 1)
 
-    def survey(self) -> tuple[list[float], Bars]:
-        """Times of the chosen frames, in seconds, and their bars, in one pass that makes no pictures.
+    def survey(self, cuts: bool = True) -> tuple[list[float], Look]:
+        """Times of the chosen frames, in seconds, their bars and shots, in one pass that makes no pictures.
+
+        Args:
+            cuts: are looked for; else all is one shot.
 
         Raises:
             InputError: where the source is damaged, or its frames differ in size.
         """
         times: list[float] = []
-        bars = find_bars(self._brightness(times), self.fps, self.height, self.width)
-        return times, bars if self._looks else Bars.none(self.height, self.width)
+        look = self._look(self._brightness(times), self._looks, cuts)
+        return times, look
 
     @property
     def _looks(self) -> bool:

@@ -38,7 +38,7 @@ class VideoModel(Method):
         return self.settings("place") | {"variant": variant, "weights": model_digest(root, variant)}
 
     def _options(self) -> dict[str, Any]:
-        return {"seed": self.seed} | ({} if self.steps is None else {"steps": self.steps})
+        return {"seed": self.seed, "cuts": "off"} | ({} if self.steps is None else {"steps": self.steps})
 
     def prepare(self, device: str) -> Predictor:
         estimator = load(self.place, self.variant, device=device)

@@ -1,4 +1,4 @@
-"""Second pass: normalise the prior over the clip and encode it (paper, section 3.2)."""
+"""Second pass: normalise the prior over each shot and encode it (paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def condition(run: RunFolder, networks: Networks, progress: Progress) -> None:
-    """Latents of the normalised prior, batch by batch.
+    """Latents of the prior, normalised over each shot, batch by batch.
 
     Raises:
         InputError: where the frames are not all observed, or a file of theirs is damaged.
         WriteError: where the disk refuses; what was encoded stays.
     """
-    known = [run.known(index) for index in run.batches()]
-    norm = ClipNormalisation.of(s for batch in known for s in batch.statistics)
-    frames, done = sum(len(batch.times) for batch in known), 0
-    for index, batch in enumerate(known):
-        if index not in run.conditioned:
-            _condition_batch(run, index, norm, networks)
-        done += len(batch.times)
-        progress("condition", done, frames)
+    shots = run.read_shots()
+    for shot in shots:
+        norm = ClipNormalisation.of(s for first in shot.batches for s in run.known(first).statistics)
+        for first in shot.batches:
+            if first not in run.conditioned:
+                _condition_batch(run, first, norm, networks)
+            progress("condition", min(first + run.batch, shot.end), shots[-1].end)
 
 
-def _condition_batch(run: RunFolder, index: int, norm: ClipNormalisation, networks: Networks) -> None:
+def _condition_batch(run: RunFolder, first: int, norm: ClipNormalisation, networks: Networks) -> None:
     record = run.record
-    depth, valid, half_field = (x.to(networks.device) for x in run.observed.load(index, "depth", "valid", "half_field"))
+    depth, valid, half_field = (x.to(networks.device) for x in run.observed.load(first, "depth", "valid", "half_field"))
     if record.options.intrinsics is not None:
         fx, fy = record.options.intrinsics[:2]
         height, width = record.picture.size
@@ -43,4 +42,4 @@ def _condition_batch(run: RunFolder, index: int, norm: ClipNormalisation, networ
     maps = PriorMaps(depth, valid.float() / 255, half_field)
     disparity, valid, log_depth, theta = encoder_inputs(maps, norm, *record.size)
     latents = networks.point_map_vae.encode(networks.autoencoder, disparity, valid, log_depth, theta)
-    run.conditioned.save(index, prior=latents * networks.autoencoder.config.scaling_factor)
+    run.conditioned.save(first, prior=latents * networks.autoencoder.config.scaling_factor)

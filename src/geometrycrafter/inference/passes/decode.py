@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, dec
 from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
 from geometrycrafter.inference.record import RunRecord, clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
+from geometrycrafter.inference.shot import Shot
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
 from geometrycrafter.scene.journal import Journal
 from geometrycrafter.scene.source import SourceRecord
@@ -43,39 +45,63 @@ def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Pr
         InputError: where a file of an earlier pass is damaged.
         WriteError: where the disk refuses; what was decoded stays.
     """
-    writer = SceneWriter(run.folder)
-    arrays = _Arrays.of(writer, run)
+    writer, shots = SceneWriter(run.folder), run.read_shots()
+    arrays = _Arrays.of(writer, run, shots[-1].end)
     with explained(run.folder, REMEDY):
         journal = Journal(run.folder / "journal.jsonl")
-        journal.keep(_sound(journal, arrays, run))
-    first, factor = len(journal.entries), networks.autoencoder.config.scaling_factor
-    frames = run.plan_windows()[-1].end
+        journal.keep(_sound(journal, arrays))
+    before = 0
+    for shot in shots:
+        chunks = shot.plan_chunks()
+        for frame in _decoded(shot, source, networks, arrays, journal, before):
+            progress("decode", frame, shots[-1].end)
+        before += len(chunks)
+    _finish(shots, source, writer, [FrameAngle(*row) for entry in journal.entries for row in entry["theta"]])
+
+
+def _decoded(
+    shot: Shot, source: FrameSource, networks: Networks, arrays: _Arrays, journal: Journal, before: int
+) -> Iterator[int]:
+    """Write a shot's frames; yields up to where they are there, after each chunk.
+
+    Args:
+        shot: whose windows are denoised.
+        source: of its frames.
+        networks: of one variant.
+        arrays: of the scene.
+        journal: of the chunks that are done, this shot's and those before.
+        before: chunks of the shots before.
+    """
+    run, chunks = shot.run, shot.plan_chunks()
+    first, factor = max(len(journal.entries) - before, 0), networks.autoencoder.config.scaling_factor
+    if first >= len(chunks):
+        return
 
     def latents(start: int, end: int) -> Tensor:
-        return _joined_latents(run, start, end).to(networks.device) / factor
+        return _joined_latents(shot, start, end).to(networks.device) / factor
 
     def one(z: Tensor) -> DecodedPointMap:
         return networks.point_map_vae.decode(z, len(z))
 
-    chunks = run.plan_chunks()
     for index, (start, maps) in enumerate(decode_joined(one, latents, chunks, first), start=first):
         angles = []
         digest = hashlib.sha256()
         for offset in range(len(maps.log_depth)):
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
+            t = shot.first + start + offset
             decoded = at_video_size(frame, *run.record.picture.size, run.record.options.depth_resize)
-            decoded = _within_lens(_without_bars(decoded, run.record, start + offset), source)
-            arrays.put(start + offset, decoded, run)
-            arrays.add_to(digest, start + offset)
+            decoded = _within_lens(_without_bars(decoded, run.record, t), source)
+            arrays.put(t, decoded, shot)
+            arrays.add_to(digest, t)
             angles.append(FrameAngle.of(decoded).stored())
+        begin, end = shot.first + start, shot.first + start + len(angles)
         with explained(run.folder, REMEDY):
-            entry = {"chunk": index, "start": start, "end": start + len(angles), "theta": angles}
+            entry = {"chunk": before + index, "start": begin, "end": end, "theta": angles}
             journal.append(entry | {"digest": digest.hexdigest()})
-        progress("decode", start + len(angles), frames)
-    _finish(run, source, writer, [FrameAngle(*row) for entry in journal.entries for row in entry["theta"]])
+        yield end
 
 
-def _sound(journal: Journal, arrays: _Arrays, run: RunFolder) -> int:
+def _sound(journal: Journal, arrays: _Arrays) -> int:
     """How many of the journal's entries the scene's arrays bear out: a disk may lose what it said that it has."""
     following = 0
     for index, entry in enumerate(journal.entries):
@@ -93,13 +119,13 @@ def _sound(journal: Journal, arrays: _Arrays, run: RunFolder) -> int:
     return len(journal.entries)
 
 
-def _joined_latents(run: RunFolder, start: int, end: int) -> Tensor:
-    """Scaled latents ``[end - start, 4, h, w]``; frames that two windows share are joined in the later one's file."""
-    windows, rows = run.plan_windows(), []
+def _joined_latents(shot: Shot, start: int, end: int) -> Tensor:
+    """Scaled latents ``[end - start, 4, h, w]`` of a shot; what two windows share is joined in the later one's file."""
+    windows, rows = shot.plan_windows(), []
     for index, window in enumerate(windows):
         until = windows[index + 1].start if index + 1 < len(windows) else window.end
         if window.start < end and start < until:
-            (stored,) = run.windows.load(index, "latents")
+            (stored,) = shot.run.windows.load(shot.first + window.start, "latents")
             rows.append(stored[max(start, window.start) - window.start : min(end, until) - window.start])
     return torch.cat(rows)
 
@@ -133,8 +159,8 @@ class _Arrays:
     """Only where the focal length is free."""
 
     @classmethod
-    def of(cls, writer: SceneWriter, run: RunFolder) -> _Arrays:
-        count, (h, w), size = run.plan_windows()[-1].end, (run.record.height, run.record.width), run.small_size
+    def of(cls, writer: SceneWriter, run: RunFolder, count: int) -> _Arrays:
+        (h, w), size = (run.record.height, run.record.width), run.small_size
         free = run.record.options.focal == "free"
         return cls(
             depth=writer.array("depth", (count, h, w), np.float32),
@@ -149,9 +175,10 @@ class _Arrays:
             if array is not None:
                 digest.update(np.ascontiguousarray(array[t]).tobytes())
 
-    def put(self, t: int, decoded: DecodedFrames, run: RunFolder) -> None:
+    def put(self, t: int, decoded: DecodedFrames, shot: Shot) -> None:
         """One frame; in the clip's bars, where nothing is valid, depth and rays go on as they are beside them."""
-        (small,) = run.observed.frames(t, t + 1, run.batch, "frames")
+        (small,) = shot.observed(t - shot.first, t - shot.first + 1, "frames")
+        run = shot.run
         picture = run.record.picture
         around = ((picture.top, run.record.height - picture.bottom), (picture.left, run.record.width - picture.right))
         with explained(run.folder, REMEDY):
@@ -164,18 +191,17 @@ class _Arrays:
                 self.rays[t] = np.pad(rays, (*around, (0, 0)), mode="edge")
 
 
-def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: list[FrameAngle]) -> None:
-    """Cameras, times and attributes; the scene is complete after it."""
-    record, known = run.record, [run.known(index) for index in run.batches()]
-    trusted = None
-    if record.trusted_field and not record.options.exact:
-        (trusted,) = run.observed.frames(0, len(angles), run.batch, "half_field")
-    intrinsics = clip_intrinsics(angles, record.options, record.picture, trusted)
+def _finish(shots: list[Shot], source: FrameSource, writer: SceneWriter, angles: list[FrameAngle]) -> None:
+    """Cameras, shots, times and attributes; the scene is complete after it."""
+    run = shots[0].run
+    record, known = run.record, [run.known(first) for shot in shots for first in shot.batches]
+    intrinsics = torch.cat([_intrinsics(shot, angles[shot.first : shot.end]) for shot in shots])
     times = [t for batch in known for t in batch.times]
     fps = believed_rate(times, source.fps)
     with explained(run.folder, REMEDY):
         writer.put("intrinsics", intrinsics.numpy())
         writer.put("times", np.array(times))
+        writer.put("shots", np.array([shot.first for shot in shots]))
         writer.finish(
             {
                 "fps": fps,
@@ -187,3 +213,11 @@ def _finish(run: RunFolder, source: FrameSource, writer: SceneWriter, angles: li
                 "frames_digest": clip_digest(d for batch in known for d in batch.digests),
             }
         )
+
+
+def _intrinsics(shot: Shot, angles: list[FrameAngle]) -> Tensor:
+    """Of a shot's frames, ``[T, 3, 3]``."""
+    record, trusted = shot.run.record, None
+    if record.trusted_field and not record.options.exact:
+        (trusted,) = shot.observed(0, len(shot), "half_field")
+    return clip_intrinsics(angles, record.options, record.picture, trusted)

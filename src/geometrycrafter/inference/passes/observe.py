@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,17 +13,32 @@ from torch import Tensor
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.conditioning import prior_view, resized
+from geometrycrafter.inference.look import check_within
 from geometrycrafter.inference.record import frame_digest
 from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
 from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
-from geometrycrafter.video.bars import Box, Shown
+from geometrycrafter.video.bars import Box, Shown, brightest
+from geometrycrafter.video.cuts import cut_as_read
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.weights.models import Networks
 
 if TYPE_CHECKING:
     from geometrycrafter.inference.passes import Progress
 
-Batch = list[Shown]
+
+@dataclass(frozen=True)
+class _Batch:
+    """Neighbours in one shot."""
+
+    first: int
+    """Frame of the clip."""
+    begins: bool
+    """Whether it is the shot's first batch."""
+    frames: list[Shown]
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.frames)
 
 
 @torch.no_grad()
@@ -29,33 +46,54 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
     """Ask the prior, the frame autoencoder and the image encoder about every frame, batch by batch.
 
     Frames that were observed before are decoded again and compared with what was seen then, so that a video that has
-    changed is found out, whatever it was told apart by.
+    changed is found out, whatever it was told apart by. Where shots begin is found on the way, where it isn't known.
 
     Raises:
         InputError: where a frame can't be had, or is another than the one observed; where there is no frame at all.
         WriteError: where the disk refuses; what was observed stays.
     """
-    if run.record.content is not None and run.frames is not None and all(i in run.observed for i in run.batches()):
+    shots = run.shots
+    spans = None if shots is None else [(b, min(b + run.batch, s.end)) for s in shots for b in s.batches]
+    if run.record.content is not None and spans is not None and all(first in run.observed for first, _ in spans):
         return
-    camera = _camera(run)
+    known = None if spans is None else spans[-1][1]
+    starts = run.record.shots if shots is None else tuple(s.first for s in shots)
+    camera, before = _camera(run), run.observed.firsts()
     asked: ClipPrior | None = None
-    done, known = 0, run.frames
-    for index, batch in enumerate(_batches(source.shown(run.record.bars), run.batch)):
-        if known is not None and done + len(batch) != min(known, done + run.batch):  # before a batch is overwritten
-            raise _other_frames(run, min(done + len(batch), known))
-        if _observed_before(run, index, batch, done):
+    found, done = [], 0
+    for index, batch in enumerate(_batches(in_shots(source.shown(run.record.bars), starts), run.batch)):
+        _check_seen(run, batch, before)
+        if spans is not None and (index == len(spans) or batch.end != spans[index][1]):  # before one is overwritten
+            raise _other_frames(run, min(batch.end, spans[-1][1]))
+        found += [batch.first] if batch.begins else []
+        if _observed_before(run, batch):
             asked = None
         else:
-            asked = asked or prior.begin(done)
-            _observe_batch(run, index, batch, networks, prior, asked, camera)
-        done += len(batch)
+            if asked is None or batch.begins:
+                asked = prior.begin(batch.first)
+            _observe_batch(run, batch, networks, prior, asked, camera)
+        done = batch.end
         progress("observe", done, source.count)
     if done == 0:
         choice = f"with {source.asked} " if source.asked else ""
         raise InputError(f"{source.name}: {choice}there is not one frame to process; choose others, or a longer video.")
     if known not in (None, done):
         raise _other_frames(run, min(done, known or done))
-    run.keep_frames(done)
+    check_within(starts or (), done)
+    run.keep_shots(found, done)
+
+
+def in_shots(frames: Iterable[Shown], starts: Sequence[int] | None) -> Iterator[tuple[Shown, bool]]:
+    """Each frame, and whether a shot begins with it.
+
+    Args:
+        frames: of a clip.
+        starts: the first frame of each shot; None: they are found, a few frames ahead.
+    """
+    if starts is None:
+        return cut_as_read(frames, lambda shown: brightest(shown.frame))
+    first = frozenset(starts)
+    return ((shown, number in first) for number, shown in enumerate(frames))
 
 
 def _camera(run: RunFolder) -> KnownCamera | None:
@@ -63,15 +101,30 @@ def _camera(run: RunFolder) -> KnownCamera | None:
     return None if k is None else KnownCamera(2 * math.atan(run.record.picture.size[1] / 2 / k[0]))
 
 
-def _observed_before(run: RunFolder, index: int, batch: Batch, first: int) -> bool:
-    """Whether a batch is done: the same frames, and as many."""
-    if index not in run.observed:
-        return False
-    known = run.known(index)
-    for offset, (digest, shown) in enumerate(zip(known.digests, batch, strict=False)):
-        if digest != frame_digest(shown.frame):
-            raise _other_frames(run, first + offset)
-    return known.pictures == [shown.picture for shown in batch]  # what follows may tell more of the frames' bars
+def _check_seen(run: RunFolder, batch: _Batch, before: list[int]) -> None:
+    """Refuse frames that are others than those that were observed there, in whichever batch.
+
+    Args:
+        run: that may be gone on with.
+        batch: of frames as they are now.
+        before: first frames of the batches that were there, in order.
+    """
+    near = before[bisect_right(before, batch.first - run.batch) : bisect_left(before, batch.end)]
+    seen = {
+        first + offset: digest
+        for first in near
+        if first in run.observed
+        for offset, digest in enumerate(run.known(first).digests)
+    }
+    for frame, shown in enumerate(batch.frames, start=batch.first):
+        if frame in seen and seen[frame] != frame_digest(shown.frame):
+            raise _other_frames(run, frame)
+
+
+def _observed_before(run: RunFolder, batch: _Batch) -> bool:
+    """Whether a batch is done: as many frames, whose pictures are the same."""
+    # What follows a clip that was shorter may tell more of its last shots and bars.
+    return batch.first in run.observed and run.known(batch.first).pictures == [s.picture for s in batch.frames]
 
 
 def _other_frames(run: RunFolder, frame: int) -> OtherFramesError:
@@ -82,8 +135,7 @@ def _other_frames(run: RunFolder, frame: int) -> OtherFramesError:
 
 def _observe_batch(
     run: RunFolder,
-    index: int,
-    batch: Batch,
+    batch: _Batch,
     networks: Networks,
     prior: Prior,
     asked: ClipPrior,
@@ -93,23 +145,23 @@ def _observe_batch(
     union = record.picture
 
     def images(picture: Box = union) -> Iterator[Tensor]:  # one by one, as they may be large
-        for shown in batch:
+        for shown in batch.frames:
             image = torch.from_numpy(shown.frame[picture.slices]).to(networks.device)
             yield (image.float() / 255 if image.dtype == torch.uint8 else image).permute(2, 0, 1)[None]
 
-    inside = [shown.picture.shares(union) for shown in batch]
+    inside = [shown.picture.shares(union) for shown in batch.frames]
     maps, statistics = prior_view(
-        prior, asked, images(), union.size, record.size, camera, exact, warn=index == 0, pictures=inside
+        prior, asked, images(), union.size, record.size, camera, exact, warn=batch.first == 0, pictures=inside
     )
     small = torch.cat([resized(image, record.size, "bicubic") for image in images()])
     pixels = small.to(networks.dtype)
     whole = Box(0, 0, record.height, record.width)
     if whole != union:  # the scene shows bars too
         small = torch.cat([resized(image, run.small_size, "bicubic") for image in images(whole)])
-    digests = [frame_digest(s.frame) for s in batch]
-    known = ObservedFrames(statistics, [s.seconds for s in batch], digests, [s.picture for s in batch])
+    digests = [frame_digest(s.frame) for s in batch.frames]
+    known = ObservedFrames(statistics, [s.seconds for s in batch.frames], digests, [s.picture for s in batch.frames])
     run.observed.save(
-        index,
+        batch.first,
         depth=maps.depth,
         valid=(maps.valid * 255).round().to(torch.uint8),
         half_field=maps.half_field,
@@ -120,12 +172,14 @@ def _observe_batch(
     )
 
 
-def _batches(frames: Iterator[Shown], size: int) -> Iterator[Batch]:
-    batch: Batch = []
-    for frame in frames:
-        batch.append(frame)
-        if len(batch) == size:
+def _batches(frames: Iterable[tuple[Shown, bool]], size: int) -> Iterator[_Batch]:
+    """Of at most so many frames of one shot."""
+    batch: _Batch | None = None
+    for number, (shown, begins) in enumerate(frames):
+        if batch is not None and (begins or len(batch.frames) == size):
             yield batch
-            batch = []
-    if batch:
+            batch = None
+        batch = batch or _Batch(number, begins, [])
+        batch.frames.append(shown)
+    if batch is not None:
         yield batch
