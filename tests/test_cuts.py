@@ -61,6 +61,15 @@ def test_a_video_of_one_shot_has_no_cut(shared, name: str) -> None:
     assert find_cuts(shared[name][::-1]) == [0]
 
 
+@pytest.mark.parametrize("bars", [(24, 0), (40, 0), (0, 40), (30, 50)])
+@pytest.mark.parametrize("noise", [0, 2])
+def test_bars_that_all_shots_have_in_common_hide_no_cut(shared, bars: tuple[int, int], noise: float) -> None:
+    clip = np.concatenate([shared[name][:12] for name in CLIPS])
+    barred = np.pad(clip, ((0, 0), (bars[0],) * 2, (bars[1],) * 2), constant_values=16).astype(np.float32)
+    barred += np.random.default_rng(0).normal(0, noise, barred.shape) if noise else 0
+    assert find_cuts(barred.clip(0, 255).astype(np.uint8)) == [0, 12, 24]
+
+
 @pytest.mark.parametrize("lengths", [(20, 9, 30), (5, 40, 7)])
 def test_short_shots_are_found(shared, lengths: tuple[int, ...]) -> None:
     shots = [shared[name][:length] for name, length in zip(CLIPS, lengths)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from geometrycrafter.poses.pictures import Greys, Pictures, Progress, read_pictu
 from geometrycrafter.poses.problem import Problem, State, Weights
 from geometrycrafter.poses.protocol import Keypoints, PointTracker
 from geometrycrafter.poses.residual_motion import ResidualMotion
+from geometrycrafter.poses.shots import ShotOfScene, ShotsOfClip, part_of_progress
 from geometrycrafter.poses.tracks import Tracks, log_depth_at
 from geometrycrafter.poses.windowed_tracks import WindowedTracks
 from geometrycrafter.scene import Scene
@@ -46,7 +48,7 @@ class Estimate:
     """Poses and what is known of them; as an array, the poses."""
 
     poses: np.ndarray
-    """``[T, 4, 4]`` float32 camera-to-world, the first frame's camera being the world, in the scene's own unit."""
+    """``[T, 4, 4]`` float32 camera-to-world, a shot's first camera being its world, in the shot's own unit."""
     quality: np.ndarray
     """``[T]`` float32, the share of a frame's static points that agree with its pose; 0 where it is not known."""
     residual: np.ndarray
@@ -68,6 +70,28 @@ class Estimate:
     def known(self) -> np.ndarray:
         """``[T]`` bool."""
         return self.quality > 0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Estimate], shots: Sequence[tuple[int, int]]) -> Estimate:
+        """Of a clip, from those of its shots; notes say which shot they are about."""
+
+        def whole(name: str) -> np.ndarray:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        return cls(
+            poses=whole("poses"),
+            quality=whole("quality"),
+            residual=whole("residual"),
+            covariance=whole("covariance"),
+            intrinsics=whole("intrinsics"),
+            correction=None if parts[0].correction is None else whole("correction"),
+            moving=Masks(mask for part in parts for mask in part.moving),
+            notes=[
+                f"Shot {first}-{end - 1}: {note}"
+                for part, (first, end) in zip(parts, shots, strict=True)
+                for note in part.notes
+            ],
+        )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self.poses, dtype=dtype)
@@ -98,6 +122,8 @@ def estimate(
 ) -> Estimate:
     """Camera-to-world poses of a scene (the paper's section 4, eq. 9 and 10).
 
+    Frames of different shots share no points: each shot is solved for alone, and its first camera is its world.
+
     Args:
         scene: with depth, mask and intrinsics.
         frames: of the video that it was made from, ``[H, W, 3]`` uint8 each, of the scene's or another size.
@@ -115,18 +141,60 @@ def estimate(
     """
     told = progress or (lambda stage, done, total: None)
     _check_scene(scene)
-    count, height, width = scene.depth.shape
+    count = len(scene.depth)
     known = None if poses is None else _known_poses(poses, count)
     given = None if moving is None or callable(moving) else given_masks(moving, count)
     carry = getattr(moving, "carry", moving) if callable(moving) else None
-    embedded = tracker is None or isinstance(tracker, LucasKanade)
-    pictures, found = read_pictures(frames, count, carry, not embedded, told)
-    given, grey = given if found is None else found, Greys(pictures)
+    ask = _Ask(given, carry, refine, refine_focal, known, keypoints, tracker, told)
+    if len(scene.shots) == 1:
+        return _of_shot(scene, frames, ask)
+    clip, parts = ShotsOfClip(frames, count, carry), []
+    for first, end in scene.shots:
+        part = replace(
+            ask,
+            moving=None if given is None else Masks(given[first:end]),
+            carry=clip.carry,
+            known=None if known is None else known[first:end],
+            told=part_of_progress(told, first, count),
+        )
+        shot = typing.cast(Scene, ShotOfScene(scene, first, end))
+        parts.append(_of_shot(shot, clip.frames(first, end), part, first))
+    return Estimate.joined(parts, scene.shots)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What :func:`estimate` is asked for, of one shot."""
+
+    moving: Masks | None
+    carry: Callable[..., Any] | None
+    refine: bool
+    refine_focal: bool
+    known: Tensor | None
+    keypoints: Keypoints | None
+    tracker: LucasKanade | PointTracker | None
+    told: Progress
+
+
+def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> Estimate:
+    """Poses of one shot.
+
+    Args:
+        scene: of the shot.
+        frames: likewise.
+        ask: what for.
+        first: frame of the clip, for messages.
+    """
+    count, height, width = scene.depth.shape
+    known, told = ask.known, ask.told
+    embedded = ask.tracker is None or isinstance(ask.tracker, LucasKanade)
+    pictures, found = read_pictures(frames, count, ask.carry, not embedded, told)
+    given, grey = ask.moving if found is None else found, Greys(pictures)
     if given is not None:
         check_masks(given, grey.shape, (height, width))
-    tracks = _followed(scene, pictures, given, keypoints, tracker, told)
-    grid = REFINING if refine else KEPT
-    weights = replace(REFINED if refine else POSES, log_focal=FOCAL if refine_focal else 0.0)
+    tracks = _followed(scene, pictures, given, ask.keypoints, ask.tracker, told)
+    grid = REFINING if ask.refine else KEPT
+    weights = replace(REFINED if ask.refine else POSES, log_focal=FOCAL if ask.refine_focal else 0.0)
     if known is not None:
         weights = replace(weights, correction=ANY)
     small = grey.shape
@@ -143,7 +211,7 @@ def estimate(
     problem = _problem(scene, tracks, weights, grid, known)
     state = _solved(problem, known)
     told("solve", count, count)
-    return _estimate(scene, problem, state, masks, refine, known is not None)
+    return _estimate(scene, problem, state, masks, ask.refine, known is not None, first)
 
 
 def _followed(
@@ -203,7 +271,7 @@ def _solved(problem: Problem, known: Tensor | None) -> State:
 
 
 def _estimate(
-    scene: Scene, problem: Problem, state: State, masks: Sequence[np.ndarray], refined: bool, known: bool
+    scene: Scene, problem: Problem, state: State, masks: Sequence[np.ndarray], refined: bool, known: bool, first: int
 ) -> Estimate:
     count = problem.frames
     pixel, deep = problem.residuals(state, problem.seen(state))
@@ -223,7 +291,7 @@ def _estimate(
         factor = (OVERDISPERSION * max(sigma / problem.weights.pixel, 0.2)) ** 2
         spread = covariance(problem, state) * factor
     notes = []
-    unknown = (quality == 0).nonzero()[:, 0].tolist()
+    unknown = (first + (quality == 0).nonzero()[:, 0]).tolist()
     if count == 1:
         notes.append("One frame has no motion; its camera is the world.")
     elif unknown:

@@ -97,7 +97,7 @@ def read_pictures(
     Raises:
         InputError: where their number is another, or one is no picture.
     """
-    seen = _checked(frames, count)
+    seen = checked_frames(frames, count)
     masks: Iterator[Any] = iter(())
     if carry is not None:
         # Mask by mask as frames come; a finder that wants them all before it says anything has them all in memory.
@@ -133,7 +133,7 @@ def _grey(picture: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY))
 
 
-def _checked(frames: Iterable[Any], count: int) -> Iterator[np.ndarray]:
+def checked_frames(frames: Iterable[Any], count: int) -> Iterator[np.ndarray]:
     """Frames as ``[H, W, 3]`` uint8.
 
     Raises:

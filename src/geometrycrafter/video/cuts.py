@@ -4,7 +4,7 @@ Frames are looked at as small grey pictures. Two are alike where the blocks of o
 it has moved to, by their normalised correlation: motion and brightness make no difference, other things do. A hard cut
 is where none of the last frames is like any of the next, far less than neighbours around it are; a flash, or a thing
 that passes before the camera, has the same shot on its other side. What is black says nothing: the last frame before is
-compared with the first one after.
+compared with the first one after; and so do bars, and their edges, which all shots of a film have in common.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ BLANK = 2.0
 """Standard deviation, of 255, below which a picture shows nothing."""
 FLAT = 2.5
 """The same of a block, which then says nothing."""
+DARK, EVEN = 60.0, 4.0
+"""Of 255, the brightest that a bar may be, and by how much its pixels may differ."""
 NEAR = 3
 """Frames before and after that a cut has to tell apart."""
 AROUND = 6
@@ -67,6 +69,7 @@ class Glimpse:
         self.picture = picture
         """``[HEIGHT, WIDTH]`` float32, 0 to 255."""
         self.blank = bool(picture.std() < BLANK)
+        self._rows, self._columns = _lit(picture), _lit(picture.T)
 
     @classmethod
     def of(cls, brightness: np.ndarray) -> Glimpse:
@@ -79,7 +82,8 @@ class Glimpse:
     @cached_property
     def _shades(self) -> Tensor:
         """``[32]``, shares of the pixels that are darker than each of so many levels."""
-        return (self.picture.flatten()[:, None] < torch.arange(8.0, 264, 8)).float().mean(0)
+        inside = self.picture[self._rows, self._columns].flatten()
+        return (inside[:, None] < torch.arange(8.0, 264, 8)).float().mean(0)
 
     def differs(self, other: Glimpse) -> Difference | None:
         """From another frame; None where one of them shows nothing."""
@@ -94,8 +98,18 @@ class Glimpse:
         blocks = blocks - blocks.mean((1, 2), keepdim=True)
         length = blocks.square().sum((1, 2)).sqrt()
         deviation = length / BLOCK
-        weight = torch.where(deviation > FLAT, deviation.clamp_max(20), 0.0)
+        weight = torch.where((deviation > FLAT) & self._inside, deviation.clamp_max(20), 0.0)
         return (blocks / length.clamp_min(1e-6)[:, None, None])[:, None], weight
+
+    @property
+    def _inside(self) -> Tensor:
+        """``[N]`` bool, blocks without a part in bars or at their edges."""
+        across = [
+            (first >= lit.start) & (first + BLOCK <= lit.stop)
+            for side, lit in ((HEIGHT, self._rows), (WIDTH, self._columns))
+            for first in [torch.arange(0, side - BLOCK + 1, STEP)]
+        ]
+        return (across[0][:, None] & across[1]).flatten()
 
     @cached_property
     def _length(self) -> Tensor:
@@ -118,6 +132,17 @@ class Glimpse:
         found = F.conv2d(centred, blocks)[0] / other._length + OUT_OF_REACH
         best = found.flatten(1).max(1).values.clamp(0, 1)
         return float((best * weight).sum()), float(weight.sum())
+
+
+def _lit(picture: Tensor) -> slice:
+    """Rows of a picture ``[H, W]`` that are no bar at the top or bottom, nor the edge of one; all where all are."""
+    dark = (picture.amax(1) <= DARK) & (picture.amax(1) - picture.amin(1) < EVEN)
+    lit = (~dark).nonzero()[:, 0]
+    if not len(lit):
+        return slice(0, len(picture))
+    first, end = int(lit[0]), int(lit[-1]) + 1
+    edges = first > 0, end < len(picture)
+    return slice(first + edges[0], end - edges[1]) if end - first > 2 else slice(first, end)
 
 
 def _out_of_reach() -> Tensor:
