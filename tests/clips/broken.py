@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from PIL import Image
 
 from clips.case import Case
 from clips.making import Coding, add, cut, encode, need, packets
-from clips.marks import pictures
+from clips.marks import picture, pictures
 from clips.streams import ALL, INTRA, TWENTY, cut_after
 
 CUT = ("breaks off", "cut short")
@@ -44,6 +46,25 @@ OPEN_ENDED = {
 def shortened(name: str, coding: Coding, share: float, count: int = 20, size: tuple[int, int] = (64, 96)):
     """A maker of the first part of a file of so many frames."""
     return lambda folder: cut(encode(folder / name, pictures(count, *size), coding), share)
+
+
+def halved(name: str, several: bool = False, size: tuple[int, int] = (64, 96), **options: Any):
+    """A maker of the first half of a picture, or of several in one file."""
+
+    def make(folder: Path) -> Path:
+        first, *others = (Image.fromarray(shown) for shown in pictures(8, *size))
+        first.save(folder / name, **({"save_all": True, "append_images": others} if several else {}), **options)
+        return cut(folder / name, 0.5)
+
+    return make
+
+
+def unmarked(folder: Path) -> Path:
+    """A JPEG that lacks its mark of the end alone, as some cameras write them."""
+    Image.fromarray(picture(0)).save(folder / "p.jpg", quality=95)
+    data = (folder / "p.jpg").read_bytes()
+    (folder / "p.jpg").write_bytes(data[:-2])
+    return folder / "p.jpg"
 
 
 def outlasted(name: str, coding: Coding, voice: str):
@@ -154,5 +175,18 @@ CASES = (
     ),
     Case("FLV whose sound is longer", outlasted("long.flv", FLV, "aac"), ALL),
     Case("Matroska whose sound is longer", outlasted("long.mkv", INTRA, "aac"), ALL),
+    *(
+        Case(f"half of a {kind}", halved(f"half.{suffix}", **options), refuses=(f"half.{suffix}",), authority=False)
+        for kind, suffix, options in (
+            ("JPEG", "jpg", {"size": (240, 320), "quality": 95}),
+            ("PNG", "png", {}),
+            ("WebP", "webp", {}),
+            ("TIFF", "tif", {}),
+            ("TIFF of several pages", "tif", {"several": True}),
+            ("animated WebP", "webp", {"several": True, "duration": 100}),
+            ("animated AVIF", "avif", {"several": True, "duration": 100}),
+        )
+    ),
+    Case("JPEG without its mark of the end", unmarked, (0,), authority=False),
     Case("SWF, which marks no keyframes", flash, ALL, authority=False),
 )

@@ -22,7 +22,7 @@ from geometrycrafter.video.heif import nclx_of
 from geometrycrafter.video.options import Reading
 from geometrycrafter.video.orientation import Orientation, of_frame
 from geometrycrafter.video.sequences import VIDEO_SUFFIXES
-from geometrycrafter.video.stills import kind_of, orientation_in, pages
+from geometrycrafter.video.stills import check_jpeg, kind_of, orientation_in, pages
 from geometrycrafter.video.streams import (
     FASTEST,
     open_container,
@@ -75,9 +75,8 @@ def read_header(path: os.PathLike[str]) -> Header:
     with open_container(path) as container:
         stream = video_stream(container, path)
         rate, count, aspect = rate_of(stream), shown_count(container, stream), pixel_aspect_of(stream)
-        moving = Path(os.fspath(path)).suffix.lower() in VIDEO_SUFFIXES  # JPEGs in a row may be a video, or previews
-        still = (container.format.name.endswith(("_pipe", "image2")) and not moving) or kind == "avif"
-        frame = next(shown_frames(path, container, stream))
+        still = (container.format.name.endswith(("_pipe", "image2")) and not _is_moving(path)) or kind == "avif"
+        frame = next(_shown(path, container, stream))
         orientation = _Stand(frame, path).of(frame)
         shown = cropping_of(path, container, stream).size(frame.height, frame.width)
         height, width = orientation.size(*square_size(*shown, aspect))
@@ -139,7 +138,7 @@ def decode(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
     with open_container(path) as container:
         stream = video_stream(container, path)
         aspect = pixel_aspect_of(stream)
-        frames = _tagged(shown_frames(path, container, stream, how.strict), path)
+        frames = _tagged(_shown(path, container, stream, how.strict), path)
         first = next(frames)
         stand, clock = _Stand(first, path), _clock(container, stream)
         if strange := without_conversion(first):
@@ -178,7 +177,7 @@ def glance(path: os.PathLike[str], how: Reading | None = None) -> Iterator[tuple
     if pages(path, kind_of(path)) is None:
         with open_container(path) as container:
             stream = video_stream(container, path)
-            frames = shown_frames(path, container, stream, how.strict)
+            frames = _shown(path, container, stream, how.strict)
             first = next(frames)
             stand, clock = _Stand(first, path), _clock(container, stream)
             cropping = cropping_of(path, container, stream)
@@ -198,6 +197,18 @@ def _tagged(frames: Iterator[Any], path: os.PathLike[str]) -> Iterator[Any]:
             frame.color_primaries, frame.color_trc, frame.colorspace = nclx.primaries, nclx.transfer, nclx.matrix
             frame.color_range = 2 if nclx.full else 1
         yield frame
+
+
+def _shown(path: os.PathLike[str], container: Any, stream: Any, strict: bool = False) -> Iterator[Any]:
+    """The frames of a video, or of a picture that is all there."""
+    if container.format.name in ("jpeg_pipe", "image2") and not _is_moving(path):
+        check_jpeg(path)
+    return shown_frames(path, container, stream, strict)
+
+
+def _is_moving(path: os.PathLike[str]) -> bool:
+    """Whether JPEGs in a row are a video, by the file's name; they may be previews of one picture."""
+    return Path(os.fspath(path)).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _clock(container: Any, stream: Any) -> Clock:

@@ -7,7 +7,9 @@ pages of TIFF, AVIF, and with pillow-heif the tiled HEIC files of telephones.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +27,15 @@ SUFFIXES = (
     *(".exr", ".dpx", ".avif", ".heic", ".heif", ".jxl", ".gif", ".apng"),
 )
 """Names that pictures end with, in small letters."""
+LARGEST_JPEG = 2**28
+"""Bytes of a JPEG that are looked at."""
+FILLING = b"\x5a\xa5" * 32
+"""What no picture goes on with."""
+DAMAGE = (
+    *(OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError),
+    *(struct.error, RuntimeError, MemoryError),
+)
+"""What Pillow raises at files that are damaged."""
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -60,8 +71,31 @@ def orientation_in(path: os.PathLike[str]) -> Orientation | None:
     try:
         with _opened(path) as image:
             return EXIF.get(int(image.getexif().get(EXIF_ORIENTATION, 0)))
-    except (InputError, ValueError, TypeError):
+    except (InputError, *DAMAGE):
         return None
+
+
+def check_jpeg(path: os.PathLike[str]) -> None:
+    """Refuse a JPEG that breaks off; ffmpeg's libraries show it with a grey rest.
+
+    One that lacks its mark of the end alone is whole.
+
+    Raises:
+        InputError: where part of the picture is missing.
+    """
+    with open(path, "rb") as file:
+        content = file.read(LARGEST_JPEG)
+    if content[:2] != b"\xff\xd8" or content.find(b"\xff\xd9", max(content.find(b"\xff\xda"), 0)) >= 0:
+        return
+    from PIL import Image
+
+    shown = []
+    with _damage(path, "the picture breaks off"):
+        for more in (b"", FILLING):  # a decoder that has all it wants pays no heed to more
+            with Image.open(io.BytesIO(content + more + b"\xff\xd9")) as image:
+                shown.append(np.asarray(image))
+    if (shown[0] != shown[1]).any():
+        raise InputError(f"{path}: the picture breaks off; copy it anew.")
 
 
 def pages(path: os.PathLike[str], kind: str) -> Iterator[tuple[float | None, np.ndarray]] | None:
@@ -83,7 +117,7 @@ def pages(path: os.PathLike[str], kind: str) -> Iterator[tuple[float | None, np.
         raise InputError(f"{path}: HEIC wants a package; pip install 'geometrycrafter[heic]', or convert it to JPEG.")
     if kind not in ("webp", "tiff", "avif", "heif"):
         return None
-    with _opened(path) as image:
+    with _opened(path) as image, _damage(path, "its pages can't be counted"):
         count, size = getattr(image, "n_frames", 1), image.size
         deep = kind == "tiff" and image.mode != "F" and max(getattr(image, "tag_v2", {}).get(258, (8,)) or (8,)) > 8
     if kind == "webp" and count == 1:
@@ -110,27 +144,23 @@ def _bright(path: os.PathLike[str], transfer: int, deep: bool) -> Iterator[tuple
         return
     import pillow_heif
 
-    try:
+    with _damage(path, "the picture can't be decoded"):
         pixels = np.asarray(pillow_heif.open_heif(os.fspath(path), convert_hdr_to_8bit=False))
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
-        raise InputError(f"{path}: the picture can't be decoded ({reason(error)}).") from error
     top = np.iinfo(pixels.dtype).max
     yield None, to_display(pixels[..., :3].astype(np.float32) / top, transfer)
 
 
 def _pages(path: os.PathLike[str]) -> Iterator[tuple[float | None, np.ndarray]]:
-    with _opened(path) as image:
+    with _opened(path) as image, _damage(path, "it can't be decoded"):
         # Pillow stands pages of TIFF and HEIC upright by itself.
         turned = image.format in ("TIFF", "HEIF")
         orientation = EXIF.get(0 if turned else int(image.getexif().get(EXIF_ORIENTATION, 0) or 0), Orientation())
         moving = image.format in ("WEBP", "AVIF", "GIF", "PNG")
         seconds = 0.0
         for index in range(getattr(image, "n_frames", 1)):
-            try:
+            with _damage(path, f"picture {index} can't be decoded"):
                 image.seek(index)
                 pixels = _pixels(image)
-            except (OSError, ValueError, SyntaxError, EOFError) as error:
-                raise InputError(f"{path}: picture {index} can't be decoded ({reason(error)}).") from error
             yield (seconds if moving else None), orientation.apply(pixels)
             seconds += float(image.info.get("duration") or 0) / 1000
 
@@ -150,6 +180,16 @@ def _pixels(image: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
+def _damage(path: os.PathLike[str], what: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(f"{path}: {what} ({reason(error)}); the file is damaged.") from error
+
+
+@contextlib.contextmanager
 def _opened(path: os.PathLike[str]) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
@@ -158,7 +198,7 @@ def _opened(path: os.PathLike[str]) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, whose size is looked at here
             image = Image.open(path)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, *DAMAGE) as error:
         raise InputError(f"{path}: this is no picture that can be read ({reason(error)}).") from error
     with image:
         yield image
