@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geometrycrafter.cli import eval_poses
 from geometrycrafter.cli.defaults import DefaultsFormatter
 from geometrycrafter.data.options import Processes
 from geometrycrafter.errors import InputError
@@ -31,7 +32,9 @@ def add_parser(commands: Any) -> None:
         description="Judge models and baselines by a data set's published protocol, and write tables. DATASET is one "
         "of gmu-kitchens, scannet, ddad, kitti, monkaa, sintel, diode (ROOT is where it was unpacked), 'rendered' "
         "(clips of the procedural world, no ROOT), 'folder' (ROOT is an RGB-D recording) or 'table' (ROOTs are folders "
-        "that eval wrote: one table of all). Goes on where it was stopped.",
+        "that eval wrote: one table of all). Goes on where it was stopped. 'eval poses SCENE... --truth FILE' judges "
+        "poses of scenes; 'eval poses NAME ROOT', with sintel, tum-dynamics, scannet, folder or rendered, finds and "
+        "judges them by the protocols of the literature.",
         formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
@@ -54,6 +57,7 @@ def add_parser(commands: Any) -> None:
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     add("--processes", type=argument(Processes), default=1, metavar="N", help="clips at a time")
     add("--engine", default="local", help="where clips are judged")
+    eval_poses.add_flags(parser.add_argument_group("poses").add_argument)
     parser.set_defaults(call=call)
 
 
@@ -85,6 +89,13 @@ def call(args: argparse.Namespace) -> int:
     """
     if args.dataset == "table":
         return _table(args.root, args.output)
+    poses = args.dataset == "poses"
+    if poses and args.truth is not None:
+        return eval_poses.of_scenes(args)
+    if poses:
+        args.dataset, args.root = _set_of_poses(args.root)
+    elif args.truth is not None or args.refine or args.refine_focal or args.known_camera or args.depth != "predicted":
+        raise InputError("--truth, --refine, --refine-focal, --known-camera and --depth are for 'eval poses'.")
     from geometrycrafter.evaluation.clips import clips_of
     from geometrycrafter.evaluation.engines import ENGINES
     from geometrycrafter.evaluation.protocols import protocol_of
@@ -94,14 +105,23 @@ def call(args: argparse.Namespace) -> int:
         raise InputError(f"eval {args.dataset}: one ROOT is wanted, not {len(args.root)}.")
     if args.engine not in ENGINES:
         raise InputError(f"--engine {args.engine}: there are {', '.join(ENGINES)}.")
-    protocol = protocol_of(args.dataset, args.protocol)
+    protocol = protocol_of(args.dataset, args.protocol, poses)
     checked_device(args.device)
-    methods = _methods(args)
+    methods = _methods(args, poses)
     clips = clips_of(protocol, args.root[0] if args.root else None, args.clips, args.stride, args.frames)
     take = protocol.selection.sequences if protocol.selection else None
     print(f"{protocol.title}: {len(clips)} clips" + (f" of {len(take)}" if take else ""))
     folder = args.output or Path(f"eval-{protocol.name}")
     return _judge(methods, clips, folder, args)
+
+
+def _set_of_poses(roots: list[Path]) -> tuple[str, list[Path]]:
+    """The data set that ``eval poses`` names, and where it is."""
+    if not roots:
+        raise InputError("eval poses: name scenes, and the true poses with --truth FILE, or a data set.")
+    if (roots[0] / "zarr.json").is_file():
+        raise InputError(f"{roots[0]}: give the true poses of this scene with --truth FILE.")
+    return str(roots[0]), roots[1:]
 
 
 def _judge(methods: list[Method], clips: list[Any], folder: Path, args: argparse.Namespace) -> int:
@@ -115,7 +135,7 @@ def _judge(methods: list[Method], clips: list[Any], folder: Path, args: argparse
         found = evaluate(methods, clips, folder, ENGINES[args.engine](args.processes), args.device, show)
     report = Report(PROTOCOLS[clips[0].protocol], found.rows, found.failures)
     if found.rows:
-        _print(table_of(report))
+        print_table(table_of(report))
         for path in write_report(report, folder):
             print(f"written: {path}")
     for line in reasons(report):
@@ -129,26 +149,28 @@ def _table(roots: list[Path], output: Path | None) -> int:
     if not roots:
         raise InputError("eval table ROOT...: name the folders that 'eval' wrote.")
     table = combined([read_report(r) for r in roots])
-    _print(table)
+    print_table(table)
     for path in write_table(table, output) if output else []:
         print(f"written: {path}")
     return 0
 
 
-def _methods(args: argparse.Namespace) -> list[Method]:
-    """What the flags name, each once."""
+def _methods(args: argparse.Namespace, poses: bool) -> list[Method]:
+    """What the flags name, each once; of poses, found on the depth of these."""
     from geometrycrafter.evaluation.methods import Predictions, VideoModel
 
     found: list[Method] = []
     models = [_model(text) for text in args.model or ([] if args.predictions else ["tiny"])]
     for name, place, variant in models:
-        found.append(VideoModel(name, place, variant, args.steps, args.seed))
-    for text in args.predictions:
-        name, folder = _named(text)
+        found.append(VideoModel(name, place, variant, args.steps, args.seed, args.known_camera))
+    for text in () if poses else args.predictions:
+        name, folder = named_folder(text)
         found.append(Predictions(name or folder.resolve().name, str(folder)))
-    for text in args.baseline or ["prior", "constant", "ramp"]:
+    for text in args.baseline or ([] if poses else ["prior", "constant", "ramp"]):
         if text != "none":
             found.append(_baseline(text, models[0][1] if models else "tiny"))
+    if poses:
+        found = eval_poses.methods(args, found)
     names = [m.name for m in found]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice or not found:
@@ -156,8 +178,12 @@ def _methods(args: argparse.Namespace) -> list[Method]:
     return found
 
 
-def _named(text: str) -> tuple[str, Path]:
-    """What ``--predictions`` says: a name, where one is given, and the folder."""
+def named_folder(text: str) -> tuple[str, Path]:
+    """What ``--predictions`` says: a name, where one is given, and the folder.
+
+    Raises:
+        InputError: where there is no such folder.
+    """
     name, equals, place = text.partition("=")
     if not equals or is_url(text) or Path(text).is_dir():
         name, place = "", text
@@ -196,7 +222,8 @@ def _baseline(text: str, model: str) -> Method:
     return makers[name](str(on_disk(place, "what a baseline is loaded from")) if place else "")
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """A table on the terminal, and what must be said of it."""
     from rich.console import Console
     from rich.table import Table as Grid
 

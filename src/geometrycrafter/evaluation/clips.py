@@ -20,6 +20,7 @@ from geometrycrafter.data.segments import Segment, read_segment, segments
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.frames import FrameSequence
+from geometrycrafter.evaluation.pose_sets import POSE_SETS
 from geometrycrafter.evaluation.protocols import PROTOCOLS, Protocol
 from geometrycrafter.files import fingerprint
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
@@ -162,7 +163,7 @@ def clips_of(
 
 def _selecting(protocol: Protocol) -> DataSet:
     """The protocol's data set, taking the protocol's frames."""
-    data = data_set(protocol.data)
+    data = POSE_SETS.get(protocol.data) or data_set(protocol.data)
     return data if protocol.selection is None else replace(data, evaluation=protocol.selection)
 
 

@@ -29,6 +29,8 @@ def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str,
     Raises:
         InputError: where shapes disagree or not one pixel of the clip can be scored.
     """
+    if protocol.poses:
+        return _of_trajectory(clip, prediction)
     depth = prediction.depth
     if prediction.points is not None:
         depth = _each(prediction.points, lambda points: points[..., 2])
@@ -48,6 +50,14 @@ def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str,
         figures |= metrics.score_boundaries(depth, clip.depth, clip.mask)
         figures |= _over_time(clip, depth)
     return figures
+
+
+def _of_trajectory(clip: Clip, prediction: Prediction) -> dict[str, float]:
+    if clip.poses is None:
+        raise InputError("the true poses of some of its frames are not known.")
+    assert prediction.poses is not None  # methods of such protocols give them
+    figures = metrics.score_trajectory(prediction.poses, clip.poses, prediction.known)
+    return figures | {"known": figures["frames"] / len(clip)}
 
 
 def _each(frames: Frames, change: Any) -> FrameSequence:

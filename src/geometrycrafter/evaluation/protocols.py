@@ -33,6 +33,8 @@ class Protocol:
     """Frames that are taken, where they are not the data set's own."""
     depth_only: bool = False
     """Of other papers: depth alone, by disparity's scale and shift."""
+    poses: bool = False
+    """The camera's trajectory is judged, and no depth."""
     version: int = 1
     note: str = ""
 
@@ -41,6 +43,12 @@ class Protocol:
         """Name and version."""
         return f"{self.name}-v{self.version}"
 
+
+MOVING_SINTEL = (
+    *("alley_2", "ambush_4", "ambush_5", "ambush_6", "cave_2", "cave_4", "market_2", "market_5", "market_6"),
+    *("shaman_3", "sleeping_1", "sleeping_2", "temple_2", "temple_3"),
+)
+"""Sequences of Sintel whose cameras move so that poses can be aligned (Chen et al. 2024, LEAP-VO, and later ones)."""
 
 _ALL = (
     Protocol("paper-gmu-kitchens", "gmu-kitchens", 10, (512, 960)),
@@ -96,22 +104,63 @@ _ALL = (
         version=2,
         note="whole frames, scale and shift of disparity for the clip",
     ),
+    Protocol(
+        "poses-sintel",
+        "sintel-final",
+        70,
+        (448, 1024),
+        focal="shared",
+        selection=Selection(sequences=MOVING_SINTEL),
+        poses=True,
+        note="all frames of the final pass; nine sequences whose camera stands still or goes straight are left out, "
+        "as in the literature",
+    ),
+    Protocol(
+        "poses-tum-dynamics",
+        "tum-dynamics",
+        10,
+        (480, 640),
+        focal="shared",
+        selection=Selection(frames=90, stride=3),
+        poses=True,
+        note="the first 90 of every third picture that has a pose within 20 ms, as in the literature",
+    ),
+    Protocol(
+        "poses-scannet",
+        "scannet",
+        10,
+        (480, 640),
+        focal="shared",
+        selection=Selection(frames=90, stride=3, sequences=tuple(f"scene{n:04d}_00" for n in range(707, 807))),
+        poses=True,
+        note="the first 90 of every third picture of the first 100 test scenes, as in the literature",
+    ),
+    Protocol("poses-rendered", "rendered", 250, None, focal="shared", poses=True, note="clips of the procedural world"),
+    Protocol("poses-folder", "folder", 10, None, focal="shared", poses=True, note="an RGB-D recording with poses"),
     Protocol("rendered", "rendered", 250, None, note="clips of the procedural world that nothing was trained on"),
     Protocol("folder", "folder", 10, None, note="an RGB-D recording"),
 )
 PROTOCOLS = {p.name: p for p in _ALL}
 
 
-def protocol_of(data: str, name: str | None = None) -> Protocol:
+def protocol_of(data: str, name: str | None = None, poses: bool = False) -> Protocol:
     """The protocol of a name, or the paper's for a data set.
+
+    Args:
+        data: the data set.
+        name: of the protocol.
+        poses: those of trajectories are meant; their data sets may be called as their protocols are.
 
     Raises:
         InputError: where there is none, or it is another data set's.
     """
-    own = data if data in ("rendered", "folder") else data_set(data).name
-    fitting = [p for p in _ALL if p.data == own]
+    offered = [p for p in _ALL if p.poses == poses]
+    named = next((p for p in offered if poses and data in (p.data, p.name, p.name.removeprefix("poses-"))), None)
+    own = named.data if named is not None else data if data in ("rendered", "folder") else data_set(data).name
+    fitting = [p for p in offered if p.data == own]
     if not fitting:
-        raise InputError(f"{data}: this data set trains; those that judge are {', '.join(_sets())}.")
+        what = "has no protocol of poses" if poses else "trains"
+        raise InputError(f"{data}: this data set {what}; those that judge are {', '.join(_sets(offered))}.")
     if name is None:
         return fitting[0]
     for protocol in fitting:
@@ -120,5 +169,5 @@ def protocol_of(data: str, name: str | None = None) -> Protocol:
     raise InputError(f"--protocol {name}: {own} has {', '.join(p.title for p in fitting)}.")
 
 
-def _sets() -> list[str]:
-    return list(dict.fromkeys(p.data for p in _ALL))
+def _sets(offered: list[Protocol]) -> list[str]:
+    return list(dict.fromkeys(p.data for p in offered))

@@ -5,6 +5,7 @@ from geometrycrafter.evaluation.methods.guesses import Ramp, Wall
 from geometrycrafter.evaluation.methods.method import Method, Prediction, Predictor
 from geometrycrafter.evaluation.methods.model import VideoModel
 from geometrycrafter.evaluation.methods.prior import ModelPrior, MoGeMethod
+from geometrycrafter.evaluation.methods.trajectories import SolvedPoses, StandingStill, TrueDepth, WrittenPoses
 from geometrycrafter.evaluation.methods.written import Predictions
 
 __all__ = [
@@ -16,6 +17,10 @@ __all__ = [
     "Predictions",
     "Predictor",
     "Ramp",
+    "SolvedPoses",
+    "StandingStill",
+    "TrueDepth",
     "VideoModel",
     "Wall",
+    "WrittenPoses",
 ]

@@ -28,6 +28,12 @@ class Prediction:
     """``[T, H, W]``, any scale and shift."""
     focal: np.ndarray | None = None
     """``[T]`` pixels, where the method knows it better than its points do."""
+    intrinsics: np.ndarray | None = None
+    """``[T, 3, 3]`` pixels, where the method has them."""
+    poses: np.ndarray | None = None
+    """``[T, 4, 4]`` camera-to-world, any world and unit."""
+    known: np.ndarray | None = None
+    """``[T]`` bool, which of the poses were found; None: all."""
     seconds: float = 0.0
     """Of computation, loading of weights not counted; zero where it is not known."""
     keep: Any = None

@@ -30,12 +30,17 @@ class VideoModel(Method):
     steps: int | None = None
     """Of the sampler; None: the usual number."""
     seed: int = 0
+    known_camera: bool = False
+    """The model is told the true intrinsics."""
 
     @property
     def identity(self) -> dict[str, Any]:
         root, variant = resolve(self.place, self.variant)
         Options(**self._options())  # refuses what can't be before anything is loaded
-        return self.settings("place") | {"variant": variant, "weights": model_digest(root, variant)}
+        return self.settings("place", *([] if self.known_camera else ["known_camera"])) | {
+            "variant": variant,
+            "weights": model_digest(root, variant),
+        }
 
     def _options(self) -> dict[str, Any]:
         return {"seed": self.seed, "cuts": "off"} | ({} if self.steps is None else {"steps": self.steps})
@@ -46,7 +51,11 @@ class VideoModel(Method):
         def predict(clip: Clip, name: str, protocol: Protocol) -> Prediction:
             started = time.perf_counter()
             frames = open_frames(clip.frames, Reading(bars="keep"))  # scored wherever there is truth
-            scene = estimator(frames, size=protocol.size, focal=protocol.focal, **self._options())
+            k = np.asarray(clip.intrinsics[0], np.float64)
+            options = self._options()
+            if self.known_camera:
+                options["intrinsics"] = (k[0, 0], k[1, 1], k[0, 2], k[1, 2])
+            scene = estimator(frames, size=protocol.size, focal=protocol.focal, **options)
             focal = np.asarray(scene.intrinsics)[:, [0, 1], [0, 1]].prod(-1) ** 0.5
             return Prediction(points=scene.points, focal=focal, seconds=time.perf_counter() - started, keep=scene)
 

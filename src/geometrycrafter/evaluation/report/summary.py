@@ -17,8 +17,8 @@ from geometrycrafter.evaluation.runner import Failure, Row
 from geometrycrafter.version import program_version
 
 RESAMPLES = 2000
-RANKED = ("point_rel", "point_inlier", "affine_rel", "affine_inlier")
-"""The paper's columns."""
+RANKED = ("point_rel", "point_inlier", "affine_rel", "affine_inlier", "ate", "rpe_translation", "rpe_rotation")
+"""The paper's columns, and those of the literature of poses."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Column:
     higher: bool = False
     """Whether more is better."""
     percent: bool = True
+    digits: int = 1
 
 
 COLUMNS = (
@@ -45,6 +46,11 @@ COLUMNS = (
     Column("focal_rel", "focal"),
     Column("flicker", "flicker"),
     Column("tae", "TAE"),
+    Column("ate", "ATE", percent=False, digits=4),
+    Column("rpe_translation", "RPE, place", percent=False, digits=4),
+    Column("rpe_rotation", "RPE, turn °", percent=False, digits=3),
+    Column("ate_share", "ATE/path"),
+    Column("known", "frames known", higher=True),
 )
 
 

@@ -90,7 +90,7 @@ def combined(reports: Sequence[Report]) -> Table:
 def _number(value: float | None, column: Column) -> str:
     if value is None:
         return "–"
-    return f"{100 * value:.1f}" if column.percent else f"{value:.1f}"
+    return f"{100 * value if column.percent else value:.{column.digits}f}"
 
 
 def _interval(cell: Cell | None, column: Column) -> str:
