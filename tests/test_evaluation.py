@@ -48,7 +48,7 @@ def test_true_points_score_perfectly_and_reports_say_so(truths, tmp_path, capsys
     assert "rendered-v1: 2 clips" in said and "perfect" in said
     stored = json.loads((tmp_path / "out" / "report.json").read_text())
     means = stored["means"]["perfect"]
-    for key in ("point_rel", "depth_rel", "affine_rel", "flicker", "normal_mean"):
+    for key in ("point_rel", "depth_rel", "affine_rel", "flicker", "drift", "normal_mean"):
         assert means[key]["mean"] == pytest.approx(0, abs=1e-3), key
     for key in ("point_inlier", "affine_inlier", "boundary_f1"):
         assert means[key]["mean"] == pytest.approx(1, abs=1e-4), key

@@ -17,6 +17,7 @@ from scipy.optimize import linprog
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation import (
+    drift,
     flicker,
     score_boundaries,
     score_depth,
@@ -77,6 +78,42 @@ def test_flicker_is_the_change_that_is_put_in():
     assert found == pytest.approx(np.log(1.1), rel=1e-3)
     with pytest.raises(InputError, match="no still point"):
         flicker(clip.depth, **about, moving=np.ones_like(clip.mask))
+
+
+def test_flicker_over_a_lag_is_the_change_between_frames_that_are_so_far_apart():
+    clip = rendered(4, 9, 96, 128)
+    about = {"gt_depth": clip.depth, "gt_mask": clip.mask, "intrinsics": clip.intrinsics, "poses": clip.poses}
+    rising = np.exp(0.03 * np.arange(9))[:, None, None] * clip.depth
+    for lag in (1, 3, 8):
+        found = flicker(rising, **about, moving=clip.dynamic, lag=lag)
+        assert found == pytest.approx(0.03 * lag, rel=1e-3)
+    reads = []
+    counted = FrameSequence(rising.shape, lambda t: reads.append(t) or rising[t])
+    flicker(counted, **about, moving=clip.dynamic)
+    assert len(reads) == 2 * 9  # once for what is still and once for the ratio, and no frame again
+    with mock.patch("geometrycrafter.evaluation.metrics.stability.PAIRS", 2):
+        assert flicker(rising, **about, moving=clip.dynamic, lag=2) == pytest.approx(0.06, rel=1e-3)
+    with pytest.raises(InputError, match="no still point"):
+        flicker(rising, **about, lag=9)
+    with pytest.raises(InputError, match="lag"):
+        flicker(rising, **about, lag=0)
+
+
+@given(slope=st.floats(-0.1, 0.1), factor=st.floats(0.01, 100), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_drift_is_the_spread_of_the_frames_scales(slope, factor, seed):
+    rng = np.random.default_rng(seed)
+    truth, mask = rng.uniform(1, 9, (11, 6, 7)), rng.uniform(size=(11, 6, 7)) < 0.7
+    mask[:, 0, 0] = True
+    shape = np.exp(rng.normal(0, 0.2, (1, 6, 7)))  # what is wrong within a frame stays where it is
+    mask[1:] = mask[0]
+    wandering = factor * truth * shape * np.exp(slope * np.arange(11))[:, None, None]
+    assert drift(wandering, truth, mask) == pytest.approx(abs(slope) * np.sqrt(10), abs=1e-9)  # (n^2 - 1) / 12
+    wandering[3], mask[5] = np.nan, False
+    kept = np.delete(np.arange(11), [3, 5])
+    assert drift(wandering, truth, mask) == pytest.approx(abs(slope) * kept.std(), abs=1e-9)
+    with pytest.raises(InputError, match="fewer than two"):
+        drift(wandering[:1], truth[:1], mask[:1])
 
 
 # Metrics that go past the paper's --------------------------------------------------------------------------------

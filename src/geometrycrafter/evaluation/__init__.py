@@ -1,6 +1,7 @@
 """How good point maps are: metrics, published protocols, and tables."""
 
 from geometrycrafter.evaluation.metrics import (
+    drift,
     flicker,
     score_boundaries,
     score_depth,
@@ -12,6 +13,7 @@ from geometrycrafter.evaluation.metrics import (
 )
 
 __all__ = [
+    "drift",
     "flicker",
     "score_boundaries",
     "score_depth",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from geometrycrafter.evaluation.protocols import Protocol
 
 NEAREST = 1e-3
 """Truth that is nearer is not scored where depth has a shift."""
+LAGS = (8, 32)
+"""Frames between those whose depth of still points is compared, beside neighbours."""
 
 
 def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str, float]:
@@ -49,6 +53,8 @@ def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str,
     if depth is not None:
         figures |= metrics.score_boundaries(depth, clip.depth, clip.mask)
         figures |= _over_time(clip, depth)
+        if len(clip) > 1:
+            figures["drift"] = _or_nothing(lambda: metrics.drift(depth, clip.depth, clip.mask))
     return figures
 
 
@@ -92,10 +98,17 @@ def _with_shift(clip: Clip, depth: Frames | None, disparity: Frames | None, prot
 def _over_time(clip: Clip, depth: Frames) -> dict[str, float]:
     if clip.poses is None or len(clip) < 2:
         return {}
-    figures = {}
-    for name, measured in (("flicker", metrics.flicker), ("tae", metrics.temporal_alignment_error)):
-        try:
-            figures[name] = measured(depth, clip.depth, clip.mask, clip.intrinsics, clip.poses, clip.dynamic)
-        except InputError:
-            figures[name] = float("nan")  # nothing is seen twice in this clip
-    return figures
+    about = (depth, clip.depth, clip.mask, clip.intrinsics, clip.poses, clip.dynamic)
+    figures = {"flicker": _or_nothing(lambda: metrics.flicker(*about))}
+    for lag in LAGS:
+        if lag < len(clip):
+            figures[f"flicker_{lag}"] = _or_nothing(partial(metrics.flicker, *about, lag=lag))
+    return figures | {"tae": _or_nothing(lambda: metrics.temporal_alignment_error(*about))}
+
+
+def _or_nothing(measured: Callable[[], float]) -> float:
+    """A figure; not a number where nothing is seen twice in this clip, or too little at all."""
+    try:
+        return measured()
+    except InputError:
+        return float("nan")

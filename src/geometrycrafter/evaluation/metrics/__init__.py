@@ -7,6 +7,7 @@ one aligns, one measures.
 
 from geometrycrafter.evaluation.metrics.boundaries import score_boundaries
 from geometrycrafter.evaluation.metrics.depth import score_depth
+from geometrycrafter.evaluation.metrics.drift import drift
 from geometrycrafter.evaluation.metrics.focal import focal_of_points, score_focal
 from geometrycrafter.evaluation.metrics.normals import score_normals
 from geometrycrafter.evaluation.metrics.points import score_points
@@ -15,6 +16,7 @@ from geometrycrafter.evaluation.metrics.trajectories import score_trajectory
 
 __all__ = [
     "VERSION",
+    "drift",
     "flicker",
     "focal_of_points",
     "score_boundaries",

@@ -14,10 +14,13 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.frames import Frames
 from geometrycrafter.evaluation.metrics.alignment import LeastSquares
 from geometrycrafter.evaluation.metrics.valid import agree, mask_of, pixels_of
-from geometrycrafter.settings import Positive, value_of
+from geometrycrafter.settings import Count, Positive, value_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+PAIRS = 64
+"""Of frames that are far apart, at most."""
 
 
 def flicker(
@@ -28,11 +31,13 @@ def flicker(
     poses: np.ndarray,
     moving: Frames | None = None,
     visible: float = 0.02,
+    lag: int = 1,
 ) -> float:
     """How much the depth of points that stand still changes from frame to frame, the camera's own motion removed.
 
-    Each pixel's true point is followed into the next frame; the change is that of ``log(depth / true depth)`` along
-    the way, so that perfect depth, and depth wrong by one factor for the whole clip, have none.
+    Each pixel's true point is followed into the next frame, or one that is ``lag`` frames later; the change is that of
+    ``log(depth / true depth)`` along the way, so that perfect depth, and depth wrong by one factor for the whole clip,
+    have none.
 
     Args:
         depth: ``[T, H, W]``, any scale.
@@ -41,7 +46,8 @@ def flicker(
         intrinsics: ``[T, 3, 3]`` true, pixels.
         poses: ``[T, 4, 4]`` true camera-to-world, in the unit of ``gt_depth``.
         moving: ``[T, H, W]`` bool, pixels to leave out.
-        visible: a point counts where the next frame's true depth is this close to its own, relative.
+        visible: a point counts where the later frame's true depth is this close to its own, relative.
+        lag: frames between the two that are compared. Beyond 1, 64 pairs are looked at, evenly spread, and no more.
 
     Returns:
         the mean absolute change, a relative one (0.01 is 1 %), over all points of all pairs of frames.
@@ -55,22 +61,28 @@ def flicker(
 
     _check_motion(depth, gt_depth, gt_mask, poses)
     value_of(Positive, visible, "visible")
+    value_of(Count, lag, "lag")
     k, c = _frame(intrinsics), _frame(poses)
     total, count = 0.0, 0
-    previous: tuple[Tensor, Tensor, Tensor] | None = None
-    for t in range(len(depth)):
-        still, truth = _still(depth, gt_mask, moving, t), _frame(gt_depth[t])
-        ratio = (_frame(depth[t]) / truth).log().flatten()
-        if previous is not None:
-            before_still, before_truth, before_ratio = previous
-            landed = follow(before_truth, before_still, k[t - 1], c[t - 1], k[t], c[t])
-            # What is not still is at no depth, so that nothing is close to it.
-            there = torch.where(still, truth, torch.nan).flatten()[landed.target]
-            found = (there / landed.depth - 1).abs() < visible
-            change = (ratio[landed.target] - before_ratio[landed.source]).abs()
-            total += torch.where(found, change, 0.0).sum().item()
-            count += int(found.sum())
-        previous = still, truth, ratio
+
+    def seen(t: int) -> tuple[Tensor, Tensor, Tensor]:
+        truth = _frame(gt_depth[t])
+        return _still(depth, gt_mask, moving, t), truth, (_frame(depth[t]) / truth).log().flatten()
+
+    later: tuple[int, tuple[Tensor, Tensor, Tensor]] | None = None
+    for s in _pairs(len(depth), lag):
+        t = s + lag
+        # Neighbouring pairs share a frame, which is read once.
+        before_still, before_truth, before_ratio = later[1] if later is not None and later[0] == s else seen(s)
+        still, truth, ratio = seen(t)
+        landed = follow(before_truth, before_still, k[s], c[s], k[t], c[t])
+        # What is not still is at no depth, so that nothing is close to it.
+        there = torch.where(still, truth, torch.nan).flatten()[landed.target]
+        found = (there / landed.depth - 1).abs() < visible
+        change = (ratio[landed.target] - before_ratio[landed.source]).abs()
+        total += torch.where(found, change, 0.0).sum().item()
+        count += int(found.sum())
+        later = t, (still, truth, ratio)
     if not count:
         raise InputError("no still point is seen in two frames; the flicker of this clip can't be measured.")
     return total / count
@@ -130,6 +142,14 @@ def temporal_alignment_error(
     if not errors:
         raise InputError("nothing is seen in two frames; the temporal alignment of this clip can't be measured.")
     return float(np.mean(errors))
+
+
+def _pairs(frames: int, lag: int) -> list[int]:
+    """Frames that are compared with later ones: all of them, or beyond a lag of 1 so many that are evenly spread."""
+    firsts = max(frames - lag, 0)
+    if lag == 1 or firsts <= PAIRS:
+        return list(range(firsts))
+    return [int(s) for s in np.linspace(0, firsts - 1, PAIRS).round()]
 
 
 def _check_motion(depth: Frames, gt_depth: Frames, gt_mask: Frames, poses: np.ndarray) -> None:
