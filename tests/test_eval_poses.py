@@ -53,6 +53,17 @@ def test_scenes_against_a_file(tmp_path, capsys):
     assert float(next(r for r in capsys.readouterr().out.splitlines() if "a.gc" in r).split()[1]) > 1
 
 
+def test_each_shot_is_judged_in_its_own_world(tmp_path, capsys):
+    truth = walk(7)
+    found = np.concatenate([elsewhere(truth[:12], 1, 3), elsewhere(truth[12:], 2, 0.2)])
+    scene = scene_of(found, tmp_path / "a.gc")
+    scene.set_array("shots", np.array([0, 12]))
+    (tmp_path / "truth.txt").write_text(tum_lines(truth, np.arange(30) / 10))
+    assert main(["eval", "poses", str(tmp_path / "a.gc"), "--truth", str(tmp_path / "truth.txt")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if ", shot " in line]
+    assert [(r[3], r[-1]) for r in rows] == [("0.0000", "12/12"), ("0.0000", "18/18")]
+
+
 def test_a_still_camera_is_said_to_be_one(tmp_path, capsys):
     truth = walk(7)
     truth[:, :3, 3] = 0

@@ -215,6 +215,24 @@ def test_the_static_world_is_one_cloud_and_what_moves_stays_apart(tmp_path, caps
     assert main(["export", str(tmp_path / "a.gc"), "npz", "--world"]) == 2
 
 
+@pytest.mark.parametrize("format", ["colmap", "nerfstudio", "ply"])
+def test_each_shot_is_a_world_of_its_own(tmp_path, format, capsys):
+    scene = plane()
+    scene.set_array("shots", np.array([0, 2]))
+    scene.save(tmp_path / "a.gc")
+    place = tmp_path / "b.ply" if format == "ply" else tmp_path / "b"
+    command = ["export", str(tmp_path / "a.gc"), format, str(place), *(["--world"] if format == "ply" else [])]
+    assert main(command) == 2 and "2 shots" in capsys.readouterr().err
+    assert main([*command, "--shot", "2"]) == 2 and "shots 0 to 1" in capsys.readouterr().err
+    assert main([*command, "--shot", "1"]) == 0
+    if format == "ply":
+        at = vertices(place)[0]
+        seen = plane(moving=False).points[2][3:].reshape(-1, 3) @ poses()[2][:3, :3].T + poses()[2][:3, 3]
+        assert at[:, 0].min() > seen[:, 0].min() - 0.3  # the first two frames see farther to the left
+    else:
+        assert sorted(p.stem for p in (place / "images").iterdir()) == [f"frame_{t:06d}" for t in (2, 3, 4)]
+
+
 def test_a_cloud_keeps_to_its_size_and_is_the_mean_of_what_it_saw():
     from geometrycrafter.geometry.voxels import VoxelCloud
 

@@ -63,6 +63,17 @@ def test_what_has_no_place_in_the_world_is_refused(tmp_path, capsys):
     assert not (tmp_path / "f.png").exists()
 
 
+def test_frames_of_one_shot_are_drawn(tmp_path, capsys):
+    scene = plane()
+    scene.set_array("shots", np.array([0, 2]))
+    scene.save(tmp_path / "a.gc")
+    command = ["compare", str(tmp_path / "a.gc"), "--world", "-o"]
+    assert main([*command, str(tmp_path / "f.png")]) == 0  # the longest
+    assert main([*command, str(tmp_path / "g.png"), "--frames", "1,0"]) == 0
+    assert main([*command, str(tmp_path / "h.png"), "--frames", "1,3"]) == 2
+    assert "pose of frame 3 is not known" in capsys.readouterr().err
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_world_without_valid_depth_is_drawn_empty(tmp_path):
     from geometrycrafter.export.world_figure import draw_world

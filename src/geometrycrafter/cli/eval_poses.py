@@ -46,6 +46,7 @@ def of_scenes(args: argparse.Namespace) -> int:
         InputError: where a scene has no poses, or the file none for its frames.
     """
     from geometrycrafter.evaluation import score_trajectory
+    from geometrycrafter.export.world import spans_of_shots
     from geometrycrafter.poses.trajectories import read_trajectory
     from geometrycrafter.scene import open_scene
 
@@ -58,13 +59,18 @@ def of_scenes(args: argparse.Namespace) -> int:
             raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
         quality = scene.array("pose_quality")
         known = None if quality is None else quality[:] > 0
-        try:
-            figures = score_trajectory(scene.poses[:], read_trajectory(args.truth, scene.times), known, args.align)
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from error
-        rows.append([str(place), *_cells(figures, len(scene))])
-        if figures["still"] and args.align == "sim3":
-            print(f"{place}: the true camera stands still, so that no scale can be found; its turns alone are judged.")
+        truth, spans = read_trajectory(args.truth, scene.times), spans_of_shots(scene)
+        for number, span in enumerate(spans):  # each has a world of its own
+            own = slice(*span)
+            name = f"{place}, shot {number}" if len(spans) > 1 else str(place)
+            judged = None if known is None else known[own]
+            try:
+                figures = score_trajectory(scene.poses[own], truth[own], judged, args.align)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+            rows.append([name, *_cells(figures, span[1] - span[0])])
+            if figures["still"] and args.align == "sim3":
+                print(f"{name}: the true camera stands still, so no scale can be found; its turns alone are judged.")
     from geometrycrafter.cli.eval import print_table
     from geometrycrafter.evaluation.report.table import Table
 

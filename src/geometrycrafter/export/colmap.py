@@ -44,7 +44,7 @@ def write_colmap(scene: Scene, path: Path, options: ColmapOptions | None = None)
         InputError: where the scene has no poses.
     """
     options = options or ColmapOptions()
-    world = World(scene)
+    world = World(scene, options.shot)
     sparse = path / "sparse" / "0"
     sparse.mkdir(parents=True)
     pictures = write_pictures(world, path, Colours(scene, options), options.images)

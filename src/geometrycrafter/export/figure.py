@@ -94,9 +94,13 @@ def begin_figure(width: float, height: float) -> Any:
 
 
 def chosen_frames(
-    scenes: Sequence[Scene], names: Sequence[str], frames: tuple[int, ...] | None, shown: int = 4
+    scenes: Sequence[Scene],
+    names: Sequence[str],
+    frames: tuple[int, ...] | None,
+    shown: int = 4,
+    span: tuple[int, int] | None = None,
 ) -> list[int]:
-    """The frames that are shown: those named, else so many, evenly spread.
+    """The frames that are shown: those named, else so many, evenly spread over the clip or a span of it.
 
     Raises:
         InputError: where scenes are of different lengths, or a frame is not there.
@@ -106,7 +110,8 @@ def chosen_frames(
         if len(scene) != count:
             raise InputError(f"{name}: {len(scene)} frames where {names[0]} has {count}; compare scenes of one video.")
     if not frames:
-        return sorted({round(x) for x in np.linspace(0, count - 1, min(shown, count))})
+        first, end = span or (0, count)
+        return sorted({round(x) for x in np.linspace(first, end - 1, min(shown, end - first))})
     if not all(t < count for t in frames):
         raise InputError(f"--frames {','.join(map(str, frames))}: the scenes have frames 0 to {count - 1}.")
     return list(frames)

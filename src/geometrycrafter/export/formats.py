@@ -20,6 +20,7 @@ Angle = Annotated[float, Range(-180, 180)]
 """Degrees."""
 CloudSize = Annotated[int, Range(1, 100_000_000)]
 """Points of a fused cloud."""
+SHOT = "which shot's world, from 0, where there are several"
 VideoWidth = Annotated[int, Range(16, 16384)]
 
 
@@ -47,6 +48,7 @@ class PlyOptions(ColourOptions):
     step: Count = field(default=1, metadata={"help": "take every n-th pixel of every n-th row"})
     world: bool = field(default=False, metadata={"help": "the static points of all frames in place of one frame's"})
     points: CloudSize = field(default=1_000_000, metadata={"help": "of the static world, at most"})
+    shot: Index | None = field(default=None, metadata={"help": SHOT})
     moving: FrameNumbers | None = field(
         default=None, metadata={"help": "with --world: frames whose moving points are put in, too, told apart as such"}
     )
@@ -65,6 +67,7 @@ class WorldOptions(ColourOptions):
 
     points: CloudSize = field(default=100_000, metadata={"help": "of the static world, at most"})
     images: Literal["jpg", "png"] = field(default="jpg", metadata={"help": "how pictures are written"})
+    shot: Index | None = field(default=None, metadata={"help": SHOT})
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def write_nerfstudio(scene: Scene, path: Path, options: NerfstudioOptions | None
         InputError: where the scene has no poses.
     """
     options = options or NerfstudioOptions()
-    world = World(scene)
+    world = World(scene, options.shot)
     path.mkdir(exist_ok=True)
     cloud = world.fuse(write_pictures(world, path, Colours(scene, options), options.images), options.points)
     write_points(path / "points.ply", cloud.points, cloud.rgb, "static points of all frames")

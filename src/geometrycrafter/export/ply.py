@@ -57,7 +57,7 @@ def _write_world(scene: Scene, path: Path, options: PlyOptions) -> Path:
     chosen = options.moving or ()
     if not all(t < len(scene) for t in chosen):
         raise InputError(f"--moving {','.join(map(str, chosen))}: the scene has frames 0 to {len(scene) - 1}.")
-    world = World(scene)
+    world = World(scene, options.shot)
     apart: list[tuple[np.ndarray, np.ndarray]] = []
 
     def noted() -> Iterator[np.ndarray]:

@@ -38,30 +38,31 @@ class Cloud:
 
 
 class World:
-    """A scene whose cameras are known.
+    """A scene whose cameras are known, or one of its shots: each has a world of its own.
 
     Args:
         scene: with poses.
+        shot: which, from 0; None: the only one.
 
     Raises:
-        InputError: where it has none, or none that is known.
+        InputError: where it has no poses, or none that is known, or several shots and none is chosen.
     """
 
-    def __init__(self, scene: Scene):
+    def __init__(self, scene: Scene, shot: int | None = None):
         if scene.poses is None:
             raise InputError(f"{scene.place}: the scene has no poses; run 'geometrycrafter poses {scene.place}' first.")
         self.scene = scene
         self.poses = np.asarray(scene.poses, np.float64)
         quality = scene.array("pose_quality")
         known = np.ones(len(scene), bool) if quality is None else quality[:] > 0
-        self.frames = np.flatnonzero(known & np.isfinite(self.poses).all((1, 2)))
+        span = range(*chosen_shot(scene, shot))
+        own = np.isin(np.arange(len(scene)), span)
+        self.frames = np.flatnonzero(known & np.isfinite(self.poses).all((1, 2)) & own)
         """``[N]``, those whose pose is known."""
         if not len(self.frames):
             raise InputError(f"{scene.place}: no frame's pose is known; run 'geometrycrafter poses {scene.place}'.")
-        if len(self.frames) < len(scene):
-            warnings.warn(
-                f"{len(scene) - len(self.frames)} frames whose poses are not known are left out", stacklevel=3
-            )
+        if len(self.frames) < len(span):
+            warnings.warn(f"{len(span) - len(self.frames)} frames whose poses are not known are left out", stacklevel=3)
         self._moving = scene.array("moving")
 
     def moving(self, t: int) -> np.ndarray | None:
@@ -129,6 +130,27 @@ class World:
         ratio = own[front, 2] / np.where(static, depth, np.nan)[row, column]
         near = np.abs(np.log(ratio)) < nearness
         return front[near], xy[near]
+
+
+def spans_of_shots(scene: Scene) -> list[tuple[int, int]]:
+    """First frame, and the one after the last, of each shot; poses are each one's own."""
+    stored = scene.array("shots")
+    firsts = [0] if stored is None else stored[:].tolist()
+    return list(zip(firsts, [*firsts[1:], len(scene)]))
+
+
+def chosen_shot(scene: Scene, shot: int | None) -> tuple[int, int]:
+    """First frame, and the one after the last, of a shot.
+
+    Raises:
+        InputError: where there is no such shot, or there are several and none is chosen.
+    """
+    spans = spans_of_shots(scene)
+    if shot is None and len(spans) > 1:
+        raise InputError(f"{scene.place}: each of its {len(spans)} shots has a world of its own; choose by --shot N.")
+    if shot is not None and shot >= len(spans):
+        raise InputError(f"--shot {shot}: {scene.place} has shots 0 to {len(spans) - 1}.")
+    return spans[shot or 0]
 
 
 def off_edges(depth: np.ndarray, good: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.figure import begin_figure, chosen_frames, save_figure, show, target_of_figure
 from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.export.views import FARTHEST, View, view_of_world
-from geometrycrafter.export.world import World, off_edges
+from geometrycrafter.export.world import World, off_edges, spans_of_shots
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 
@@ -50,7 +50,7 @@ def draw_world(
         scenes: of one video, as many frames each, with poses.
         names: one each.
         path: PNG, PDF or SVG.
-        frames: which to show; None: eight, evenly spread.
+        frames: which to show, of one shot; None: eight, evenly spread over the longest.
         angle: that the second view is turned by, degrees.
 
     Raises:
@@ -59,8 +59,12 @@ def draw_world(
     """
     options = ComparisonOptions(None if frames is None else tuple(frames), angle)
     target = target_of_figure(path, *scenes)
-    chosen = chosen_frames(scenes, names, options.frames, SHOWN)
-    worlds = [World(scene) for scene in scenes]
+    spans = spans_of_shots(scenes[0])
+    shot = max(range(len(spans)), key=lambda s: spans[s][1] - spans[s][0])
+    if options.frames:
+        shot = next((s for s, (first, end) in enumerate(spans) if first <= options.frames[0] < end), shot)
+    chosen = chosen_frames(scenes, names, options.frames, SHOWN, spans[shot])
+    worlds = [World(scene, shot) for scene in scenes]
     for world in worlds:
         missing = next((t for t in chosen if t not in world.frames), None)
         if missing is not None:
