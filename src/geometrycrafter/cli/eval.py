@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geometrycrafter.cli import eval_poses
+from geometrycrafter.cli import eval_poses, eval_steady
 from geometrycrafter.cli.defaults import DefaultsFormatter
 from geometrycrafter.data.options import Processes
 from geometrycrafter.errors import InputError
@@ -34,7 +34,8 @@ def add_parser(commands: Any) -> None:
         "(clips of the procedural world, no ROOT), 'folder' (ROOT is an RGB-D recording) or 'table' (ROOTs are folders "
         "that eval wrote: one table of all). Goes on where it was stopped. 'eval poses SCENE... --truth FILE' judges "
         "poses of scenes; 'eval poses NAME ROOT', with sintel, tum-dynamics, scannet, folder or rendered, finds and "
-        "judges them by the protocols of the literature.",
+        "judges them by the protocols of the literature; 'eval steady SCENE...' wants no truth and says how much what "
+        "stands still changes its depth.",
         formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
@@ -89,6 +90,8 @@ def call(args: argparse.Namespace) -> int:
     """
     if args.dataset == "table":
         return _table(args.root, args.output)
+    if args.dataset == "steady":
+        return eval_steady.of_scenes(args.root)
     poses = args.dataset == "poses"
     if poses and args.truth is not None:
         return eval_poses.of_scenes(args)

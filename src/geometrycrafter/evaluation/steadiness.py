@@ -1,0 +1,106 @@
+"""How steady a scene is without any truth: what stands still is carried by the camera's poses into later frames."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geometrycrafter.errors import InputError
+from geometrycrafter.geometry.reprojection import disagreement
+from geometrycrafter.scene import Scene
+from geometrycrafter.settings import Count, value_of
+
+PAIRS = 64
+"""Of frames that are compared, at most."""
+STILL_PIXELS, STILL_SHARE = 0.5, 2e-3
+"""A camera that turns by fewer pixels, and moves by a smaller share of the middle depth, stands still."""
+
+
+class Steadiness:
+    """Static, valid depth of one shot of a scene, and its cameras.
+
+    Args:
+        scene: with poses.
+        first: frame of the shot.
+        end: the frame after its last; None: of the scene.
+
+    Raises:
+        InputError: where the scene has no poses.
+    """
+
+    def __init__(self, scene: Scene, first: int = 0, end: int | None = None):
+        if scene.poses is None:
+            raise InputError(f"{scene.place}: the scene has no poses; run 'geometrycrafter poses {scene.place}' first.")
+        self._scene, self._moving = scene, scene.array("moving")
+        quality = scene.array("pose_quality")
+        self._known = np.ones(len(scene), bool) if quality is None else quality[:] > 0
+        self._poses = np.asarray(scene.poses, np.float64)
+        self._intrinsics = np.asarray(scene.intrinsics, np.float64)
+        self._span = range(first, len(scene) if end is None else end)
+
+    def _depth(self, t: int) -> NDArray[np.float64]:
+        """``[H, W]`` float64, zero where it is not valid or moves."""
+        depth = np.asarray(self._scene.depth[t], np.float64)
+        good = np.asarray(self._scene.mask[t], bool) & np.isfinite(depth) & (depth > 0)
+        if self._moving is not None:
+            good &= ~np.asarray(self._moving[t], bool)
+        return np.where(good, depth, 0.0)
+
+    def _view(self, t: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Depth ``[H, W]``, intrinsics and pose of a frame."""
+        depth, k, pose = map(torch.from_numpy, (self._depth(t), self._intrinsics[t], self._poses[t]))
+        return depth, k, pose
+
+    def change(self, lag: int) -> float:
+        """How far depth is from that of so many frames before, carried there by the poses: relative, in the median.
+
+        The mean over at most 64 pairs of frames, evenly spread. What is hidden in one of the two is an outlier to the
+        median. Errors of the poses count, too.
+
+        Args:
+            lag: frames between the two.
+
+        Returns:
+            the change (0.01 is 1 %); not a number where the shot is not that long, or nothing is seen twice.
+        """
+        value_of(Count, lag, "lag")
+        firsts = [t for t in self._span if t + lag in self._span and self._known[t] and self._known[t + lag]]
+        found = []
+        for i in sorted({round(x) for x in np.linspace(0, len(firsts) - 1, PAIRS)} if firsts else ()):
+            found.append(disagreement(*self._view(firsts[i]), *self._view(firsts[i] + lag)))
+        known = [x for x in found if math.isfinite(x)]
+        return float(np.mean(known)) if known else float("nan")
+
+    @property
+    def still(self) -> bool:
+        """Whether the camera stands still."""
+        frames = [t for t in self._span if self._known[t]]
+        if not frames:
+            return False
+        middle = self._depth(frames[len(frames) // 2])
+        if not middle.any():
+            return False
+        motion = np.linalg.inv(self._poses[frames[0]]) @ self._poses[frames]
+        turn = np.abs(motion[:, :3, :3] - np.eye(3)).max() * self._intrinsics[frames[0], 0, 0]
+        return bool(
+            turn < STILL_PIXELS
+            and np.linalg.norm(motion[:, :3, 3], axis=1).max() < STILL_SHARE * np.median(middle[middle > 0])
+        )
+
+    def extent(self) -> float:
+        """Largest over smallest depth over the shot of pixels that see something still in all frames, in the median.
+
+        Returns:
+            the ratio (1 is perfect); not a number where the camera moves, or no pixel is still all the time.
+        """
+        if not self.still:
+            return float("nan")
+        low, high = np.full(self._scene.depth.shape[1:], np.inf), np.zeros(self._scene.depth.shape[1:])
+        for t in self._span:
+            depth = self._depth(t)
+            low, high = np.minimum(low, depth), np.maximum(high, depth)
+        good = low > 0
+        return float(np.median(high[good] / low[good])) if good.any() else float("nan")

@@ -1,0 +1,60 @@
+"""Steadiness without truth, by closed forms: a plane that a camera walks past, and one before a camera that stands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_export_worlds import FRAMES, plane, poses
+from test_scene_files import made
+
+import geometrycrafter as gc
+from geometrycrafter.cli.main import main
+from geometrycrafter.evaluation.steadiness import Steadiness
+
+
+def swelling(rate: float, still: bool) -> gc.Scene:
+    """The plane, its depth growing by a factor a frame; from one place, or by a camera that walks."""
+    true = plane()
+    moving = np.asarray(true.array("moving"))
+    depth = np.asarray(true.depth)
+    if still:
+        depth, moving = np.repeat(depth[:1], FRAMES, 0), np.repeat(moving[:1], FRAMES, 0)
+        moving[3, 20:24] = True  # covered once
+        depth[3, 20:24] = 0.5
+    factor = (1 + rate) ** np.arange(FRAMES)[:, None, None]
+    scene = gc.Scene.from_depth(depth * factor, true.mask, true.intrinsics, fps=10)
+    scene.set_poses(np.repeat(poses()[:1], FRAMES, 0) if still else poses())
+    scene.set_array("moving", moving)
+    return scene
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_what_the_depth_changes_by_is_found_and_moving_things_are_left_out(still):
+    assert Steadiness(swelling(0, still)).change(1) < (
+        1e-6 if still else 6e-3
+    )  # a nearest pixel is not the place itself
+    for lag in (1, 2, 4):
+        found = Steadiness(swelling(0.05, still)).change(lag)
+        # Carried by true poses, swollen depth lands elsewhere too: the plane is slanted, so that is a little more.
+        assert found == pytest.approx(1 - 1.05**-lag, rel=1e-5 if still else 0.25)
+    assert np.isnan(Steadiness(swelling(0.05, still)).change(5))
+
+
+def test_the_range_over_the_clip_is_that_of_a_camera_that_stands():
+    assert Steadiness(swelling(0.05, True)).extent() == pytest.approx(1.05 ** (FRAMES - 1), rel=1e-6)
+    assert Steadiness(swelling(0.05, True), 1, 3).extent() == pytest.approx(1.05, rel=1e-6)
+    assert np.isnan(Steadiness(swelling(0.05, False)).extent())
+
+
+def test_scenes_on_the_command_line(tmp_path, capsys):
+    swelling(0.1, True).save(tmp_path / "a.gc")
+    scene = swelling(0.1, False)
+    scene.set_array("shots", np.array([0, 2]))
+    scene.save(tmp_path / "b.gc")
+    assert main(["eval", "steady", str(tmp_path / "a.gc"), str(tmp_path / "b.gc")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if ".gc" in line]
+    assert rows[0][1:] == ["9.1", "–", "–", "1.464", "yes"]
+    assert [r[-1] for r in rows[1:]] == ["no", "no"] and "shot" in rows[2]
+    made().save(tmp_path / "c.gc")
+    assert main(["eval", "steady", str(tmp_path / "c.gc")]) == 2 and "no poses" in capsys.readouterr().err
+    assert main(["eval", "steady"]) == 2
