@@ -46,7 +46,6 @@ def of_scenes(args: argparse.Namespace) -> int:
         InputError: where a scene has no poses, or the file none for its frames.
     """
     from geometrycrafter.evaluation import score_trajectory
-    from geometrycrafter.export.world import spans_of_shots
     from geometrycrafter.poses.trajectories import read_trajectory
     from geometrycrafter.scene import open_scene
 
@@ -59,7 +58,7 @@ def of_scenes(args: argparse.Namespace) -> int:
             raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
         quality = scene.array("pose_quality")
         known = None if quality is None else quality[:] > 0
-        truth, spans = read_trajectory(args.truth, scene.times), spans_of_shots(scene)
+        truth, spans = read_trajectory(args.truth, scene.times), scene.shots
         for number, span in enumerate(spans):  # each has a world of its own
             own = slice(*span)
             name = f"{place}, shot {number}" if len(spans) > 1 else str(place)

@@ -20,13 +20,12 @@ def of_scenes(places: list[Path]) -> int:
     from geometrycrafter.cli.eval import print_table
     from geometrycrafter.evaluation.report.table import Table
     from geometrycrafter.evaluation.steadiness import Steadiness
-    from geometrycrafter.export.world import spans_of_shots
     from geometrycrafter.scene import open_scene
 
     rows = []
     for place in places:
         scene = open_scene(place)
-        spans = spans_of_shots(scene)
+        spans = scene.shots
         for number, span in enumerate(spans):
             shot = Steadiness(scene, *span)
             changes = [shot.change(lag) for lag in LAGS]

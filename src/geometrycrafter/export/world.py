@@ -132,20 +132,13 @@ class World:
         return front[near], xy[near]
 
 
-def spans_of_shots(scene: Scene) -> list[tuple[int, int]]:
-    """First frame, and the one after the last, of each shot; poses are each one's own."""
-    stored = scene.array("shots")
-    firsts = [0] if stored is None else stored[:].tolist()
-    return list(zip(firsts, [*firsts[1:], len(scene)]))
-
-
 def chosen_shot(scene: Scene, shot: int | None) -> tuple[int, int]:
     """First frame, and the one after the last, of a shot.
 
     Raises:
         InputError: where there is no such shot, or there are several and none is chosen.
     """
-    spans = spans_of_shots(scene)
+    spans = scene.shots
     if shot is None and len(spans) > 1:
         raise InputError(f"{scene.place}: each of its {len(spans)} shots has a world of its own; choose by --shot N.")
     if shot is not None and shot >= len(spans):

@@ -15,7 +15,7 @@ from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.figure import begin_figure, chosen_frames, save_figure, show, target_of_figure
 from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.export.views import FARTHEST, View, view_of_world
-from geometrycrafter.export.world import World, off_edges, spans_of_shots
+from geometrycrafter.export.world import World, off_edges
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 
@@ -59,7 +59,7 @@ def draw_world(
     """
     options = ComparisonOptions(None if frames is None else tuple(frames), angle)
     target = target_of_figure(path, *scenes)
-    spans = spans_of_shots(scenes[0])
+    spans = scenes[0].shots
     shot = max(range(len(spans)), key=lambda s: spans[s][1] - spans[s][0])
     if options.frames:
         shot = next((s for s, (first, end) in enumerate(spans) if first <= options.frames[0] < end), shot)
