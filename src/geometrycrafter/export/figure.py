@@ -12,7 +12,7 @@ import numpy as np
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import ComparisonOptions
-from geometrycrafter.export.mp4 import disparity_range
+from geometrycrafter.export.mp4 import disparity_ranges
 from geometrycrafter.export.targets import check_target, landing
 from geometrycrafter.export.views import view_of_points
 from geometrycrafter.files import appearing, explained
@@ -33,9 +33,9 @@ def draw_comparison(
 ) -> Path:
     """Draw scenes of the same video side by side.
 
-    A row of frames; for each scene a row of its disparity, coloured over the clip, and at the right its point cloud of
+    A row of frames; for each scene a row of its disparity, coloured over each shot, and at the right its point cloud of
     the middle frame, turned about the vertical. Scenes may differ in size. Depth of all is brought to the first one's
-    median over the frames that are shown.
+    median over the frames that are shown of the middle one's shot.
 
     Args:
         scenes: of one video, as many frames each.
@@ -54,10 +54,12 @@ def draw_comparison(
     figure, axes = _grid(scenes[0], len(scenes) + 1, len(chosen) + 1)
     for axis, t in zip(axes[0], chosen):
         show(axis, Colours(scenes[0])[t], f"frame {t}")
-    reference = _median(scenes[0], chosen)
+    middle = chosen[len(chosen) // 2]
+    alike = [t for t in chosen if any(first <= t < end and first <= middle < end for first, end in scenes[0].shots)]
+    reference = _median(scenes[0], alike)
     for number, (row, scene, name) in enumerate(zip(axes[1:], scenes, names, strict=True)):
         title = f"points, turned {options.angle:.0f}°" if number == 0 else ""
-        _draw_row(row, scene, name, chosen, reference / _median(scene, chosen), options.angle, title)
+        _draw_row(row, scene, name, chosen, reference / _median(scene, alike), options.angle, title)
     return save_figure(figure, target)
 
 
@@ -130,9 +132,9 @@ def _grid(scene: Scene, down: int, across: int) -> tuple[Any, Any]:
 
 def _draw_row(row: Any, scene: Scene, name: str, chosen: list[int], scale: float, angle: float, title: str) -> None:
     """A scene's disparity and its point cloud."""
-    low, high = disparity_range(scene)
+    ranges = disparity_ranges(scene)
     for axis, t in zip(row, chosen):
-        show(axis, disparity_picture(scene.depth[t], scene.mask[t], low, high))
+        show(axis, disparity_picture(scene.depth[t], scene.mask[t], *ranges[t]))
     row[0].text(-0.03, 0.5, name, transform=row[0].transAxes, rotation=90, ha="right", va="center", fontsize=8)
     middle = chosen[len(chosen) // 2]
     points, mask = scene.points[middle] * scale, scene.mask[middle]

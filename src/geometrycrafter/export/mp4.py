@@ -49,12 +49,16 @@ CONTAINERS = {
 """By the suffix of the file's name, in small letters."""
 
 
-def disparity_range(scene: Scene) -> tuple[float, float]:
-    """2 % and 98 % quantiles of inverse depth over the clip, from a sample of its pixels."""
-    step = max(1, int((len(scene) * scene.depth.shape[1] * scene.depth.shape[2] / 2e6) ** 0.5))
-    times = range(0, len(scene), max(1, len(scene) // 64))
+def disparity_ranges(scene: Scene) -> list[tuple[float, float]]:
+    """2 % and 98 % quantiles of inverse depth of each frame's shot, from a sample of its pixels: scales are its own."""
+    return [bounds for first, end in scene.shots for bounds in [_disparity_range(scene, first, end)] * (end - first)]
+
+
+def _disparity_range(scene: Scene, first: int, end: int) -> tuple[float, float]:
+    frames = end - first
+    step = max(1, int((frames * scene.depth.shape[1] * scene.depth.shape[2] / 2e6) ** 0.5))
     samples = []
-    for t in times:
+    for t in range(first, end, max(1, frames // 64)):
         depth, mask = scene.depth[t][::step, ::step], scene.mask[t][::step, ::step]
         samples.append(depth[mask])
     return disparity_bounds(np.concatenate(samples))
@@ -102,14 +106,14 @@ def _encode(scene: Scene, path: Path, options: VideoOptions, kind: Container) ->
 
 def _pairs(scene: Scene, options: VideoOptions) -> Iterator[np.ndarray]:
     """Each frame beside its disparity, ``[H, W, 3]`` uint8 with even sides."""
-    low, high = disparity_range(scene)
+    ranges = disparity_ranges(scene)
     step = max(1, -(-2 * scene.depth.shape[2] // options.max_width))
     pictures = iter(Colours(scene, options))
     for t in range(len(scene)):
         picture = next(pictures, None)
         if picture is None:
             raise InputError(f"the video of the colours has {t} frames and the scene {len(scene)}; --colour small.")
-        disparity = disparity_picture(scene.depth[t], scene.mask[t], low, high)
+        disparity = disparity_picture(scene.depth[t], scene.mask[t], *ranges[t])
         pair = np.concatenate([picture, disparity], axis=1)[::step, ::step]
         more = [max(LEAST, n + n % 2) - n for n in pair.shape[:2]]
         yield np.ascontiguousarray(np.pad(pair, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge"))
