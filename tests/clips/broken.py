@@ -102,6 +102,15 @@ def joined(coding: Coding):
     return make
 
 
+def misnumbered(folder: Path) -> Path:
+    """A transport stream one packet of which, where frame 27 begins, says that it is of another stream."""
+    path = encode(folder / "lossy.ts", pictures(31, 240, 320), replace(INTRA, options={**INTRA.options, "crf": "1"}))
+    data = bytearray(path.read_bytes())
+    data[packets(path)[27][0] + 2] = 0x46
+    path.write_bytes(data)
+    return path
+
+
 def lossy(frame: int, packet: int | None):
     """A maker of a transport stream that has lost one packet of a frame, or all of them (None)."""
 
@@ -188,5 +197,14 @@ CASES = (
         )
     ),
     Case("JPEG without its mark of the end", unmarked, (0,), authority=False),
+    Case(
+        "transport stream with a packet of a stream that isn't there",
+        misnumbered,
+        (*range(26), *range(28, 31)),  # where 26 ends can't be known
+        size=(240, 320),
+        times=tuple(n / 10 for n in (*range(26), *range(28, 31))),
+        warns=("2 of 31 frames are missing",),
+        authority=False,
+    ),
     Case("SWF, which marks no keyframes", flash, ALL, authority=False),
 )

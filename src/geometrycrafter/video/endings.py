@@ -112,7 +112,7 @@ def _last(container: Any) -> float:
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is not None:
                     end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base))
-        except (av.FFmpegError, OSError, ValueError):
+        except (av.FFmpegError, OSError, ValueError, IndexError):
             pass
     return end
 

@@ -214,6 +214,9 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
             packet = next(demuxed)
         except (StopIteration, av.EOFError):
             return
+        except IndexError:  # a packet of a stream that began after the header: PyAV doesn't know it
+            demuxed = container.demux(stream)
+            continue
         except (av.FFmpegError, OSError, ValueError) as error:
             losses.note(error)
             return
