@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,11 +13,14 @@ import geometrycrafter as gc
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.geometry import rigid
 from geometrycrafter.geometry.grid import Grid
+from geometrycrafter.poses import estimation
 from geometrycrafter.poses.block_band import BlockBand
 from geometrycrafter.poses.bundle import covariance, solve
+from geometrycrafter.poses.guided_matching import GuidedMatching
 from geometrycrafter.poses.initial import begin
+from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.problem import Problem, Weights
-from geometrycrafter.poses.tracks import Tracks, log_depth_at
+from geometrycrafter.poses.tracks import Tracks, log_depth_at, sampled
 
 SIZE = (240, 320)
 FOCAL, CENTRE = torch.tensor([300.0, 300.0]).double(), torch.tensor([159.5, 119.5]).double()
@@ -207,6 +211,60 @@ def test_poses_of_a_rendered_clip(clip):
     apart, angle = off(relative(found.poses), relative(clip.poses), scale=True)
     assert apart < 0.02 and angle < 0.5
     assert found.notes == []
+
+
+def test_points_are_sought_again_where_they_ought_to_be(clip):
+    scene = scene_of(clip)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip.frames]
+    problem = estimation._problem(scene, LucasKanade()(grey), estimation.POSES, estimation.KEPT, None)
+    first = estimation._solved(problem, None)
+    poses, k = torch.from_numpy(clip.poses).double(), torch.from_numpy(clip.intrinsics[0]).double()
+
+    def errors(tracks: Tracks) -> np.ndarray:
+        """Pixels of each observation from where the true depth and cameras have what was sought of frame 12."""
+        own = (tracks.frame == 12).nonzero()[:, 0]
+        begin = torch.full((tracks.count,), -1).index_put_((tracks.track[own],), own)[tracks.track]
+        rows = ((begin >= 0) & (tracks.frame != 12)).nonzero()[:, 0]
+        begin = begin[rows]
+        depth = sampled(torch.from_numpy(clip.depth[12]).double(), tracks.xy[begin])
+        rays = torch.cat([tracks.xy[begin], torch.ones(len(rows), 1)], 1).double() @ torch.linalg.inv(k).T
+        move = rigid.inverse(poses[tracks.frame[rows]]) @ poses[12]
+        point = (move[:, :3, :3] @ (rays * depth[:, None])[..., None])[..., 0] + move[:, :3, 3]
+        return (((point / point[:, 2:]) @ k.T)[:, :2] - tracks.xy[rows]).norm(dim=-1).numpy()
+
+    followed, matched = LucasKanade()(grey), GuidedMatching()(scene, grey, first, problem)
+    assert len(matched) > len(followed)
+    assert np.median(errors(matched)) < 0.2 < 0.4 < np.median(errors(followed))
+
+
+def test_surfaces_of_measured_depth_lie_on_one_another(clip):
+    off_points, off_surfaces = (
+        off(
+            relative(gc.poses.estimate(scene_of(clip), clip.frames, surfaces=s).poses), relative(clip.poses), scale=True
+        )
+        for s in (False, True)
+    )
+    assert off_surfaces[0] < 0.001 and off_surfaces[1] < 0.05 < off_points[1]
+
+
+def test_surfaces_hold_where_nothing_can_be_followed(clip):
+    grey = np.full_like(clip.frames, 90)
+    found = gc.poses.estimate(scene_of(clip), grey, np.zeros(clip.depth.shape, bool), surfaces=True)
+    assert found.known.all() and found.notes == []
+    apart, angle = off(relative(found.poses), relative(clip.poses), scale=True)
+    assert apart < 0.01 and angle < 0.2
+    with pytest.raises(gc.InputError, match="measured"):
+        gc.poses.estimate(scene_of(clip), grey, surfaces=True, refine=True)
+
+
+def test_a_wall_leaves_sliding_open():
+    depth = np.full((6, 96, 128), 2.0, np.float32)
+    scene = gc.Scene.from_depth(
+        depth, np.ones(depth.shape, bool), np.array([[100.0, 0, 63.5], [0, 100, 47.5], [0, 0, 1]])
+    )
+    frames = np.full((6, 96, 128, 3), 90, np.uint8)
+    found = gc.poses.estimate(scene, frames, np.zeros(depth.shape, bool), surfaces=True)
+    assert not found.known.any() and "not known" in found.notes[0]
 
 
 def test_a_camera_that_only_turns_claims_no_place(clip):

@@ -51,6 +51,11 @@ def add_parser(commands: Any) -> None:
     add("--device", default="cpu", help="of these networks: cpu, cuda, cuda:1, mps")
     add("--refine", action="store_true", help="correct each frame's depth by a coarse grid, solved for with the poses")
     add("--refine-focal", action="store_true", help="find a factor on the focal length, too")
+    add(
+        "--surfaces",
+        action="store_true",
+        help="the depth is measured, not predicted: surfaces that frames share lie on one another",
+    )
     add("--poses", metavar="FILE", help="known poses: TUM's lines, COLMAP's images.txt, .bin or project, a scene")
     add(
         "--distance",
@@ -109,7 +114,7 @@ def _stages(args: argparse.Namespace) -> dict[str, Any]:
     from geometrycrafter.video.reading import open_frames
 
     device = checked_device(args.device)
-    stages: dict[str, Any] = {}
+    stages: dict[str, Any] = {"surfaces": args.surfaces}
     if args.mask_at and (args.mask or not args.mask_model):
         raise InputError("--mask-at wants --mask-model, and no --mask; give places for the network, or a mask.")
     if args.mask_model and not args.mask_at and not args.mask:

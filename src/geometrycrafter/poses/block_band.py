@@ -46,15 +46,16 @@ class BlockBand:
         own = self.diagonal.view(self.count, self.group, b, self.group, b).diagonal(dim1=1, dim2=3)  # [K, b, b, g]
         own += padded.view(self.count, self.group, b, b).permute(0, 2, 3, 1)
 
-    def add_neighbours(self, block: Tensor) -> None:
-        """Add ``[b, b]``, symmetric, between each frame and the next."""
+    def add_between(self, first: Tensor, second: Tensor, blocks: Tensor) -> None:
+        """Add ``[M, b, b]`` to the rows of second frames ``[M]`` and the columns of first ones ``[M]``, which are
+        earlier and less than the band away."""
         b = self.unknowns
-        for frame in range(1, self.frames):
-            (g, i), (h, j) = divmod(frame, self.group), divmod(frame - 1, self.group)
+        for row, column, block in zip(second.tolist(), first.tolist(), blocks):
+            (g, i), (h, j) = divmod(row, self.group), divmod(column, self.group)
             rows, columns = slice(i * b, (i + 1) * b), slice(j * b, (j + 1) * b)
             if g == h:
                 self.diagonal[g, rows, columns] += block
-                self.diagonal[g, columns, rows] += block
+                self.diagonal[g, columns, rows] += block.T
             else:
                 self.below[h, rows, columns] += block
 

@@ -66,8 +66,8 @@ def covariance(problem: Problem, state: State, width: float = 3.0) -> Tensor:
     except torch.linalg.LinAlgError:
         return unknown
     nodes = problem.grid.nodes
-    held = torch.zeros(problem.frames, 6 + nodes, 6 + nodes, dtype=torch.float64)
-    held[0, 6:, 6:] = HELD / nodes**2
+    held = torch.zeros(problem.frames, 6 + problem.grid.nodes, 6 + problem.grid.nodes, dtype=torch.float64)
+    held[0, 6 : 6 + nodes, 6 : 6 + nodes] = HELD / nodes**2
     normal.matrix.add_frames(held)
     for damping in (0.0, 1e-9, 1e-6):  # rounding may take a matrix that is nearly singular below zero
         try:

@@ -14,6 +14,7 @@ from torch import Tensor
 from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.poses.bundle import covariance, solve
+from geometrycrafter.poses.guided_matching import GuidedMatching
 from geometrycrafter.poses.initial import begin, points_of, with_poses
 from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.masks import Masks, check_masks, given_masks
@@ -22,6 +23,7 @@ from geometrycrafter.poses.problem import Problem, State, Weights
 from geometrycrafter.poses.protocol import Keypoints, PointTracker
 from geometrycrafter.poses.residual_motion import ResidualMotion
 from geometrycrafter.poses.shots import ShotOfScene, ShotsOfClip, part_of_progress
+from geometrycrafter.poses.surfaces import Surfaces
 from geometrycrafter.poses.tracks import Tracks, log_depth_at
 from geometrycrafter.poses.windowed_tracks import WindowedTracks
 from geometrycrafter.scene import Scene
@@ -33,12 +35,15 @@ SPAN = 24
 SHORTEST = 3
 POSES = Weights(pixel=0.5, log_depth=0.03, correction=0.5, drift=0.02)
 REFINED = Weights(pixel=0.5, log_depth=0.1, correction=0.5, drift=0.03, rough=0.3, node=0.1)
+MEASURED = Weights(pixel=0.5, log_depth=0.03, correction=1e-3, drift=1e-5, points=3e-4)
 KEPT = Grid(1, 1)
 REFINING = Grid(3, 4)
 FOCAL = 0.2
 """Standard deviation of the log of a focal length that is refined."""
 ANY = 10.0
 """Standard deviation of the log of a scale that is not known at all."""
+ROUNDS = 3
+"""Of surfaces laid on one another."""
 OVERDISPERSION = 3.0
 """Tracks err together with their neighbours and over time: by how much more than alone, in standard deviations."""
 
@@ -115,6 +120,7 @@ def estimate(
     *,
     refine: bool = False,
     refine_focal: bool = False,
+    surfaces: bool = False,
     poses: Any = None,
     keypoints: Keypoints | None = None,
     tracker: LucasKanade | PointTracker | None = None,
@@ -131,6 +137,8 @@ def estimate(
             found from the motion itself.
         refine: correct each frame's depth by a coarse grid along with the poses.
         refine_focal: find one factor on the focal length, too.
+        surfaces: the depth is measured, by a sensor or a renderer: it has one scale, and surfaces that frames share lie
+            on one another, which counts for more than points do, and goes on where no point can be followed.
         poses: ``[T, 4, 4]`` camera-to-world that are known already: they stay, and give the depth its scale.
         keypoints: finds the points that are followed; None: corners.
         tracker: follows them: :class:`LucasKanade`, which is the default, or a network, in windows of 12 frames.
@@ -140,12 +148,14 @@ def estimate(
         InputError: where frames or masks are not those of the scene, or values are not finite.
     """
     told = progress or (lambda stage, done, total: None)
+    if surfaces and (refine or poses is not None):
+        raise InputError("surfaces want depth that is measured and cameras that are not known; leave the other out.")
     _check_scene(scene)
     count = len(scene.depth)
     known = None if poses is None else _known_poses(poses, count)
     given = None if moving is None or callable(moving) else given_masks(moving, count)
     carry = getattr(moving, "carry", moving) if callable(moving) else None
-    ask = _Ask(given, carry, refine, refine_focal, known, keypoints, tracker, told)
+    ask = _Ask(given, carry, refine, refine_focal, surfaces, known, keypoints, tracker, told)
     if len(scene.shots) == 1:
         return _of_shot(scene, frames, ask)
     clip, parts = ShotsOfClip(frames, count, carry), []
@@ -170,6 +180,7 @@ class _Ask:
     carry: Callable[..., Any] | None
     refine: bool
     refine_focal: bool
+    surfaces: bool
     known: Tensor | None
     keypoints: Keypoints | None
     tracker: LucasKanade | PointTracker | None
@@ -194,22 +205,26 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
         check_masks(given, grey.shape, (height, width))
     tracks = _followed(scene, pictures, given, ask.keypoints, ask.tracker, told)
     grid = REFINING if ask.refine else KEPT
-    weights = replace(REFINED if ask.refine else POSES, log_focal=FOCAL if ask.refine_focal else 0.0)
+    weights = REFINED if ask.refine else MEASURED if ask.surfaces else POSES
+    weights = replace(weights, log_focal=FOCAL if ask.refine_focal else 0.0)
     if known is not None:
         weights = replace(weights, correction=ANY)
     small = grey.shape
     tracks = tracks.scaled(width / small[1], height / small[0])
-    masks: Sequence[np.ndarray] | None = given
+    about = replace(POSES, log_focal=weights.log_focal, correction=weights.correction)
+    problem = _problem(scene, tracks, about, KEPT, known)
+    near = _solved(problem, known)
+    masks = given
     if masks is None:
-        problem = _problem(
-            scene, tracks, replace(POSES, log_focal=weights.log_focal, correction=weights.correction), KEPT, known
-        )
-        state = _solved(problem, known)
-        masks = Masks(ResidualMotion()(scene, grey, state, problem, lambda done: told("moving", done, count)))
-        seen = _within(masks.static(masks[0].shape), tracks, (height, width))
-        tracks = tracks.where(seen)
+        masks = Masks(ResidualMotion()(scene, grey, near, problem, lambda done: told("moving", done, count)))
+        tracks = tracks.where(_within(masks.static(masks[0].shape), tracks, (height, width)))
+    # Where depth is to be found wrong, points that it leads to have nothing to say.
+    if embedded and ask.keypoints is None and not ask.refine and not ask.surfaces:
+        tracks = _matched(scene, grey, near, problem, masks.static(small), tracks, told)
     problem = _problem(scene, tracks, weights, grid, known)
-    state = _solved(problem, known)
+    state = _solved(problem, known, near)
+    if ask.surfaces:
+        problem, state = _laid_on_one_another(scene, problem, state, masks, told)
     told("solve", count, count)
     return _estimate(scene, problem, state, masks, ask.refine, known is not None, first)
 
@@ -263,8 +278,44 @@ def _problem(scene: Scene, tracks: Tracks, weights: Weights, grid: Grid, known: 
     return Problem(tracks, log_depth[kept], focal, centre, (height, width), count, weights, grid, held)
 
 
-def _solved(problem: Problem, known: Tensor | None) -> State:
-    state = begin(problem) if known is None else with_poses(problem, known)
+def _matched(
+    scene: Scene,
+    grey: Sequence[np.ndarray],
+    near: State,
+    problem: Problem,
+    static: Sequence[np.ndarray],
+    followed: Tracks,
+    told: Progress,
+) -> Tracks:
+    """Points sought where a first solution has them, and those that were followed where too few are found so."""
+    count = problem.frames
+    matched = GuidedMatching()(scene, grey, near, problem, static, lambda done: told("match", done, count))
+    poor = torch.bincount(matched.frame, minlength=count) < 0.5 * torch.bincount(followed.frame, minlength=count)
+    through = torch.zeros(followed.count).index_add_(0, followed.track, poor[followed.frame].float()) > 0
+    return matched.joined(followed.where(through[followed.track]))
+
+
+def _laid_on_one_another(
+    scene: Scene, problem: Problem, state: State, masks: Masks, told: Progress
+) -> tuple[Problem, State]:
+    """The problem with what surfaces say, and its solution; which points are one is asked anew after each."""
+    static = masks.static(problem.size)
+    for done in range(ROUNDS):
+        pairs = Surfaces()(scene, state, problem, static)
+        problem = replace(problem, surfaces=pairs)
+        state = solve(problem, state, widths=(problem.weights.width,))
+        told("surfaces", done + 1, ROUNDS)
+    return problem, state
+
+
+def _solved(problem: Problem, known: Tensor | None, near: State | None = None) -> State:
+    """The solution, from cameras that are near it or from nothing."""
+    if near is not None:
+        mean = near.correction.mean(-1, keepdim=True).expand(-1, problem.grid.nodes)
+        state = replace(near, correction=mean.clone())
+        state.points = points_of(problem, state)
+    else:
+        state = begin(problem) if known is None else with_poses(problem, known)
     if not len(problem.tracks):
         return state
     return solve(problem, state)
@@ -283,11 +334,13 @@ def _estimate(
     seen = torch.bincount(frame, minlength=count)
     sound = torch.bincount(frame[agree], minlength=count)
     quality = torch.where(sound >= FEWEST, sound / seen.clamp_min(1), 0.0)
+    if problem.surfaces is not None:
+        quality = torch.maximum(quality, problem.surfaces.quality(count))
     if known:
         quality = torch.where(seen > 0, sound / seen.clamp_min(1), 1.0)
     residual = torch.stack([_median(distance[agree & (frame == t)]) for t in range(count)])
     spread = torch.full((count, 6, 6), torch.inf, dtype=torch.float64)
-    if len(problem.tracks) and not known:
+    if (len(problem.tracks) or problem.surfaces is not None) and not known:
         factor = (OVERDISPERSION * max(sigma / problem.weights.pixel, 0.2)) ** 2
         spread = covariance(problem, state) * factor
     notes = []

@@ -115,6 +115,10 @@ class LucasKanade:
         """Corners ``[n, 2]`` of a picture ``[H, W]``, where ``[H, W]`` bool allows."""
         return self._corners(grey, np.zeros((0, 2), np.float32), allowed)
 
+    def between(self, a: Array, b: Array, xy: Array) -> tuple[Array, Array]:
+        """Where points ``[n, 2]`` of one picture are in one that is nearly the same, and which were followed."""
+        return self._there_and_back(a, b, xy, xy, 1) if len(xy) else (xy, np.zeros(0, bool))
+
     def _corners(self, grey: Array, xy: Array, allowed: Array | None) -> Array:
         """New corners ``[n, 2]``, away from points that are followed already."""
         wanted = self.points - len(xy)

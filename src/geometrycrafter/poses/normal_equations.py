@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geometrycrafter.poses.block_band import BlockBand
 from geometrycrafter.poses.problem import NEAREST, Problem, State
+from geometrycrafter.poses.surfaces import UNKNOWNS, Pairs
 
 HELD = 1e12
 """What is added for a camera that is known."""
@@ -37,8 +38,9 @@ def linearised(problem: Problem, state: State, width: float) -> Linear:
     pixel, deep = problem.residuals(state, seen)
     weights, count = problem.weights, len(seen)
     front = seen[:, 2] > NEAREST
-    by_pixel = torch.where(front, (1 + pixel.square().sum(-1) / width**2).rsqrt(), 0.0)
-    by_depth = torch.where(front & problem.has_depth, (1 + deep.square() / width**2).rsqrt(), 0.0)
+    share = weights.points**0.5
+    by_pixel = torch.where(front, share * (1 + pixel.square().sum(-1) / width**2).rsqrt(), 0.0)
+    by_depth = torch.where(front & problem.has_depth, share * (1 + deep.square() / width**2).rsqrt(), 0.0)
     x, y, z = seen[:, 0], seen[:, 1], seen[:, 2].clamp_min(NEAREST)
     focal = problem.focal * torch.tensor(state.log_focal).double().exp() / weights.pixel
     moved = seen.new_zeros(count, 3, 3)  # by the point in camera axes
@@ -101,10 +103,13 @@ class Normal:
             corner += problem.weights.log_focal**-2
             last -= state.log_focal * problem.weights.log_focal**-2
         _add_prior(problem, state, own, right)
+        between = torch.zeros(max(frames - 1, 0), unknowns, unknowns, dtype=torch.float64)
+        between[:, 6:, 6:] = -problem.drift
+        matrix.add_between(torch.arange(frames - 1), torch.arange(1, frames), between)
+        if problem.surfaces is not None:
+            _add_surfaces(problem, problem.surfaces, state, own, right, matrix)
+        _hold(problem, own, right)
         matrix.add_frames(own)
-        between = torch.zeros(unknowns, unknowns, dtype=torch.float64)
-        between[6:, 6:] = -problem.drift
-        matrix.add_neighbours(between)
         square = by_point(linear.point.mT @ linear.point)
         size = square.diagonal(dim1=1, dim2=2)
         size += damping * size.mean(-1, keepdim=True) + 1e-9
@@ -145,7 +150,7 @@ class Normal:
 
 
 def _add_prior(problem: Problem, state: State, own: Tensor, right: Tensor) -> None:
-    """What is known beforehand of corrections and cameras, added to frames' own blocks and right-hand sides."""
+    """What is known beforehand of corrections, added to frames' own blocks and right-hand sides."""
     own[:, 6:, 6:] += problem.unary
     own[1:, 6:, 6:] += problem.drift
     own[:-1, 6:, 6:] += problem.drift
@@ -153,6 +158,25 @@ def _add_prior(problem: Problem, state: State, own: Tensor, right: Tensor) -> No
     right[:, 6:] -= state.correction @ problem.unary
     right[1:, 6:] -= change
     right[:-1, 6:] += change
+
+
+def _add_surfaces(
+    problem: Problem, surfaces: Pairs, state: State, own: Tensor, right: Tensor, matrix: BlockBand
+) -> None:
+    """What surfaces say: of each pair's frames, and between them."""
+    nodes = problem.grid.nodes
+    spread = torch.zeros(UNKNOWNS, 6 + nodes, dtype=torch.float64)  # a frame's scale is the mean of its nodes
+    spread[:6, :6] = torch.eye(6)
+    spread[6, 6:] = 1 / nodes
+    one, two = slice(None, UNKNOWNS), slice(UNKNOWNS, None)
+    own.index_add_(0, surfaces.first, spread.T @ surfaces.square[:, one, one] @ spread)
+    own.index_add_(0, surfaces.second, spread.T @ surfaces.square[:, two, two] @ spread)
+    matrix.add_between(surfaces.first, surfaces.second, spread.T @ surfaces.square[:, two, one] @ spread)
+    right -= surfaces.gradient(state) @ spread
+
+
+def _hold(problem: Problem, own: Tensor, right: Tensor) -> None:
+    """Cameras that are known stay."""
     assert problem.held is not None
     own[problem.held, :6, :6] += HELD * torch.eye(6).double()
     right[problem.held, :6] = 0.0

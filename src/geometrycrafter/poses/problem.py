@@ -13,13 +13,20 @@ T_t is world-to-camera, B(x) a_t a bilinear grid of corrections (one node: a sca
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.geometry.rigid import rotation_of_vector
 from geometrycrafter.poses.tracks import Tracks
+from geometrycrafter.scene import Scene
+
+if TYPE_CHECKING:
+    from geometrycrafter.poses.surfaces import Pairs
 
 NEAREST = 1e-6
 """Depth below which a point counts as behind the camera."""
@@ -43,6 +50,8 @@ class Weights:
     """Of a node's correction, apart from the mean of its frame."""
     log_focal: float = 0.0
     """Of the focal length; 0 keeps it."""
+    points: float = 1.0
+    """What points count beside surfaces."""
     width: float = 3.0
     """Of the robust loss, Cauchy's, in standard deviations."""
 
@@ -102,23 +111,39 @@ class Problem:
     """``[T]`` bool, cameras that are known; None: the first, which makes the world."""
     still: bool = False
     """Whether cameras only turn."""
+    surfaces: Pairs | None = None
+    """What surfaces that frames share say beside the points."""
 
     def __post_init__(self) -> None:
-        self.basis = self.grid.weights(self.tracks.xy, *self.size)  # [N, nodes]
         self.has_depth = torch.isfinite(self.log_depth)
         self.known_log = torch.where(self.has_depth, self.log_depth, 0.0)
         start = self.tracks.start
         self.first = self.tracks.frame[start[:-1]]
         span = self.tracks.frame[start[1:] - 1] - self.first
         self.band = int(span.max()) + 1 if len(span) else 1
+        if self.surfaces is not None:
+            self.band = max(self.band, int((self.surfaces.second - self.surfaces.first).max()) + 1)
         if self.held is None:
             self.held = torch.arange(self.frames) == 0
-        nodes = self.grid.nodes
-        mean = torch.full((nodes, nodes), 1 / nodes**2, dtype=torch.float64) / self.weights.correction**2 / self.frames
+        self.basis = self.grid.weights(self.tracks.xy, *self.size)  # [N, nodes]
+        nodes, weights = self.grid.nodes, self.weights
+        mean = torch.full((nodes, nodes), 1 / nodes**2, dtype=torch.float64) / weights.correction**2 / self.frames
         apart = torch.eye(nodes, dtype=torch.float64) - 1 / nodes
-        self.unary = mean + self.grid.roughness() / self.weights.rough**2 + apart / self.weights.node**2
+        self.unary = mean + self.grid.roughness() / weights.rough**2 + apart / weights.node**2
         self.unary += 1e-6 * torch.eye(nodes).double()
-        self.drift = torch.eye(nodes, dtype=torch.float64) / nodes / self.weights.drift**2
+        self.drift = torch.eye(nodes, dtype=torch.float64) / nodes / weights.drift**2
+
+    def corrected(
+        self, scene: Scene, frame: int, correction: Tensor, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Depth of a frame of the scene with its correction ``[nodes]``, ``[height, width]``, and where it is valid."""
+        depth, mask = np.asarray(scene.depth[frame], np.float32), np.asarray(scene.mask[frame], bool)
+        sound = mask & np.isfinite(depth) & (depth > 0)
+        how = cv2.INTER_LINEAR if height > depth.shape[0] else cv2.INTER_NEAREST
+        sized = cv2.resize(np.where(sound, depth, 0), (width, height), interpolation=how)
+        whole = cv2.resize(sound.astype(np.float32), (width, height), interpolation=how) > 0.99
+        gain = self.grid.picture(correction, height, width).exp().numpy().astype(np.float32)
+        return sized * gain, whole
 
     def seen(self, state: State) -> Tensor:
         """Each observation's point in its camera's axes, ``[N, 3]``."""
@@ -148,4 +173,5 @@ class Problem:
         prior = ((a @ self.unary) * a).sum() + ((d @ self.drift) * d).sum()
         if self.weights.log_focal:
             prior = prior + (state.log_focal / self.weights.log_focal) ** 2
-        return 0.5 * float(width**2 * robust.sum() + prior)
+        shared = self.surfaces.cost(state) if self.surfaces is not None else 0.0
+        return 0.5 * float(self.weights.points * width**2 * robust.sum() + prior) + shared

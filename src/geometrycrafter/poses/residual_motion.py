@@ -58,7 +58,7 @@ class ResidualMotion:
         empty = np.zeros((h, w, 2), np.float32)
 
         def score(t: int) -> Array:
-            depth, valid = self._depth(scene, t, state, problem, h, w)
+            depth, valid = problem.corrected(scene, t, state.correction[t], h, w)
             total = np.zeros((h, w), np.float32)
             gaps = [[u for u in (t - gap, t + gap) if 0 <= u < count] for gap in self.gaps]
             for others in filter(None, gaps):
@@ -79,38 +79,37 @@ class ResidualMotion:
             yield _regions(np.mean(around, 0))
             around = around[-2:]
 
-    def _depth(self, scene: Scene, t: int, state: State, problem: Problem, h: int, w: int) -> tuple[Array, Array]:
-        """Corrected depth of a frame ``[h, w]``, and where it is valid."""
-        depth, mask = np.asarray(scene.depth[t], np.float32), np.asarray(scene.mask[t], bool)
-        small: Array = cv2.resize(np.where(mask, depth, 0), (w, h), interpolation=cv2.INTER_NEAREST)
-        gain = problem.grid.picture(state.correction[t], h, w).exp().numpy()
-        return small * gain, small > 0
-
     def _off(
         self, flow: Array, pictures: Nearby, depth: Array, t: int, u: int, state: State, problem: Problem
     ) -> Array:
         """How far flow ``[h, w, 2]`` ends from the line of a static point's landing places, in tolerances; zero where
         the picture is explained by such a place as well as by the flow."""
         h, w = depth.shape
-        height, width = problem.size
-        scale = np.array([w / width, h / height])
-        focal = (problem.focal * np.exp(state.log_focal)).numpy() * scale
-        centre = (problem.centre.numpy() + 0.5) * scale - 0.5
+        scale = np.array([w / problem.size[1], h / problem.size[0]])
+        fx, fy = ((problem.focal * np.exp(state.log_focal)).numpy() * scale).tolist()
+        cx, cy = ((problem.centre.numpy() + 0.5) * scale - 0.5).tolist()
         turn = (state.rotation[u] @ state.rotation[t].T).numpy()
         shift = state.translation[u].numpy() - turn @ state.translation[t].numpy()
-        x, y = np.meshgrid(np.arange(w), np.arange(h))
-        rays = np.stack([(x - centre[0]) / focal[0], (y - centre[1]) / focal[1], np.ones((h, w))], -1) @ turn.T
+        x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
+        i, j = (x - cx) / fx, (y - cy) / fy
+        turned = [r[0] * i + r[1] * j + r[2] for r in turn.tolist()]  # planes: pairs in the last axis are slow
         ends = []
         for factor in (1 - self.depth_share, 1.0, 1 + self.depth_share):
-            p = rays * (depth * factor)[..., None] + shift
-            ends.append(p[..., :2] / np.maximum(p[..., 2:], 1e-6) * focal + centre)
-        target = np.stack([x, y], -1) + flow
-        line = ends[-1] - ends[0]
-        along = ((target - ends[0]) * line).sum(-1) / np.maximum((line**2).sum(-1), 1e-9)
-        away = np.linalg.norm(target - ends[0] - along.clip(0, 1)[..., None] * line, axis=-1)
-        off = away / (self.pixels + self.share * np.linalg.norm(flow, axis=-1))
-        unlike = np.minimum.reduce([_unlike(pictures[t], pictures[u], end) for end in ends])
-        explained = unlike < UNLIKE_SHARE * _unlike(pictures[t], pictures[u], target) + UNLIKE
+            far = depth * np.float32(factor)
+            px, py, pz = (r * far + np.float32(s) for r, s in zip(turned, shift))
+            pz = np.maximum(pz, 1e-6)
+            # Within what a picture can be remapped by.
+            ends.append(((px / pz * fx + cx).clip(-1e6, 1e6), (py / pz * fy + cy).clip(-1e6, 1e6)))
+        to_x, to_y = x + flow[..., 0], y + flow[..., 1]
+        (from_x, from_y), (last_x, last_y) = ends[0], ends[-1]
+        line_x, line_y = last_x - from_x, last_y - from_y
+        off_x, off_y = to_x - from_x, to_y - from_y
+        along = (off_x * line_x + off_y * line_y) / np.maximum(line_x**2 + line_y**2, 1e-9)
+        along = along.clip(0, 1)
+        away = np.hypot(off_x - along * line_x, off_y - along * line_y)
+        off = away / (self.pixels + self.share * np.hypot(flow[..., 0], flow[..., 1]))
+        unlike = np.minimum.reduce([_unlike(pictures[t], pictures[u], *end) for end in ends])
+        explained = unlike < UNLIKE_SHARE * _unlike(pictures[t], pictures[u], to_x, to_y) + UNLIKE
         return np.where(explained, 0, off.clip(0, MOST)).astype(np.float32)
 
 
@@ -121,13 +120,13 @@ MOST = 5.0
 """Tolerances beyond which nothing more is said."""
 
 
-def _unlike(picture: Array, other: Array, at: Array) -> Array:
-    """How far patches ``[h, w]`` differ from those at other places ``[h, w, 2]`` of another picture, levels."""
-    x, y = at.astype(np.float32)[..., 0], at.astype(np.float32)[..., 1]
-    moved = cv2.remap(other, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _unlike(picture: Array, other: Array, x: Array, y: Array) -> Array:
+    """How far patches ``[h, w]`` differ from those at other places of another picture, levels."""
+    moved = cv2.remap(
+        other, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     inside = (x > -1) & (y > -1) & (x < other.shape[1]) & (y < other.shape[0])
-    apart = np.where(inside, np.abs(moved.astype(np.float32) - picture), 0).astype(np.float32)
-    return cv2.blur(apart, (5, 5))
+    return cv2.blur(cv2.absdiff(moved, picture).astype(np.float32) * inside, (5, 5))
 
 
 def _regions(score: Array) -> Array:

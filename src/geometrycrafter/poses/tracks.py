@@ -57,6 +57,12 @@ class Tracks:
         numbers, track = torch.unique(track, return_inverse=True)
         return Tracks(track, self.frame[kept], self.xy[kept], len(numbers))
 
+    def joined(self, other: Tracks) -> Tracks:
+        """With the points of others beside its own."""
+        track = torch.cat([self.track, other.track + self.count])
+        frame, xy = torch.cat([self.frame, other.frame]), torch.cat([self.xy, other.xy])
+        return Tracks(track, frame, xy, self.count + other.count)
+
     def lengths(self) -> Tensor:
         """How often each point is seen, ``[P]``."""
         return torch.bincount(self.track, minlength=self.count)
