@@ -164,9 +164,13 @@ def test_the_solver_on_true_depth_beats_a_still_camera_and_rows_are_kept(tmp_pat
     # Over these frames the camera moves by two centimetres; the true places of neighbours are a tenth of that apart.
     for key, share in (("ate", 0.4), ("rpe_rotation", 0.5), ("rpe_translation", 1)):
         assert solved[key]["mean"] < share * still[key]["mean"]
-    assert stored["ranks"]["true depth"] == 1 and solved["known"]["mean"] == 1
+    assert (
+        stored["ranks"]["true depth, surfaces"] == 1
+        and stored["ranks"]["true depth"] == 2
+        and solved["known"]["mean"] == 1
+    )
     rows = {p: p.stat().st_mtime_ns for p in (tmp_path / "e" / "rows").rglob("*.json")}
-    assert len(rows) == 2
+    assert len(rows) == 3
     assert main(command) == 0 and {p: p.stat().st_mtime_ns for p in rows} == rows
     assert "RPE, turn" in capsys.readouterr().out
 

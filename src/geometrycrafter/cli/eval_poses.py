@@ -105,7 +105,10 @@ def methods(args: argparse.Namespace, models: list[Method]) -> list[Method]:
     if args.depth != "true":
         found += [SolvedPoses(f"{m.name}{how}", m, args.refine, args.refine_focal) for m in models]
     if args.depth != "predicted":
-        found.append(SolvedPoses(f"true depth{how}", TrueDepth("true depth"), args.refine, args.refine_focal))
+        true = TrueDepth("true depth")
+        found.append(SolvedPoses(f"true depth{how}", true, args.refine, args.refine_focal))
+        if not args.refine:
+            found.append(SolvedPoses(f"true depth{how}, surfaces", true, False, args.refine_focal, surfaces=True))
     for text in args.predictions:
         name, folder = named_folder(text)
         found.append(WrittenPoses(name or folder.resolve().name, str(folder)))

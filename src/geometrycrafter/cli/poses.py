@@ -43,7 +43,6 @@ def add_parser(commands: Any) -> None:
         metavar="x,y",
         action="append",
         default=[],
-        type=_place,
         help="a thing that moves, by a point on it in the first frame or a box left,top,right,bottom around it",
     )
     add("--keypoints", metavar="FOLDER", help="SuperPoint, which finds the points that are followed")
@@ -93,13 +92,17 @@ def call(args: argparse.Namespace) -> None:
 
 
 def _place(text: str) -> list[float]:
-    """A point ``x,y`` or a box ``left,top,right,bottom``."""
+    """A point ``x,y`` or a box ``left,top,right,bottom``.
+
+    Raises:
+        InputError: where it is neither.
+    """
     try:
         numbers = [float(n) for n in text.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) not in (2, 4):
-        raise argparse.ArgumentTypeError(f"{text!r}: give x,y or left,top,right,bottom")
+        raise InputError(f"--mask-at {text!r}: give x,y or left,top,right,bottom.")
     return numbers
 
 
@@ -113,6 +116,7 @@ def _stages(args: argparse.Namespace) -> dict[str, Any]:
     from geometrycrafter.inference.loading import checked_device
     from geometrycrafter.video.reading import open_frames
 
+    places = [_place(text) for text in args.mask_at]
     device = checked_device(args.device)
     stages: dict[str, Any] = {"surfaces": args.surfaces}
     if args.mask_at and (args.mask or not args.mask_model):
@@ -123,7 +127,7 @@ def _stages(args: argparse.Namespace) -> dict[str, Any]:
         from geometrycrafter.poses.members.first_frame import open_masks, things_of
 
         first = None if args.mask is None else things_of(next(iter(open_frames(args.mask))))
-        stages["moving"] = open_masks([on_disk(m) for m in args.mask_model], first, args.mask_at, device)
+        stages["moving"] = open_masks([on_disk(m) for m in args.mask_model], first, places, device)
     elif args.mask:
         stages["moving"] = (picture[..., 0] > 127 for picture in open_frames(args.mask))
     if args.keypoints:

@@ -41,10 +41,12 @@ class SolvedPoses(Method):
     """Depth is corrected by the motion, too."""
     refine_focal: bool = False
     """A factor on the focal length is found, too."""
+    surfaces: bool = False
+    """The depth is measured, and its surfaces are laid on one another."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        how = {"refine": self.refine, "refine_focal": self.refine_focal}
+        how = {"refine": self.refine, "refine_focal": self.refine_focal, "surfaces": self.surfaces}
         return {"method": "SolvedPoses", **how, "depth": self.depth.identity}
 
     def content(self, clip: str) -> str | None:
@@ -59,7 +61,9 @@ class SolvedPoses(Method):
             started = time.perf_counter()
             found = points(clip, name, protocol)
             scene = found.keep if isinstance(found.keep, Scene) else _scene_of(clip, found)
-            solved = estimate(scene, clip.frames, refine=self.refine, refine_focal=self.refine_focal)
+            solved = estimate(
+                scene, clip.frames, refine=self.refine, refine_focal=self.refine_focal, surfaces=self.surfaces
+            )
             seconds = time.perf_counter() - started
             return Prediction(poses=solved.poses, known=solved.known, seconds=seconds)
 
