@@ -172,7 +172,9 @@ def test_the_solver_on_true_depth_beats_a_still_camera_and_rows_are_kept(tmp_pat
     rows = {p: p.stat().st_mtime_ns for p in (tmp_path / "e" / "rows").rglob("*.json")}
     assert len(rows) == 3
     assert main(command) == 0 and {p: p.stat().st_mtime_ns for p in rows} == rows
-    assert "RPE, turn" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "RPE, turn" in said and "ATE and RPE, place in the unit of the truth" in said
+    assert "in %;" not in (tmp_path / "e" / "report.md").read_text()
 
 
 @needs_recording

@@ -36,6 +36,11 @@ def test_points_are_depth_along_the_pixels_rays(scene_in_memory):
     assert scene.points.shape == (3, 8, 12, 3) and len(list(scene.points)) == 3
 
 
+def test_an_array_of_a_scene_says_its_shape_when_printed(scene_in_memory):
+    scene, _, _ = scene_in_memory
+    assert "[3, 8, 12] float32" in repr(scene.depth) and "[3, 3, 3]" in repr(scene.intrinsics)
+
+
 def test_saving_and_opening_keeps_everything(scene_in_memory, tmp_path):
     scene, depth, _ = scene_in_memory
     scene.save(tmp_path / "a.gc")

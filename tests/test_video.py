@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.video.pictures import write_png
 from geometrycrafter.video.reading import open_frames
 
 CODECS = {
@@ -307,3 +308,25 @@ def test_a_broadcasts_clock_may_leap_and_that_of_other_files_is_believed(jumps, 
     ticks = (0, 1, 2, 36000)
     times = [clock.seconds(SimpleNamespace(pts=t, dts=t, time_base=Fraction(1, 10))) for t in ticks]
     assert times == pytest.approx([0, 0.1, 0.2, last])
+
+
+def test_depth_maps_beside_the_pictures_of_a_recording_are_no_frames(tmp_path):
+    for t, frame in enumerate(moving_pattern(3, 8, 12)):
+        write_png(tmp_path / f"frame-{t:06}.color.png", frame)
+        write_png(tmp_path / f"frame-{t:06}.depth.png", 0 * frame)
+    for place in (tmp_path, str(tmp_path / "frame-*.png")):
+        with pytest.warns(UserWarning, match="3 depth maps .*left out"):
+            recording = open_frames(place)
+        assert [frame.any() for frame in recording] == [True] * 3
+    assert len(list(open_frames(str(tmp_path / "*.depth.png")))) == 3  # who asks for depth gets it
+
+
+@pytest.mark.parametrize("names", [("rgb_1", "depth_1"), ("1", "1_depth"), ("1_colour", "1-Depth")])
+def test_depth_maps_are_known_by_the_picture_of_the_same_name(names, tmp_path):
+    for name in names:
+        write_png(tmp_path / f"{name}.png", moving_pattern(1, 8, 12)[0])
+    with pytest.warns(UserWarning, match="depth maps"):
+        assert len(list(open_frames(tmp_path))) == 1
+    write_png(tmp_path / "in_depth_talk.png", moving_pattern(1, 8, 12)[0])
+    with pytest.warns(UserWarning, match="depth maps"):
+        assert len(list(open_frames(tmp_path))) == 2

@@ -148,7 +148,7 @@ def check_installed() -> None:
         InputError: where it isn't there.
     """
     if importlib.util.find_spec("cv2") is None:
-        raise InputError("poses need OpenCV; install geometrycrafter[poses].")
+        raise InputError("poses need OpenCV; pip install 'geometrycrafter[poses]'.")
 
 
 def _measure(args: argparse.Namespace, scene: Scene, source: FrameSource) -> Callable[[Estimate], np.ndarray] | None:

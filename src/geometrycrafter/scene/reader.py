@@ -44,6 +44,9 @@ class FrameArray:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.shape)} {self.dtype}, read by index; np.asarray for all of it)"
+
     def __getitem__(self, index: Any) -> np.ndarray:
         return self._stored.read(index)
 

@@ -89,7 +89,23 @@ def find(text: str) -> list[Path] | None:
         what = "no picture is called so"
     if not found:
         raise InputError(f"{text}: {what} ({', '.join(SUFFIXES[:6])}, ...); name one that does.")
-    return sorted(found, key=natural)
+    return _without_depth(text, sorted(found, key=natural))
+
+
+def _without_depth(text: str, found: list[Path]) -> list[Path]:
+    """Pictures but for depth maps of others among them, as recordings of RGB-D cameras have them side by side."""
+    depth = [p for p in found if "depth" in p.stem.lower()]
+    colours = {_bare(p, "colou?r|rgb|image") for p in found if "depth" not in p.stem.lower()}
+    left_out = {p for p in depth if _bare(p, "depth") in colours}
+    if left_out:
+        first = min(left_out, key=natural).name
+        warnings.warn(f"{text}: {len(left_out)} depth maps ({first}, ...) are no frames, and left out", stacklevel=3)
+    return [p for p in found if p not in left_out]
+
+
+def _bare(path: Path, word: str) -> str:
+    """A name without its suffix and the word that says what the picture shows."""
+    return re.sub(rf"[._-]?(?:{word})[._-]?", "", path.stem.lower(), count=1)
 
 
 def _as_glob(name: str) -> str | None:

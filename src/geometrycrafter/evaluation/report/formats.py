@@ -26,7 +26,7 @@ def markdown(report: Report) -> str:
     header, lines, notes = table_of(report)
     text = [f"# {report.protocol.title}", ""]
     text += [_pipes(header), _pipes(["---"] * len(header)), *map(_pipes, lines), "", *notes, *[""] * bool(notes)]
-    text += [f"Means over {len(report.clips)} clips, in %; 95 % intervals by bootstrap over clips:", ""]
+    text += [f"Means over clips ({len(report.clips)}), with 95 % intervals by bootstrap over them:", ""]
     titles = ["method", *(c.title for c in report.columns)]
     text += [_pipes(titles), _pipes(["---"] * len(titles)), *map(_pipes, intervals(report)), ""]
     if report.failures:

@@ -40,11 +40,16 @@ def table_of(report: Report) -> Table:
 
 
 def _notes(report: Report) -> list[str]:
+    lengths = [c.title for c in report.columns if not c.percent and "°" not in c.title]
+    units = (
+        [f"Figures are in %, turns in degrees; {' and '.join(lengths)} in the unit of the truth."] if lengths else []
+    )
     if len(report.shared) == len(report.clips):
-        return []
+        return units
     return [
+        *units,
         f"Methods were judged on different clips (column clips, of {len(report.clips)}). Each mean is over a method's "
-        f"own; ranks and the best of a column are over those that all have, {len(report.shared)} here."
+        f"own; ranks and the best of a column are over those that all have, {len(report.shared)} here.",
     ]
 
 
