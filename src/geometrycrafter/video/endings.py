@@ -22,10 +22,14 @@ HEADER = 2**16
 """Bytes of its beginning that hold its header."""
 DECLARING = ("flv", "matroska", "mxf", "rm", "ivf", "asf", "gxf", "ogg", "yuv4mpegpipe")
 """Formats of ffmpeg's libraries whose duration is that of the header or of the last page; of others it is guessed."""
+HEADER_SAYS = ("asf", "rm")
+"""Of these, formats whose header gives each stream the end of the whole, to which the libraries add a late start."""
 PADDING = 4096
 """Zeros that may follow a file's last packet."""
 UNSURE = 0.02
 """Share of a declared duration that may be missing: headers are rounded, and sound ends later than the picture."""
+NEARLY = 0.05
+"""Seconds by which sound may end before the file does."""
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
@@ -74,8 +78,23 @@ def half_drawn(path: os.PathLike[str], container: Any, packet: Any) -> bool:
 
 def declared(container: Any) -> float | None:
     """Seconds that a file's header says it lasts; None where it says nothing."""
-    told = container.duration and any(n in container.format.name.split(",") for n in DECLARING)
-    return float(container.duration / av.time_base) if told else None
+    names = container.format.name.split(",")
+    if not container.duration or not any(n in names for n in DECLARING):
+        return None
+    if any(n in names for n in HEADER_SAYS):
+        ends = [float(s.duration * s.time_base) for s in container.streams if s.duration and s.time_base]
+        return max(ends, default=None)
+    return float(container.duration / av.time_base)
+
+
+def is_followed(container: Any, seconds: float) -> bool:
+    """Whether some stream goes on to so many seconds, or nearly: what comes behind it is no part of the video.
+
+    Args:
+        container: the file, opened.
+        seconds: that its header says it lasts.
+    """
+    return len(container.streams) > 1 and _last(container) >= seconds - NEARLY
 
 
 def share_in_time(container: Any, stream: Any, end: float | None) -> float:
@@ -172,8 +191,17 @@ def _transport(file: BinaryIO, size: int) -> bool:
     length = packet_length(file.read(5 * 204))
     if length is None:
         return False
-    file.seek(max(0, size // length - NEAR_END // length) * length + LENGTHS[length])
-    return size % length != 0 or bool(file.read()[::length].strip(SYNC))
+    start = max(0, size // length - NEAR_END // length) * length
+    file.seek(start)
+    rest = file.read()
+    marks = rest[LENGTHS[length] :: length]
+    packets = len(marks) - len(marks.lstrip(SYNC))
+    return packets * length > len(rest) or not _is_padding(rest[packets * length :])
+
+
+def _is_padding(rest: bytes) -> bool:
+    """Whether what follows a file's last packet is nothing."""
+    return len(rest) <= PADDING and not rest.strip(b"\0")
 
 
 def _program(file: BinaryIO, size: int) -> bool:
@@ -183,7 +211,7 @@ def _program(file: BinaryIO, size: int) -> bool:
     at = rest.find(b"\0\0\1\xba")
     while 0 <= at < len(rest):
         if rest[at : at + 3] != b"\0\0\1"[: len(rest) - at]:
-            return len(rest) - at > PADDING or bool(rest[at:].strip(b"\0"))
+            return not _is_padding(rest[at:])
         if len(rest) < at + 14 and rest[at + 3 : at + 4] != b"\xb9":
             return True
         code = rest[at + 3]
@@ -207,7 +235,8 @@ def _boxes(file: BinaryIO, size: int) -> int | bool:
         if length == 1 and len(head) == 16:
             length = int.from_bytes(head[8:], "big")
         if length < 8:
-            return fragmented and kind != b"mdat"
+            file.seek(position)
+            return fragmented and kind != b"mdat" and not _is_padding(file.read(PADDING + 1))
         fragmented = fragmented or kind == b"moof"
         position += length
         if kind == b"sidx":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.video.endings import declared, ending, share_in_time
+from geometrycrafter.video.endings import declared, ending, is_followed, share_in_time
 from geometrycrafter.video.holes import Gap, holes, lost_in
 from geometrycrafter.video.timing import RATE
 
@@ -129,10 +129,13 @@ def _look_into(path: os.PathLike[str], container: Any, stream: Any, losses: Loss
     indexed = [e.pos for e in stream.index_entries if e.size] if container.format.name == "avi" else []
     absent = max(0, len(indexed) - losses.packets)
     delay = losses.since if 0 < losses.since * losses.rate < 3 else 0  # of frames that are held back for their order
-    ends_early = ((declared(container) or 0) + delay - (losses.until or 0)) * losses.rate
+    seconds = declared(container) or 0.0
+    ends_early = (seconds + delay - (losses.until or 0)) * losses.rate
     if not losses.gaps and not absent and ends_early < 0.75:
         return
     broken = holes(path, container)
+    if broken and broken[-1][1] >= container.size and is_followed(container, seconds):
+        broken.pop()
     lost = lost_in(losses.gaps, broken)
     if losses.before_it and ends_early > 0.75 and broken and broken[-1][0] > losses.before_it[0]:
         lost.append(Gap(losses.before_it[0], container.size, round(ends_early), losses.shown))

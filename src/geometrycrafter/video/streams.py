@@ -219,6 +219,9 @@ def _packets(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
             continue
         except (av.FFmpegError, OSError, ValueError) as error:
             losses.note(error)
+            last = av.Packet()  # an empty one: what the decoder still holds is shown
+            last.time_base = stream.time_base
+            yield last
             return
         if packet.size:
             losses.read(packet)
