@@ -48,6 +48,19 @@ def test_again_without_refining_and_discarded(made, capsys):
     assert gc.open(place).poses is None and gc.open(place).array("moving") is None
 
 
+@pytest.mark.parametrize(
+    "flag", [["--refine"], ["--distance", "1,1,9,9,2"], ["--source", "a.mp4"], ["--mask-at", "1,2"]]
+)
+def test_to_find_and_to_discard_at_once_is_refused(made, capsys, flag):
+    place = str(made / "a.gc")
+    assert main(["poses", place]) == 0
+    before = np.asarray(gc.open(place).poses)
+    capsys.readouterr()
+    assert main(["poses", place, "--discard", *flag]) == 2
+    assert flag[0] in capsys.readouterr().err
+    np.testing.assert_array_equal(np.asarray(gc.open(place).poses), before)
+
+
 def test_poses_go_out_and_come_in_as_tum(made, capsys):
     place = str(made / "a.gc")
     assert main(["poses", place]) == 0

@@ -81,6 +81,7 @@ def call(args: argparse.Namespace) -> None:
     if args.discard:
         from geometrycrafter.poses.stored import discard
 
+        _alone(args)
         discard(scene)
         print(f"{args.scene}: depth is as predicted; there are no poses.")
         return
@@ -89,6 +90,19 @@ def call(args: argparse.Namespace) -> None:
     measure = _measure(args, scene, source)
     with ProgressBar(args.scene) as progress:
         find_poses(scene, source, args.refine, args.refine_focal, args.poses, progress, stages, measure)
+
+
+def _alone(args: argparse.Namespace) -> None:
+    """Nothing is to be found where all is taken out.
+
+    Raises:
+        InputError: where both are asked for.
+    """
+    names = ("mask", "mask_model", "mask_at", "keypoints", "tracker", "refine", "refine_focal", "surfaces", "poses")
+    for name in (*names, "distance", "metric", "source"):
+        if getattr(args, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"--discard takes all of that out, and {flag} finds it; give one of them.")
 
 
 def _place(text: str) -> list[float]:
