@@ -233,6 +233,18 @@ def test_each_shot_is_a_world_of_its_own(tmp_path, format, capsys):
         assert sorted(p.stem for p in (place / "images").iterdir()) == [f"frame_{t:06d}" for t in (2, 3, 4)]
 
 
+def test_a_trajectory_of_several_shots_says_so_and_one_can_be_chosen(tmp_path, capsys):
+    scene = plane()
+    scene.set_array("shots", np.array([0, 2]))
+    scene.save(tmp_path / "a.gc")
+    command = ["export", str(tmp_path / "a.gc"), "tum", str(tmp_path / "a.tum"), "--overwrite"]
+    assert main(command) == 0 and "2 shots has a world of its own" in capsys.readouterr().err
+    whole = np.loadtxt(tmp_path / "a.tum")
+    assert main([*command, "--shot", "1"]) == 0 and not capsys.readouterr().err
+    np.testing.assert_array_equal(np.loadtxt(tmp_path / "a.tum"), whole[2:])
+    assert main([*command, "--shot", "2"]) == 2 and "shots 0 to 1" in capsys.readouterr().err
+
+
 def test_a_cloud_keeps_to_its_size_and_is_the_mean_of_what_it_saw():
     from geometrycrafter.geometry.voxels import VoxelCloud
 

@@ -220,6 +220,21 @@ def test_colmap_s_own_poses_are_read(tmp_path, kind, place):
                 read_trajectory(tmp_path / "damaged.bin", np.arange(4) / 24)
 
 
+def test_poses_of_recordings_and_of_kitti_are_read(clip, tmp_path):
+    truth = np.asarray(clip.poses, np.float64)[:12]  # frame-2 comes before frame-10
+    for t, pose in enumerate(truth):
+        np.savetxt(tmp_path / f"frame-{t}.pose.txt", pose)
+    np.savetxt(tmp_path / "kitti.txt", truth[:, :3].reshape(12, 12))
+    for place in (tmp_path, tmp_path / "kitti.txt"):
+        np.testing.assert_allclose(read_trajectory(place, np.arange(12) / 24), truth, atol=1e-9)
+        with pytest.raises(InputError, match="12 poses for 9 frames"):
+            read_trajectory(place, np.arange(9) / 24)
+    for damaged, told in (("1 2 3", "no file of poses"), ("2 0 0 0 0 2 0 0 0 0 2 0", "no rotation")):
+        (tmp_path / "frame-3.pose.txt").write_text(damaged)
+        with pytest.raises(InputError, match=f"frame-3.*{told}"):
+            read_trajectory(tmp_path, np.arange(12) / 24)
+
+
 def test_known_poses_give_depth_their_unit_without_refining(clip, scene):
     found = gc.poses.estimate(scene, clip.frames, np.asarray(clip.dynamic), poses=clip.poses)
     assert found.correction.shape == (16, 1, 1) and np.ptp(found.correction) == 0

@@ -19,7 +19,7 @@ DEPTHS = Literal["predicted", "true", "both"]
 
 def add_flags(add: Callable[..., Any]) -> None:
     """Those of ``eval poses`` alone."""
-    add("--truth", type=argument(Path), metavar="FILE", help="true poses of scenes: TUM's lines, images.txt or a scene")
+    add("--truth", type=argument(Path), metavar="FILE", help="true poses of scenes: as 'poses --poses' reads them")
     add(
         "--align",
         type=argument(ALIGNMENTS),

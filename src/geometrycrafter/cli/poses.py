@@ -55,7 +55,11 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="the depth is measured, not predicted: surfaces that frames share lie on one another",
     )
-    add("--poses", metavar="FILE", help="known poses: TUM's lines, COLMAP's images.txt, .bin or project, a scene")
+    add(
+        "--poses",
+        metavar="FILE",
+        help="known poses: TUM's or KITTI's lines, COLMAP's images.txt, .bin or project, a recording, a scene",
+    )
     add(
         "--distance",
         metavar="x1,y1,x2,y2,METRES[@FRAME]",

@@ -30,6 +30,13 @@ class NoOptions(Settings):
 
 
 @dataclass(frozen=True)
+class TumOptions(Settings):
+    """Of trajectories."""
+
+    shot: Index | None = field(default=None, metadata={"help": SHOT})
+
+
+@dataclass(frozen=True)
 class ColourOptions(Settings):
     """Of formats with colours of the frames."""
 
@@ -162,6 +169,7 @@ _LIST = (
         ".tum",
         "camera poses as lines of time, place and quaternion, for evo and the TUM tools",
         "geometrycrafter.export.tum:write_tum",
+        TumOptions,
     ),
     Format(
         "colmap",

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.formats import NoOptions
+from geometrycrafter.export.formats import TumOptions
+from geometrycrafter.export.world import chosen_shot
 from geometrycrafter.geometry.rigid import quaternion_of_rotation
 from geometrycrafter.scene import Scene
 
 
-def write_tum(scene: Scene, path: Path, options: NoOptions | None = None) -> Path:
+def write_tum(scene: Scene, path: Path, options: TumOptions | None = None) -> Path:
     """Write lines ``time tx ty tz qx qy qz qw``: camera-to-world, seconds, the scene's unit.
 
     Args:
         scene: with poses.
         path: of the file.
-        options: none.
+        options: which shot.
 
     Raises:
-        InputError: where the scene has no poses.
+        InputError: where the scene has no poses, or not this shot.
     """
     if scene.poses is None:
         raise InputError(f"{scene.place}: the scene has no poses; run 'geometrycrafter poses {scene.place}' first.")
-    poses = torch.from_numpy(np.asarray(scene.poses, np.float64))
+    shot = None if options is None else options.shot
+    first, end = (0, len(scene)) if shot is None else chosen_shot(scene, shot)
+    if shot is None and len(scene.shots) > 1:
+        warnings.warn(
+            f"{path.name}: each of the {len(scene.shots)} shots has a world of its own; --shot N writes one",
+            stacklevel=2,
+        )
+    poses = torch.from_numpy(np.asarray(scene.poses[first:end], np.float64))
     w, x, y, z = quaternion_of_rotation(poses[:, :3, :3]).unbind(-1)
-    rows = torch.stack([torch.from_numpy(scene.times), *poses[:, :3, 3].unbind(-1), x, y, z, w], -1)
+    rows = torch.stack([torch.from_numpy(scene.times[first:end]), *poses[:, :3, 3].unbind(-1), x, y, z, w], -1)
     with open(path, "w", encoding="ascii") as file:
         file.write("# time tx ty tz qx qy qz qw\n")
         for row in rows.tolist():

@@ -18,7 +18,7 @@ LARGEST = 1 << 28
 """Bytes of a file that is read."""
 FOLDERS = (".", "sparse/0", "sparse", "0")
 """Where COLMAP's projects have their models."""
-WANTED = "TUM's lines (time tx ty tz qx qy qz qw), COLMAP's images.txt or images.bin, or a scene"
+WANTED = "TUM's lines (time tx ty tz qx qy qz qw), KITTI's, COLMAP's images.txt or images.bin, a recording, or a scene"
 NEAR = 0.02
 """Seconds that a pose may be away from its frame."""
 
@@ -28,7 +28,8 @@ def read_trajectory(path: str | Path, times: np.ndarray) -> np.ndarray:
 
     Args:
         path: a scene's folder; COLMAP's ``images.txt`` or ``images.bin``, or a folder with one, also in ``sparse/0``
-            (frames in order of their names); or lines ``time tx ty tz qx qy qz qw`` as TUM's benchmark has them, of the
+            (frames in order of their names); a recording's folder with a 4x4 matrix a file, ``*.pose.txt``; lines of
+            twelve numbers, as KITTI has them; or ``time tx ty tz qx qy qz qw`` as TUM's benchmark has them, of the
             frames' times or one for each frame.
         times: of the frames, seconds, ``[T]``.
 
@@ -44,19 +45,40 @@ def read_trajectory(path: str | Path, times: np.ndarray) -> np.ndarray:
     if place.is_dir():
         files = (place / folder / name for folder in FOLDERS for name in ("images.bin", "images.txt"))
         place = next((file for file in files if file.is_file()), place)
+    if place.is_dir() and (matrices := sorted(place.glob("*.pose.txt"), key=natural)):
+        read = [_matrix(file, _bytes(file).decode(errors="replace").split()) for file in matrices]
+        return _checked(place, np.stack(read), len(times))
     if not place.is_file():
         raise InputError(f"{path}: there is no file of poses; give {WANTED}.")
-    if place.stat().st_size > LARGEST:
-        raise InputError(f"{place}: the file is larger than poses are; give {WANTED}.")
-    with explained(place, "check the file"):
-        data = place.read_bytes()
+    data = _bytes(place)
     if place.suffix == ".bin":
         return _colmap(place, _binary_rows(place, data), len(times))
     lines = [line for line in data.decode(errors="replace").splitlines() if line[:1] != "#"]
     rows = [line.split() for line in lines if line.strip()]
+    if rows and all(len(r) == 12 for r in rows):
+        return _checked(place, np.stack([_matrix(place, r) for r in rows]), len(times))
     if rows and len(rows[0]) >= 10:
         return _colmap(place, _text_rows(place, lines), len(times))
     return _tum(place, rows, np.asarray(times, np.float64))
+
+
+def _bytes(place: Path) -> bytes:
+    with explained(place, "check the file"):
+        if place.stat().st_size > LARGEST:
+            raise InputError(f"{place}: the file is larger than poses are; give {WANTED}.")
+        return place.read_bytes()
+
+
+def _matrix(place: Path, fields: Sequence[str]) -> np.ndarray:
+    """Camera-to-world from the rows of a matrix, 3x4 or 4x4."""
+    values = _numbers(place, fields)
+    if len(values) not in (12, 16):
+        raise _foreign(place)
+    pose = np.eye(4)
+    pose[:3] = values[:12].reshape(3, 4)
+    if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=0.01) or np.linalg.det(pose[:3, :3]) < 0:
+        raise InputError(f"{place}: this is no rotation and place of a camera; give {WANTED}.")
+    return pose
 
 
 def _numbers(place: Path, fields: Sequence[str | float]) -> np.ndarray:
