@@ -50,6 +50,14 @@ def test_zeros_that_fill_a_files_last_block(name, tmp_path):
     assert is_whole(path)
 
 
+@pytest.mark.parametrize("name", ["v.mpg", "late.mpg"])
+def test_sectors_that_are_filled_with_zeros(name, tmp_path):
+    late = replace(MPEG2, codec="mpeg1video", ticks=(*range(6), *range(30, 36)) if name == "late.mpg" else ())
+    path = encode(tmp_path / name, pictures(12), late)
+    path.write_bytes(path.read_bytes().replace(b"\0\0\1\xba", bytes(20) + b"\0\0\1\xba")[20:])
+    assert is_whole(path)
+
+
 def test_what_the_decoder_holds_is_shown_where_a_file_can_be_read_no_further(tmp_path):
     path = encode(tmp_path / "v.ts", pictures(12), replace(MPEG2, options={"bf": "2"}))
     with path.open("ab") as file:

@@ -26,6 +26,8 @@ HEADER_SAYS = ("asf", "rm")
 """Of these, formats whose header gives each stream the end of the whole, to which the libraries add a late start."""
 PADDING = 4096
 """Zeros that may follow a file's last packet."""
+FILLING = 64
+"""Zeros that may stand between packets of a program stream, whose sectors are as long on a disc (20 on Video CDs)."""
 UNSURE = 0.02
 """Share of a declared duration that may be missing: headers are rounded, and sound ends later than the picture."""
 NEARLY = 0.05
@@ -204,12 +206,20 @@ def _is_padding(rest: bytes) -> bool:
     return len(rest) <= PADDING and not rest.strip(b"\0")
 
 
+def after_filling(data: bytes, position: int = 0) -> int:
+    """Where the start code (``00 00 01``) of an MPEG stream stands that a place is filled up to; else the place."""
+    rest = data[position : position + FILLING]
+    zeros = len(rest) - len(rest.lstrip(b"\0"))
+    return position + zeros - 2 if zeros > 2 and rest[zeros : zeros + 1] == b"\1" else position
+
+
 def _program(file: BinaryIO, size: int) -> bool:
     """Whether an MPEG program stream ends inside a packet, or in what is none (ISO/IEC 13818-1, 2.5.3)."""
     file.seek(max(0, size - NEAR_END))
     rest = file.read()
     at = rest.find(b"\0\0\1\xba")
     while 0 <= at < len(rest):
+        at = after_filling(rest, at)
         if rest[at : at + 3] != b"\0\0\1"[: len(rest) - at]:
             return not _is_padding(rest[at:])
         if len(rest) < at + 14 and rest[at + 3 : at + 4] != b"\xb9":

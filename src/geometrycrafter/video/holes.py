@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from geometrycrafter.video.endings import ASF_FILE_PROPERTIES, HEADER
+from geometrycrafter.video.endings import ASF_FILE_PROPERTIES, FILLING, HEADER, after_filling
 from geometrycrafter.video.matroska import CLUSTER, KNOWN, SEGMENT, element
 from geometrycrafter.video.transport import gone
 
@@ -119,7 +119,9 @@ def _flv(file: BinaryIO, position: int) -> int | None:
 
 
 def _program(file: BinaryIO, position: int) -> int | None:
-    head = _read(file, position, 14)
+    head = _read(file, position, FILLING + 14)
+    filled = after_filling(head)
+    head, position = head[filled : filled + 14], position + filled
     if head[:3] != b"\0\0\1" or len(head) < 4 or head[3] < 0xB9:
         return None
     if head[3] == 0xBA:
