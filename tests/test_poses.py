@@ -341,3 +341,15 @@ def test_known_poses_stay_and_give_depth_their_scale(clip):
     found = gc.poses.estimate(scene, clip.frames, np.zeros(clip.depth.shape, bool), refine=True, poses=clip.poses)
     np.testing.assert_allclose(found.poses, clip.poses, atol=1e-5)
     assert np.exp(np.median(found.correction)) == pytest.approx(3, rel=0.02)
+
+
+@pytest.mark.parametrize(("black", "known"), [(5, range(6, 16)), (0, range(1, 16))])
+def test_frames_that_nothing_ties_to_the_others_are_not_known(black, known):
+    clip = rendered(7000, 16, 128, 192)
+    frames, moving = clip.frames.copy(), np.zeros(clip.depth.shape, bool)
+    frames[black] = 0
+    found = gc.poses.estimate(gc.Scene.from_depth(clip.depth, clip.mask, clip.intrinsics), frames, moving, refine=True)
+    np.testing.assert_array_equal(found.known, np.isin(np.arange(16), known))
+    assert np.isfinite(found.covariance[known[0] :]).all() and np.isinf(found.covariance[:black]).all()
+    assert np.linalg.eigvalsh(found.covariance[-1]).max() < 0.01
+    assert any("not known there" in note for note in found.notes)

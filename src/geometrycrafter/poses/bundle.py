@@ -57,9 +57,11 @@ def _better(
 def covariance(problem: Problem, state: State, width: float = 3.0) -> Tensor:
     """Of each camera, in its own axes: ``[T, 6, 6]`` of turn (radians) and shift (the scene's unit).
 
-    The first camera makes the world, and the first frame's depth its unit, so what is uncertain grows from there;
+    The first camera that is held makes the world, and its depth the unit, so what is uncertain grows from there;
     infinite where nothing can be said.
     """
+    assert problem.held is not None
+    first = int(problem.held.nonzero()[0])
     unknown = torch.full((problem.frames, 6, 6), torch.inf, dtype=torch.float64)
     try:
         normal = Normal.of(problem, state, width)
@@ -67,7 +69,7 @@ def covariance(problem: Problem, state: State, width: float = 3.0) -> Tensor:
         return unknown
     nodes = problem.grid.nodes
     held = torch.zeros(problem.frames, 6 + problem.grid.nodes, 6 + problem.grid.nodes, dtype=torch.float64)
-    held[0, 6 : 6 + nodes, 6 : 6 + nodes] = HELD / nodes**2
+    held[first, 6 : 6 + nodes, 6 : 6 + nodes] = HELD / nodes**2
     normal.matrix.add_frames(held)
     for damping in (0.0, 1e-9, 1e-6):  # rounding may take a matrix that is nearly singular below zero
         try:

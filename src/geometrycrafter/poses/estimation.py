@@ -339,16 +339,15 @@ def _estimate(
     if known:
         quality = torch.where(seen > 0, sound / seen.clamp_min(1), 1.0)
     residual = torch.stack([_median(distance[agree & (frame == t)]) for t in range(count)])
+    loose = torch.zeros(count, dtype=torch.bool) if known else _loose(problem, agree, quality)
+    quality = torch.where(loose, 0.0, quality)
     spread = torch.full((count, 6, 6), torch.inf, dtype=torch.float64)
     if (len(problem.tracks) or problem.surfaces is not None) and not known:
         factor = (OVERDISPERSION * max(sigma / problem.weights.pixel, 0.2)) ** 2
-        spread = covariance(problem, state) * factor
-    notes = []
-    unknown = (first + (quality == 0).nonzero()[:, 0]).tolist()
-    if count == 1:
-        notes.append("One frame has no motion; its camera is the world.")
-    elif unknown:
-        notes.append(f"{_ranges(unknown)}: too few static points were followed; the pose is not known there.")
+        held = torch.arange(count) == int((quality > 0).double().argmax())
+        spread = covariance(replace(problem, held=held), state) * factor
+        spread[loose] = torch.inf
+    notes = _unknown(quality, loose, first)
     if not known and len(problem.tracks) and count > 1:
         turning = _stays(problem, state, float(distance.median()))
         if turning is not None:
@@ -368,6 +367,44 @@ def _estimate(
         moving=masks,
         notes=notes,
     )
+
+
+def _loose(problem: Problem, agree: Tensor, quality: Tensor) -> Tensor:
+    """Frames ``[T]`` bool that know of one another, but not of most: too few points are seen on both sides of a gap.
+
+    Args:
+        problem: that was solved.
+        agree: ``[N]`` bool, observations that agree with the solution.
+        quality: ``[T]``, 0 where a frame is not known.
+    """
+    known = quality > 0
+    frames = known.nonzero()[:, 0]
+    ties = problem.tracks.ties(agree & known[problem.tracks.frame], problem.frames)
+    if problem.surfaces is not None:
+        pairs = problem.surfaces
+        sound = (pairs.agree > 0) & known[pairs.first] & known[pairs.second]
+        for a, b in zip(pairs.first[sound].tolist(), pairs.second[sound].tolist(), strict=True):
+            ties[a + 1 : b + 1] += FEWEST
+    loose = torch.zeros_like(known)
+    if len(frames):
+        part = torch.cat([torch.zeros(1).long(), (ties[frames[1:]] < FEWEST).long()]).cumsum(0)
+        loose[frames] = part != torch.bincount(part).argmax()
+    return loose
+
+
+def _unknown(quality: Tensor, loose: Tensor, first: int) -> list[str]:
+    """Which frames are not known, and why, in sentences.
+
+    Args:
+        quality: ``[T]``, 0 where a frame is not known.
+        loose: ``[T]`` bool, where that is because nothing ties it to the others.
+        first: frame of the clip.
+    """
+    if len(quality) == 1:
+        return ["One frame has no motion; its camera is the world."]
+    reasons = ((~loose, "too few static points were followed"), (loose, "nothing there is seen in the other frames"))
+    frames = [((first + ((quality == 0) & which).nonzero()[:, 0]).tolist(), why) for which, why in reasons]
+    return [f"{_ranges(which)}: {why}; the pose is not known there." for which, why in frames if which]
 
 
 def _correction(state: State, grid: Grid, refined: bool, known: bool) -> np.ndarray | None:

@@ -67,6 +67,13 @@ class Tracks:
         """How often each point is seen, ``[P]``."""
         return torch.bincount(self.track, minlength=self.count)
 
+    def ties(self, sound: Tensor, frames: int) -> Tensor:
+        """How many points are seen both before each frame and from it on, ``[T]``, of observations ``[N]`` bool."""
+        seen = self.where(sound)
+        start, end = seen.frame[seen.start[:-1]] + 1, seen.frame[seen.start[1:] - 1] + 1
+        begun, done = (torch.bincount(x, minlength=frames + 1)[:frames].cumsum(0) for x in (start, end))
+        return begun - done
+
     def split(self, span: int) -> Tracks:
         """Points that are followed for more than so many frames, cut there into several that share a frame."""
         first = self.frame[self.start[self.track]]
