@@ -42,6 +42,8 @@ FOCAL = 0.2
 """Standard deviation of the log of a focal length that is refined."""
 ANY = 10.0
 """Standard deviation of the log of a scale that is not known at all."""
+NEARLY = 1e-3
+"""Gain of cost, as a share, at which a solution is good enough to go on from."""
 ROUNDS = 3
 """Of surfaces laid on one another."""
 OVERDISPERSION = 3.0
@@ -213,7 +215,7 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     tracks = tracks.scaled(width / small[1], height / small[0])
     about = replace(POSES, log_focal=weights.log_focal, correction=weights.correction)
     problem = _problem(scene, tracks, about, KEPT, known)
-    near = _solved(problem, known)
+    near = _solved(problem, known, tolerance=NEARLY)
     masks = given
     if masks is None:
         masks = Masks(ResidualMotion()(scene, grey, near, problem, lambda done: told("moving", done, count)))
@@ -308,7 +310,7 @@ def _laid_on_one_another(
     return problem, state
 
 
-def _solved(problem: Problem, known: Tensor | None, near: State | None = None) -> State:
+def _solved(problem: Problem, known: Tensor | None, near: State | None = None, tolerance: float = 1e-5) -> State:
     """The solution, from cameras that are near it or from nothing."""
     if near is not None:
         mean = near.correction.mean(-1, keepdim=True).expand(-1, problem.grid.nodes)
@@ -318,7 +320,7 @@ def _solved(problem: Problem, known: Tensor | None, near: State | None = None) -
         state = begin(problem) if known is None else with_poses(problem, known)
     if not len(problem.tracks):
         return state
-    return solve(problem, state)
+    return solve(problem, state, tolerance=tolerance)
 
 
 def _estimate(
