@@ -76,6 +76,26 @@ def test_short_shots_are_found(shared, lengths: tuple[int, ...]) -> None:
     assert find_cuts(np.concatenate(shots)) == beginnings(*shots)
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(CLIPS, 2)), ids="-".join)
+@pytest.mark.parametrize("kind", ["fields", "half"])
+def test_a_frame_that_mixes_two_shots_hides_no_cut_and_is_no_shot(shared, order: tuple[str, str], kind: str) -> None:
+    before, after = (shared[name][:20] for name in order)
+    mixed = before[-1:] // 2 + after[:1] // 2
+    if kind == "fields":
+        mixed = before[-1:].copy()
+        mixed[:, 1::2] = after[:1, 1::2]
+    found = find_cuts(np.concatenate([before, mixed, after]))
+    assert found in ([0, 20], [0, 21])
+
+
+def test_a_mixed_frame_that_is_like_neither_shot_is_no_shot() -> None:
+    shots = [rendered(seed)[:12] for seed in (500, 502, 505, 517)]
+    for before, after in itertools.permutations(shots, 2):
+        mixed = before[-1:].copy()
+        mixed[:, 1::2] = after[:1, 1::2]
+        assert len(find_cuts(np.concatenate([before, mixed, after]))) <= 2
+
+
 @given(st.data())
 @settings(max_examples=25, deadline=None)
 def test_rendered_shots_are_found_exactly(data: st.DataObject) -> None:

@@ -61,6 +61,10 @@ class Difference(NamedTuple):
         more = self.blocks > max(usual * STANDS_OUT[0], usual + STANDS_OUT[1])
         return more or (self.blocks > usual and self.shades > SHADES + shades)
 
+    def is_more(self, *around: Iterable[Difference | None]) -> bool:
+        """Whether blocks differ more than any of neighbours' nearby."""
+        return self.blocks > max((d.blocks for side in around for d in side if d), default=0.0) + STANDS_OUT[1]
+
 
 class Glimpse:
     """A frame in small, and what is to be known of it."""
@@ -249,13 +253,26 @@ class Cuts:
 
     def _look_for_cut(self, frame: int) -> None:
         """Whether a shot begins with a frame; the next ``AROUND`` are there, or the clip has ended."""
-        place = frame - self._count + len(self._kept)
-        values = list(self._differ)
-        around = values[max(1, place - AROUND + 1) : place], values[place + 1 : place + AROUND]
-        one = values[place]
-        if one is None or not one.is_cut(*around):
+        if frame > 1 and frame - 1 in self._found:  # a frame that is half of the one shot, half of the other
             return
-        befores, afters = list(self._kept)[max(0, place - NEAR) : place], list(self._kept)[place : place + NEAR]
-        differences = [d for before in befores for after in afters if (d := before.differs(after)) is not None]
-        if all(d.is_cut(*around) for d in differences):
+        place = frame - self._count + len(self._kept)
+        if self._parted(place) or (not self._parted(place + 1) and self._parted(place, mixed=1)):
             self._found.add(frame)
+
+    def _parted(self, place: int, mixed: int = 0) -> bool:
+        """Whether frames before a place are of another shot than those from there on.
+
+        Args:
+            place: among the frames that are kept.
+            mixed: frames from there on that show both shots, as where fields or rates were converted: 0 or 1.
+        """
+        kept, values, end = list(self._kept), list(self._differ), place + 1 + mixed
+        around = values[max(1, place - AROUND + 1) : place], values[end : place + AROUND]
+        steps = [d for d in values[place:end] if d is not None]
+        befores, afters = kept[max(0, place - NEAR) : place], kept[end - 1 : end - 1 + NEAR]
+        if len(steps) <= mixed or (mixed and not len(befores) == len(afters) == NEAR):
+            return False
+        if not (all(d.is_more(*around) for d in steps) if mixed else steps[0].is_cut(*around)):
+            return False
+        differences = [d for before in befores for after in afters if (d := before.differs(after)) is not None]
+        return all(d.is_cut(*around) for d in differences)
