@@ -177,22 +177,23 @@ def length(clips: int) -> None:
         print(f"{frames} frames: {time.perf_counter() - start:.1f} s, {len(long.tracks)} observations", flush=True)
 
 
-def covariance(clips: int) -> None:
+def covariance(clips: int, first: int) -> None:
     """How often the error of a pose, from the first camera, lies in the stated 90 % region."""
     shares = []
-    for seed in range(8000, 8000 + clips):
+    for seed in range(first, first + clips):
         clip = rendered(seed, 24, *SIZE)
         moving = np.zeros(clip.depth.shape, bool) if clip.dynamic is None else clip.dynamic
         found = gc.poses.estimate(scene_of(clip), clip.frames, moving)
-        if not found.known.all():
-            print(f"seed {seed}: not known", flush=True)
-            continue
         truth = torch.from_numpy(clip.poses.astype(np.float64))
         truth = rigid.inverse(truth[:1]) @ truth
         error = (rigid.inverse(torch.from_numpy(found.poses.astype(np.float64))) @ truth)[1:]
         turn = torch.stack([error[:, 2, 1] - error[:, 1, 2], error[:, 0, 2] - error[:, 2, 0]], -1) / 2
         both = torch.cat([turn, (error[:, 1, 0] - error[:, 0, 1])[:, None] / 2, error[:, :3, 3]], -1)
-        spread = torch.from_numpy(found.covariance[1:])
+        known = torch.from_numpy(found.known[1:] & found.known[0])
+        if not known.any():
+            print(f"seed {seed}: not known", flush=True)
+            continue
+        spread, both = torch.from_numpy(found.covariance[1:])[known], both[known]
         far = (both * torch.linalg.solve(spread, both[..., None])[..., 0]).sum(-1)
         shares.append(float((far < 10.64).double().mean()))
         print(f"seed {seed}: {shares[-1]:.0%}, median {float(far.median()):.1f} of 5.3", flush=True)
@@ -227,6 +228,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("accuracy", "adam", "length", "covariance", "refine"))
     parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=8000, help="of the first clip that covariance is measured on")
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, {gemm_rate():.0f} GFLOP/s")
-    globals()[arguments.what](arguments.clips)
+    more = [arguments.seed] if arguments.what == "covariance" else []
+    globals()[arguments.what](arguments.clips, *more)

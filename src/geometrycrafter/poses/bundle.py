@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from geometrycrafter.poses.block_band import Factors
 from geometrycrafter.poses.normal_equations import HELD, Normal
 from geometrycrafter.poses.problem import Problem, State
 
@@ -54,11 +55,18 @@ def _better(
     return None
 
 
-def covariance(problem: Problem, state: State, width: float = 3.0) -> Tensor:
+def covariance(problem: Problem, state: State, width: float = 3.0, own: float = 1.0, parts: float = 0.0) -> Tensor:
     """Of each camera, in its own axes: ``[T, 6, 6]`` of turn (radians) and shift (the scene's unit).
 
     The first camera that is held makes the world, and its depth the unit, so what is uncertain grows from there;
     infinite where nothing can be said.
+
+    Args:
+        problem: that was solved.
+        state: its solution.
+        width: of the robust loss, standard deviations.
+        own: times what the weights say, of points that err each by itself.
+        parts: times what the parts of the picture disagree by is added to that.
     """
     assert problem.held is not None
     first = int(problem.held.nonzero()[0])
@@ -73,7 +81,34 @@ def covariance(problem: Problem, state: State, width: float = 3.0) -> Tensor:
     normal.matrix.add_frames(held)
     for damping in (0.0, 1e-9, 1e-6):  # rounding may take a matrix that is nearly singular below zero
         try:
-            return normal.matrix.factorise(damping).inverse_blocks()[:, :6, :6]
+            factors = normal.matrix.factorise(damping)
+            spread = own * factors.inverse_blocks()[:, :6, :6]
+            return spread + parts * _disagreement(problem, state, width, normal, factors) if parts else spread
         except torch.linalg.LinAlgError:
             continue
     return unknown
+
+
+PARTS = (4, 5)
+"""Rows and columns of parts of the picture that are held against one another."""
+
+
+def _disagreement(problem: Problem, state: State, width: float, normal: Normal, factors: Factors) -> Tensor:
+    """Covariance of cameras ``[T, 6, 6]`` by the delete-a-group jackknife, to first order: how a solution without the
+    points of a part of the picture would differ. What neighbours have wrong alike, over many frames, shows in it."""
+    tracks, (rows, columns) = problem.tracks, PARTS
+    if not len(tracks):
+        return torch.zeros(problem.frames, 6, 6, dtype=torch.float64)
+    at = tracks.xy[tracks.start[:-1]] + 0.5
+    row = (at[:, 1] * rows / problem.size[0]).long().clamp(0, rows - 1)
+    part = row * columns + (at[:, 0] * columns / problem.size[1]).long().clamp(0, columns - 1)
+    names, part = torch.unique(part, return_inverse=True)
+    count = len(names)
+    pulls = normal.pulls(problem, state, width)
+    cell = tracks.frame * count + part[tracks.track]
+    sums = pulls.new_zeros(problem.frames * count, pulls.shape[1]).index_add_(0, cell, pulls)
+    sums = sums.view(problem.frames, count, -1)
+    sums[problem.held, :, :6] = 0.0
+    moved = factors.solve(sums.transpose(1, 2).reshape(-1, count)).view(problem.frames, -1, count)[:, :6]
+    moved = moved - moved.mean(-1, keepdim=True)
+    return count / max(count - 1, 1) * moved @ moved.mT

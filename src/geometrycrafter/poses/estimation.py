@@ -25,6 +25,7 @@ from geometrycrafter.poses.residual_motion import ResidualMotion
 from geometrycrafter.poses.shots import ShotOfScene, ShotsOfClip, part_of_progress
 from geometrycrafter.poses.surfaces import Surfaces
 from geometrycrafter.poses.tracks import Tracks, log_depth_at
+from geometrycrafter.poses.unknown import told_unknown
 from geometrycrafter.poses.windowed_tracks import WindowedTracks
 from geometrycrafter.scene import Scene
 
@@ -48,6 +49,8 @@ ROUNDS = 3
 """Of surfaces laid on one another."""
 OVERDISPERSION = 3.0
 """Tracks err together with their neighbours and over time: by how much more than alone, in standard deviations."""
+DISAGREEMENT = 4.0
+"""Times the variance that parts of the picture tell of: what neighbouring parts have wrong alike is not in it."""
 
 
 @dataclass(frozen=True)
@@ -347,9 +350,9 @@ def _estimate(
     if (len(problem.tracks) or problem.surfaces is not None) and not known:
         factor = (OVERDISPERSION * max(sigma / problem.weights.pixel, 0.2)) ** 2
         held = torch.arange(count) == int((quality > 0).double().argmax())
-        spread = covariance(replace(problem, held=held), state) * factor
+        spread = covariance(replace(problem, held=held), state, own=factor, parts=DISAGREEMENT)
         spread[loose] = torch.inf
-    notes = _unknown(quality, loose, first)
+    notes = told_unknown(quality, loose, first)
     if not known and len(problem.tracks) and count > 1:
         turning = _stays(problem, state, float(distance.median()))
         if turning is not None:
@@ -394,21 +397,6 @@ def _loose(problem: Problem, agree: Tensor, quality: Tensor) -> Tensor:
     return loose
 
 
-def _unknown(quality: Tensor, loose: Tensor, first: int) -> list[str]:
-    """Which frames are not known, and why, in sentences.
-
-    Args:
-        quality: ``[T]``, 0 where a frame is not known.
-        loose: ``[T]`` bool, where that is because nothing ties it to the others.
-        first: frame of the clip.
-    """
-    if len(quality) == 1:
-        return ["One frame has no motion; its camera is the world."]
-    reasons = ((~loose, "too few static points were followed"), (loose, "nothing there is seen in the other frames"))
-    frames = [((first + ((quality == 0) & which).nonzero()[:, 0]).tolist(), why) for which, why in reasons]
-    return [f"{_ranges(which)}: {why}; the pose is not known there." for which, why in frames if which]
-
-
 def _correction(state: State, grid: Grid, refined: bool, known: bool) -> np.ndarray | None:
     """What is added to the log of depth, ``[T, rows, columns]``; known poses alone give one scale."""
     count = len(state.correction)
@@ -444,18 +432,6 @@ def _stays(problem: Problem, state: State, distance: float) -> State | None:
     pixel, _ = turning.residuals(found, turning.seen(found))
     apart = float(pixel.norm(dim=-1).median()) * problem.weights.pixel
     return found if apart < SHARE_STILL * distance + PIXELS_STILL else None
-
-
-def _ranges(frames: list[int]) -> str:
-    """``Frames 3 to 5, 9``."""
-    runs: list[list[int]] = []
-    for f in frames:
-        if runs and runs[-1][-1] == f - 1:
-            runs[-1].append(f)
-        else:
-            runs.append([f])
-    words = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
-    return ("Frame " if len(frames) == 1 else "Frames ") + ", ".join(words)
 
 
 def _check_scene(scene: Scene) -> None:

@@ -129,6 +129,12 @@ class Normal:
         out = (matrix, right.flatten(), beside.flatten(), corner, last, inverse, points, across, focal_points)
         return cls(*out)
 
+    def pulls(self, problem: Problem, state: State, width: float) -> Tensor:
+        """How each observation pulls its frame's camera, ``[N, b]``, points being where they fit best."""
+        linear, track = linearised(problem, state, width), problem.tracks.track
+        best = (self.inverse.mT @ (self.inverse @ self.points[..., None]))[track]
+        return -(linear.camera.mT @ linear.residual[..., None] + self.across @ best)[..., 0]
+
     def step(self, problem: Problem, damping: float) -> tuple[Tensor, Tensor, float]:
         """Of cameras ``[T, b]``, points ``[P, 3]``, and the log focal length.
 
