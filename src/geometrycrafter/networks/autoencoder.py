@@ -18,6 +18,7 @@ from geometrycrafter.networks.blocks import (
     SpatioTemporalResBlock,
     TemporalConv,
     Upsample,
+    own_precision,
 )
 
 
@@ -79,7 +80,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, in, H, W]`` -> ``[N, out, H/8, W/8]``."""
-        x = self.conv_in(x)
+        with own_precision(x):  # half a float's bits would make steps of what is smooth, as log depth is
+            x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
         return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))

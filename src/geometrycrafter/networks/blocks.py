@@ -6,9 +6,21 @@ are those of the published checkpoints, so state dicts load without renaming.
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def own_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """A block that computes in its weights' precision also where autocast lowers that of all around it.
+
+    Args:
+        x: ``[...]``, a tensor on the device in question.
+    """
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
 
 
 class TemporalConv(nn.Conv3d):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geometrycrafter.networks.autoencoder import over_time
+from geometrycrafter.networks.blocks import own_precision
 
 
 class PositionNorm(nn.Module):
@@ -93,5 +94,8 @@ class LightDecoderTrunk(nn.Module):
         for blocks, expand in zip(self.stages, self.expand, strict=True):
             for block in blocks.children():
                 x = block(x, num_frames)
+            if expand is self.expand[-1]:  # the maps themselves: in half precision their normals would be lost
+                with own_precision(x):
+                    return F.pixel_shuffle(expand(x.to(expand.weight.dtype)), 2)
             x = F.pixel_shuffle(expand(x), 2)
         return x

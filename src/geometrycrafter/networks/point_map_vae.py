@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from geometrycrafter.networks.autoencoder import DecoderTrunk, Encoder, VideoAutoencoder, _decoder_resnet, over_time
-from geometrycrafter.networks.blocks import TemporalConv
+from geometrycrafter.networks.blocks import TemporalConv, own_precision
 from geometrycrafter.networks.light_decoder import LightDecoderTrunk
 
 
@@ -73,12 +73,15 @@ class PointMapDecoder(DecoderTrunk):
     def forward(self, z: Tensor, num_frames: int) -> DecodedPointMap:
         """Latents ``[B*T, 4, h, w]``, not scaled -> maps ``[B*T, 1, 8h, 8w]``."""
         x = self.features(z, num_frames)
-        return DecodedPointMap(
-            *(
-                over_time(time_conv, head(x, num_frames), num_frames)
-                for head, time_conv in zip(self.out_blocks, self.time_conv_outs, strict=True)
+        # Normals are differences of depths: in half precision they would be off by degrees.
+        with own_precision(x):
+            x = x.to(self.conv_in.weight.dtype)
+            return DecodedPointMap(
+                *(
+                    over_time(time_conv, head(x, num_frames), num_frames)
+                    for head, time_conv in zip(self.out_blocks, self.time_conv_outs, strict=True)
+                )
             )
-        )
 
 
 class LightPointMapDecoder(LightDecoderTrunk):
