@@ -77,6 +77,7 @@ class Trainer:
         self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep)
         self.export = Export(self.folder.path, Path(config.hub), self.stage.part)
         self.tracker: Tracker = Nothing()
+        self._told: set[str] = set()
         with self.workers.together():
             if self.workers.first:
                 self.folder.keep(config)
@@ -206,6 +207,7 @@ class Trainer:
             with contextlib.nullcontext() if start + part == size else unsynchronised(self.loss):
                 with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "float32"):
                     found = self.loss(piece)
+                self._tell_of_constants(found)
                 total = torch.stack(list(found.values())).sum() / config.accumulate
                 state.scaler.scale(total).backward()
             for key, value in found.items():
@@ -221,6 +223,12 @@ class Trainer:
         else:
             state.optimizer.zero_grad(set_to_none=True)
         return {k: v for k, v in self.workers.mean(terms).items() if math.isfinite(v)}
+
+    def _tell_of_constants(self, terms: dict[str, torch.Tensor]) -> None:
+        """Say once of each term of the loss that nothing which trains has a part in."""
+        for name in [k for k, v in terms.items() if not v.requires_grad and k not in self._told]:
+            self._told.add(name)
+            self.say(f"warning: the loss's term {name} reaches no parameter that trains; give it weight 0 to save time")
 
     def _count_skipped(self, reasons: list[str]) -> None:
         if self.workers.any(bool(reasons)):
