@@ -245,6 +245,17 @@ def test_a_trajectory_of_several_shots_says_so_and_one_can_be_chosen(tmp_path, c
     assert main([*command, "--shot", "2"]) == 2 and "shots 0 to 1" in capsys.readouterr().err
 
 
+def test_a_trajectory_leaves_out_what_is_not_known(tmp_path, capsys):
+    scene = plane()
+    scene.set_array("pose_quality", np.array([1, 0, 1, 1, 1], np.float32))
+    scene.save(tmp_path / "a.gc")
+    command = ["export", str(tmp_path / "a.gc"), "tum", str(tmp_path / "a.tum"), "--overwrite"]
+    assert main(command) == 0 and "1 frames whose poses are not known are left out" in capsys.readouterr().err
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "a.tum")[:, 0], scene.times[[0, 2, 3, 4]])
+    gc.open(tmp_path / "a.gc").set_array("pose_quality", np.zeros(5, np.float32))
+    assert main(command) == 2 and "no frame's pose is known" in capsys.readouterr().err
+
+
 def test_a_cloud_keeps_to_its_size_and_is_the_mean_of_what_it_saw():
     from geometrycrafter.geometry.voxels import VoxelCloud
 

@@ -24,7 +24,7 @@ def write_tum(scene: Scene, path: Path, options: TumOptions | None = None) -> Pa
         options: which shot.
 
     Raises:
-        InputError: where the scene has no poses, or not this shot.
+        InputError: where the scene has no poses, none that is known, or not this shot.
     """
     if scene.poses is None:
         raise InputError(f"{scene.place}: the scene has no poses; run 'geometrycrafter poses {scene.place}' first.")
@@ -32,12 +32,19 @@ def write_tum(scene: Scene, path: Path, options: TumOptions | None = None) -> Pa
     first, end = (0, len(scene)) if shot is None else chosen_shot(scene, shot)
     if shot is None and len(scene.shots) > 1:
         warnings.warn(
-            f"{path.name}: each of the {len(scene.shots)} shots has a world of its own; --shot N writes one",
+            f"{scene.place}: each of the {len(scene.shots)} shots has a world of its own; --shot N writes one",
             stacklevel=2,
         )
-    poses = torch.from_numpy(np.asarray(scene.poses[first:end], np.float64))
+    quality = scene.array("pose_quality")
+    known = np.ones(len(scene), bool) if quality is None else quality[:] > 0
+    frames = first + np.flatnonzero(known[first:end])
+    if not len(frames):
+        raise InputError(f"{scene.place}: no frame's pose is known; run 'geometrycrafter poses {scene.place}'.")
+    if len(frames) < end - first:
+        warnings.warn(f"{end - first - len(frames)} frames whose poses are not known are left out", stacklevel=2)
+    poses = torch.from_numpy(np.asarray(scene.poses[:], np.float64)[frames])
     w, x, y, z = quaternion_of_rotation(poses[:, :3, :3]).unbind(-1)
-    rows = torch.stack([torch.from_numpy(scene.times[first:end]), *poses[:, :3, 3].unbind(-1), x, y, z, w], -1)
+    rows = torch.stack([torch.from_numpy(scene.times[frames]), *poses[:, :3, 3].unbind(-1), x, y, z, w], -1)
     with open(path, "w", encoding="ascii") as file:
         file.write("# time tx ty tz qx qy qz qw\n")
         for row in rows.tolist():
