@@ -182,6 +182,12 @@ class VAEStageConfig(LatentStageConfig):
     """Which parameters train: all, the decoder's temporal layers alone, or the decoder alone, so that latents stay as
     they are and a UNet that learned them goes on to fit."""
     losses: VAEWeights = field(default_factory=VAEWeights)
+    decoder_start: Literal["svd", "random"] = "svd"
+    """Where a decoder of SVD's sizes begins with ``start = "config"``: as SVD's, or at random. The paper says "from
+    scratch" of the whole VAE."""
+    mask_everywhere: bool = False
+    """The mask's loss is over every pixel (eq. 6), the holes of a depth sensor counting as no surface; else over those
+    alone of which it is known."""
     measure_scale: bool = False
     """After the VAE has trained, make its latents' own scale the hub's ``scaling_factor``."""
     latent_noise: Annotated[float, Range(0, 100)] = 0.0

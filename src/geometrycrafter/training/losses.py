@@ -84,7 +84,7 @@ def multi_scale_depth(prediction: Tensor, truth: Tensor, mask: Tensor, alphas: t
         alphas: patches along each side.
 
     Returns:
-        the mean over valid pixels, averaged over the scales.
+        the mean over valid pixels, averaged over the scales; the equation is their sum, three times that.
     """
     error = torch.where(mask, prediction - truth, 0.0)
     height, width = error.shape[-2:]
@@ -122,7 +122,7 @@ def relative_points(prediction: Tensor, theta_prediction: Tensor, truth: Tensor,
 
 
 def identity(disparity: Tensor, decoded_by_svd: Tensor) -> Tensor:
-    """How far the frozen SVD decoder is from giving back the disparity that was encoded (eq. 4).
+    """How far the frozen SVD decoder is from giving back the disparity that was encoded (eq. 5).
 
     Args:
         disparity: ``[N, 1, H, W]`` in [-1, 1], the SVD encoder's input.
@@ -132,12 +132,13 @@ def identity(disparity: Tensor, decoded_by_svd: Tensor) -> Tensor:
 
 
 def validity(mask_logit: Tensor, mask: Tensor, known: Tensor | None = None) -> Tensor:
-    """Squared error of the mask head, whose targets are 1 and -1 (eq. 5); its sign is the mask.
+    """Squared error of the mask head, whose targets are 1 and -1 (eq. 6); its sign is the mask.
 
     Args:
         mask_logit: what the decoder says, ``[N, 1, H, W]``.
         mask: where there is a surface, ``[N, 1, H, W]``.
-        known: ``[N, 1, H, W]``, where that is known, as it is not in the holes of a depth sensor; None: everywhere.
+        known: ``[N, 1, H, W]``, where that is known, as it is not in the holes of a depth sensor; None:
+            everywhere, as the paper has it.
     """
     error = (mask_logit - (mask.to(mask_logit.dtype) * 2 - 1)) ** 2
     return error.mean() if known is None else masked_mean(error, known)
@@ -151,6 +152,7 @@ class VAEWeights(Settings):
     theta: NotNegative = 1.0
     normals: NotNegative = 0.2
     multi_scale: NotNegative = 1.0
+    """Of the mean over three scales: 3 gives their sum, which is eq. 3."""
     identity: NotNegative = 1.0
     mask: NotNegative = 1.0
 
@@ -164,7 +166,7 @@ def vae_terms(
     identity_pictures: tuple[Tensor, Tensor] | None = None,
     known: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """All terms of the VAE's loss, each times its weight; their sum is the total (eqs. 6 and 7).
+    """All terms of the VAE's loss, each times its weight; their sum is the total (eq. 4, of the first four, in eq. 7).
 
     Args:
         decoded: what the decoder says.

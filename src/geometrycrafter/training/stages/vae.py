@@ -36,6 +36,7 @@ class VAEStage(LatentStage[VAEStageConfig]):
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
         if (
             config.start == "config"
+            and config.decoder_start == "svd"
             and self.network.config.decoder == "temporal"
             and self.network.config.dec_block_out_channels == self.svd.config.block_out_channels
         ):
@@ -102,7 +103,7 @@ class VAEStage(LatentStage[VAEStageConfig]):
                     clip.mask,
                     self.config.losses,
                     None if pictures is None else (clip.disparity, pictures[own]),
-                    batch["known"][i][:, None],
+                    None if self.config.mask_everywhere else batch["known"][i][:, None],
                 )
             )
         return mean_terms(rows)
