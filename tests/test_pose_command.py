@@ -121,3 +121,19 @@ def test_colmap_images_are_read(tmp_path):
     np.testing.assert_allclose(
         poses[0][:3, :3] @ [1.0, 2, 3] + poses[0][:3, 3], 0 + poses[0][:3, :3] @ [0, 0, 0], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("cut", [["--start", "2", "--stride", "2"], ["--end", "5"]])
+def test_masks_of_the_whole_video_are_cut_as_the_scene_is(made, tmp_path, cut):
+    moving = np.zeros((8, 128, 192), bool)
+    for t in range(8):
+        moving[t, 20:60, 20 * t : 20 * t + 20] = True
+    write_video(tmp_path / "mask.mp4", np.repeat(moving[..., None], 3, -1).astype(np.uint8) * 255)
+    place = str(tmp_path / "cut.gc")
+    assert main(["run", str(made / "a.mp4"), "-o", place, *cut]) == 0
+    assert main(["poses", place, "--mask", str(tmp_path / "mask.mp4")]) == 0
+    stored = gc.open(place).array("moving")[:]
+    chosen = moving[2::2] if "--start" in cut else moving[:5]
+    assert stored.shape[0] == len(chosen)
+    for found, asked in zip(stored, chosen, strict=True):
+        assert (found & asked).sum() > 0.8 * (found | asked).sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.cli.progress import ProgressBar
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from geometrycrafter.poses.estimation import Estimate
+    from geometrycrafter.poses.masks import Masks
     from geometrycrafter.scene import Scene
     from geometrycrafter.video.reading import FrameSource
 
@@ -89,7 +91,7 @@ def call(args: argparse.Namespace) -> None:
         discard(scene)
         print(f"{args.scene}: depth is as predicted; there are no poses.")
         return
-    stages = _stages(args)
+    stages = _stages(args, scene)
     source = scene.open_source(args.source)
     measure = _measure(args, scene, source)
     with ProgressBar(args.scene) as progress:
@@ -124,7 +126,7 @@ def _place(text: str) -> list[float]:
     return numbers
 
 
-def _stages(args: argparse.Namespace) -> dict[str, Any]:
+def _stages(args: argparse.Namespace, scene: Scene) -> dict[str, Any]:
     """What finds moving things, points and tracks, where it is not the embedded ones.
 
     Raises:
@@ -147,7 +149,7 @@ def _stages(args: argparse.Namespace) -> dict[str, Any]:
         first = None if args.mask is None else things_of(next(iter(open_frames(args.mask))))
         stages["moving"] = open_masks([on_disk(m) for m in args.mask_model], first, places, device)
     elif args.mask:
-        stages["moving"] = (picture[..., 0] > 127 for picture in open_frames(args.mask))
+        stages["moving"] = _masks(args.mask, scene)
     if args.keypoints:
         from geometrycrafter.poses.members.superpoint import SuperPointKeypoints, load_superpoint
 
@@ -157,6 +159,25 @@ def _stages(args: argparse.Namespace) -> dict[str, Any]:
 
         stages["tracker"] = SpaTrackerTracks(load_spatracker(on_disk(args.tracker), device))
     return stages
+
+
+def _masks(path: str, scene: Scene) -> list[np.ndarray] | Masks:
+    """Masks of a scene's frames, from pictures for each of them or for the whole video that it is cut from.
+
+    Raises:
+        InputError: where there are more or fewer.
+    """
+    from geometrycrafter.poses.masks import Masks
+    from geometrycrafter.video.reading import open_frames
+
+    count, record = len(scene), scene.source
+    cut = slice(0, None, 1) if record is None else slice(record.start, record.end, record.stride)
+    most = count + 1 if (cut.start, cut.step) == (0, 1) else cut.stop  # what is beyond needs no look
+    masks = Masks(picture[..., 0] > 127 for picture in islice(open_frames(path), most))
+    if len(masks) != count and len(masks[cut]) != count:
+        number = "more masks" if len(masks) > count else "one mask" if len(masks) == 1 else f"{len(masks)} masks"
+        raise InputError(f"{path}: {number} for {count} frames; give one for each, or those of the whole video.")
+    return masks if len(masks) == count else masks[cut]
 
 
 def check_installed() -> None:
