@@ -16,9 +16,10 @@ from conftest import moving_pattern
 from zarr.storage import LocalStore, WrapperStore
 
 import geometrycrafter as gc
+from geometrycrafter.errors import WriteError
 from geometrycrafter.files import locked
 from geometrycrafter.scene import Scene
-from geometrycrafter.scene.writer import SceneWriter, is_scene
+from geometrycrafter.scene.writer import FrameByFrame, SceneWriter, is_scene
 
 POSES = np.tile(np.eye(4, dtype=np.float32), (3, 1, 1))
 
@@ -330,3 +331,28 @@ def test_frames_have_times(tmp_path):
     np.testing.assert_allclose(scene.times, [0, 1 / 30, 2 / 30])
     scene.set_array("times", np.array([0.0, 0.5, 0.7]))
     np.testing.assert_allclose(gc.open(tmp_path / "a.gc").times, [0, 0.5, 0.7])
+
+
+def test_arrays_that_belong_together_are_all_new_or_all_old(tmp_path):
+    """As where poses are stored, and the disk fills up in the middle."""
+    made().save(tmp_path / "a.gc")
+    scene = gc.open(tmp_path / "a.gc")
+    old, moving = np.full((3, 6, 6), 7.0), np.ones((3, 16, 24), bool)
+    scene.set_arrays({"pose_covariance": old, "moving": moving, "poses": POSES})
+
+    def filling_up():
+        yield ~moving[0]
+        raise OSError(28, "No space left on device")
+
+    new = {"pose_covariance": old + 1, "moving": FrameByFrame(moving.shape, moving.dtype, filling_up()), "poses": None}
+    before = sorted(p.name for p in (tmp_path / "a.gc").iterdir())
+    with pytest.raises(WriteError, match=r"moving: writing failed .No space left on device.; make room"):
+        scene.set_arrays(new)
+    kept = gc.open(tmp_path / "a.gc")
+    np.testing.assert_array_equal(kept.array("pose_covariance")[:], old)
+    np.testing.assert_array_equal(kept.array("moving")[:], moving)
+    np.testing.assert_array_equal(kept.poses[:], POSES)
+    assert sorted(p.name for p in (tmp_path / "a.gc").iterdir()) == before
+    scene.set_arrays({"pose_covariance": old + 1, "moving": None, "poses": None})
+    kept = gc.open(tmp_path / "a.gc")
+    assert kept.poses is None and kept.array("moving") is None and kept.array("pose_covariance")[0, 0, 0] == 8

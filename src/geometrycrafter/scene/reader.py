@@ -419,7 +419,7 @@ class Scene:
         self._arrays.pop(name, None)
 
     def set_arrays(self, arrays: Mapping[str, Any]) -> None:
-        """Keep several arrays ``[...]`` that belong together: the old ones go first, the last one given appears last.
+        """Keep several arrays ``[...]`` that belong together, or none of them: the last one given appears last.
 
         Args:
             arrays: values by name, as :meth:`set_array` takes them, or :class:`FrameByFrame`; None: none is to be.
@@ -438,11 +438,7 @@ class Scene:
             raise InputError(f"{self.place}: nothing can be stored there; save the scene to a local disk first.")
         if self.path is not None:
             with changing(self.path, f"{', '.join(arrays)} are stored") as writer:
-                for name in reversed(values):
-                    writer.remove(name)
-                for name, value in values.items():
-                    if value is not None:
-                        writer.put(name, value)
+                writer.put_together(values)
         else:
             for name, value in values.items():
                 if name in self._group:

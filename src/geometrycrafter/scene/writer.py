@@ -95,14 +95,27 @@ class SceneWriter:
             WriteError: where it can't be written; the old one stays.
         """
         place = self._place(name)
-        with explained(place), appearing(place) as temporary:
-            array = create_array(store_of(temporary, writable=True), None, values.shape, values.dtype)
-            if isinstance(values, FrameByFrame):
-                for t, frame in enumerate(values.frames):
-                    array[t] = frame
-            else:
-                array[...] = values
-            settle(temporary)
+        with explained(place, "make room, or save the scene elsewhere"), appearing(place) as temporary:
+            _fill(temporary, values)
+
+    def put_together(self, arrays: Mapping[str, np.ndarray | FrameByFrame | None]) -> None:
+        """Whole arrays ``[...]`` that belong together; None: none is to be.
+
+        All are written before any old one goes, so that a disk that fills up, or a process that is killed, costs
+        nothing. The last one goes first and appears last: where it is, all are those that it was made with.
+
+        Raises:
+            WriteError: where one can't be written; the old ones stay.
+        """
+        with contextlib.ExitStack() as appear:  # in the opposite order
+            for name in reversed(list(arrays)):
+                values = arrays[name]
+                if values is not None:
+                    place = self._place(name)
+                    appear.enter_context(explained(place, "make room, or save the scene elsewhere"))
+                    _fill(appear.enter_context(appearing(place)), values)
+            for name in reversed(list(arrays)):
+                self.remove(name)
 
     def remove(self, name: str) -> None:
         """An array that may be there goes, at once."""
@@ -159,6 +172,17 @@ def changing(folder: Path, what: str) -> Iterator[SceneWriter]:
     """
     with locked(folder, what):
         yield SceneWriter(folder)
+
+
+def _fill(folder: Path, values: np.ndarray | FrameByFrame) -> None:
+    """Write an array where there is nothing yet."""
+    array = create_array(store_of(folder, writable=True), None, values.shape, values.dtype)
+    if isinstance(values, FrameByFrame):
+        for t, frame in enumerate(values.frames):
+            array[t] = frame
+    else:
+        array[...] = values
+    settle(folder)
 
 
 def put_in_memory(group: zarr.Group, name: str, values: np.ndarray) -> None:
