@@ -137,3 +137,16 @@ def test_masks_of_the_whole_video_are_cut_as_the_scene_is(made, tmp_path, cut):
     assert stored.shape[0] == len(chosen)
     for found, asked in zip(stored, chosen, strict=True):
         assert (found & asked).sum() > 0.8 * (found | asked).sum()
+
+
+def test_a_scene_with_a_pose_that_is_not_known_gives_none(made, tmp_path):
+    scene = gc.open(made / "a.gc")
+    scene.save(tmp_path / "b.gc")
+    quality = np.ones(8, np.float32)
+    other = gc.open(tmp_path / "b.gc")
+    other.set_arrays({"pose_quality": quality, "poses": np.tile(np.eye(4), (8, 1, 1))})
+    assert len(read_trajectory(tmp_path / "b.gc", scene.times)) == 8
+    quality[5] = 0
+    other.set_arrays({"pose_quality": quality, "poses": np.tile(np.eye(4), (8, 1, 1))})
+    with pytest.raises(gc.InputError, match="pose of frame 5 is not known"):
+        read_trajectory(tmp_path / "b.gc", scene.times)

@@ -38,9 +38,15 @@ def read_trajectory(path: str | Path, times: np.ndarray) -> np.ndarray:
     """
     place = on_disk(path)
     if place.is_dir() and (place / "zarr.json").is_file():
-        poses = open_scene(place).poses
+        scene = open_scene(place)
+        poses, quality = scene.poses, scene.array("pose_quality")
         if poses is None:
             raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
+        unknown = [] if quality is None else np.flatnonzero(np.asarray(quality[:]) == 0).tolist()
+        if unknown:
+            raise InputError(
+                f"{place}: the pose of frame {unknown[0]} is not known; give a scene or a file with all of them."
+            )
         return _checked(place, np.asarray(poses, np.float64), len(times))
     if place.is_dir():
         files = (place / folder / name for folder in FOLDERS for name in ("images.bin", "images.txt"))
