@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geometrycrafter.errors import InputError
@@ -70,6 +70,7 @@ def test_points_land_where_opencv_has_them(lens: Lens, seed: int) -> None:
 
 
 @given(lenses(), st.integers(0, 2**32 - 1))
+@example(Lens("OPENCV", (2197.0, 150.0, 200.0, 200.0, 0.34375, 0.0625, 0.0, 0.0), 480, 640), 190)
 @settings(deadline=None, max_examples=40)
 def test_a_ray_that_is_seen_is_found_again_from_its_pixel(lens: Lens, seed: int) -> None:
     """Whichever the lens: what lies before its fold comes back, and nothing else is claimed to."""
@@ -82,7 +83,8 @@ def test_a_ray_that_is_seen_is_found_again_from_its_pixel(lens: Lens, seed: int)
     inner = seen & lens.project(torch.stack([*(1.02 * rays[:, :2]).unbind(-1), rays[:, 2]], -1))[1]
     assert found[inner].all()
     landed, still = lens.project(again[found])
-    assert still.all() and ((landed - pixels[found]).norm(dim=-1) < 1e-9).all()
+    far = (pixels[found] - torch.tensor(lens.centre)).norm(dim=-1)  # up to tens of thousands of pixels, as rounded
+    assert still.all() and ((landed - pixels[found]).norm(dim=-1) < 1e-9 * (far / 1000).clamp_min(1)).all()
     away = (again - rays).norm(dim=-1)
     assert (away[inner] < 1e-6).all()
 

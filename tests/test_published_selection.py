@@ -16,6 +16,7 @@ from geometrycrafter.data.datasets import data_set, data_sets
 from geometrycrafter.data.datasets.gmu_kitchens import halved
 from geometrycrafter.data.options import LONGEST
 from geometrycrafter.data.segments import segments
+from geometrycrafter.evaluation.pose_sets import POSE_SETS
 from geometrycrafter.evaluation.protocols import PROTOCOLS
 
 
@@ -154,7 +155,7 @@ def test_protocols_process_pictures_at_about_their_own_shape():
     for protocol in PROTOCOLS.values():
         if protocol.size is None or protocol.data in ("rendered", "folder"):
             continue
-        data = data_set(protocol.data)
+        data = POSE_SETS.get(protocol.data) or data_set(protocol.data)
         take = data.evaluation if protocol.selection is None else protocol.selection
         whole = tuple(map(int, re.match(r"(\d+)x(\d+)", data.frame_size).groups()))
         (height, width), (h, w) = take.crop or whole, protocol.size

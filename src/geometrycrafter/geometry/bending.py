@@ -137,10 +137,11 @@ class Bending:
         seen = torch.zeros(len(wanted), dtype=torch.bool)
         active = wanted.isfinite().all(-1).nonzero()[:, 0]
         focal = wanted.new_tensor(self.lens.focal)
+        exact = _exact((wanted * focal).norm(dim=-1))
         for _ in range(40):
             now, jacobian = self._bent(flat[active])
             missed = wanted[active] - now
-            found = (missed * focal).norm(dim=-1) < EXACT / 4
+            found = (missed * focal).norm(dim=-1) < exact[active] / 4
             seen[active[found]] = True
             active, missed, jacobian = active[~found], missed[~found], jacobian[~found]
             if not len(active):
@@ -161,7 +162,7 @@ class Bending:
             step = (length - self._bent_angle(angle)) / torch.where(slope.abs() > 1e-12, slope, 1e-12)
             angle = (angle + step).clamp(0, self._limit)
         missed = (length - self._bent_angle(angle)).abs() * max(self.lens.focal)
-        seen = (missed < EXACT / 2) & (angle < self._limit)
+        seen = (missed < _exact(length * max(self.lens.focal)) / 2) & (angle < self._limit)
         away = wanted / length.clamp_min(1e-300)[:, None] * angle.sin()[:, None]
         return torch.cat([away, angle.cos()[:, None]], -1), seen
 
@@ -208,6 +209,11 @@ def _solved(symmetric: Tensor, right: Tensor) -> Tensor:
     xx, xy, yy = symmetric.unbind(-1)
     x, y = right.unbind(-1)
     return torch.stack([yy * x - xy * y, xx * y - xy * x], -1) / determinant[:, None]
+
+
+def _exact(away: Tensor) -> Tensor:
+    """Pixels ``[N]`` that a ray may miss its own by, so many ``[N]`` pixels from the middle, where rounding grows."""
+    return EXACT * (away / 1000).clamp_min(1.0)
 
 
 def _looked_up(keys: Tensor, values: Tensor, wanted: Tensor) -> Tensor:

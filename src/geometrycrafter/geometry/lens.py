@@ -147,7 +147,7 @@ class Lens(Settings):
         return Bending(self).project(points)
 
     def unproject(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The rays of pixels, exact to a thousand millionth of a pixel.
+        """The rays of pixels, exact to a thousand millionth of a pixel (a million millionth of what lies farther out).
 
         Args:
             pixels: ``[..., 2]``, x and y.
