@@ -129,13 +129,13 @@ class LoopConfig(Settings):
             raise InputError(f"frames {list(self.frames)}: give the fewest, then the most.")
         if self.batch % self.accumulate:
             raise InputError(f"accumulate {self.accumulate}: a batch of {self.batch} can't be cut so.")
+        if self.optimizer == "muon" and self.parallel == "fsdp":
+            raise InputError("optimizer 'muon': it needs whole matrices, which parallel 'fsdp' cuts; use ddp.")
         if self.parallel == "fsdp" and self.stage in ("vae", "autoencoder"):
             raise InputError(
                 f"parallel 'fsdp': stage {self.stage} calls its network by encode and decode, and shards are gathered "
                 "for forward alone; use ddp."
             )
-        if self.optimizer == "muon" and self.parallel == "fsdp":
-            raise InputError("optimizer 'muon': it needs whole matrices, which parallel 'fsdp' cuts; use ddp.")
 
 
 @dataclass(frozen=True, kw_only=True)
