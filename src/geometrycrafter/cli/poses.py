@@ -31,7 +31,11 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("scene", help="a folder NAME.gc made by 'geometrycrafter run'")
-    add("--mask", metavar="PATH", help="what moves, white on black: a video or folder with a picture for each frame")
+    add(
+        "--mask",
+        metavar="PATH",
+        help="what moves, white on black: a video or folder, of the scene's frames or the whole video's",
+    )
     add(
         "--mask-model",
         metavar="PATH",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any, overload
+from typing import Any
 
 import cv2
 import numpy as np
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.poses.by_frame import ByFrame
 
 ALIKE = 0.05
 """Shares by which the shapes of masks and of frames may differ: processing sizes are rounded."""
 
 
-class Masks(Sequence[np.ndarray]):
+class Masks(ByFrame):
     """``[h, w]`` bool of each frame, kept small.
 
     Args:
@@ -43,14 +44,9 @@ class Masks(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._packed)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
-        if isinstance(index, slice):
-            return [self[t] for t in range(len(self))[index]]
-        shape, packed = self._packed[index]
+    def of(self, frame: int) -> np.ndarray:
+        """That of a frame, ``[h, w]`` bool."""
+        shape, packed = self._packed[frame]
         return np.unpackbits(packed, count=shape[0] * shape[1]).view(bool).reshape(shape)
 
     def static(self, size: tuple[int, ...]) -> Static:
@@ -58,7 +54,7 @@ class Masks(Sequence[np.ndarray]):
         return Static(self, size)
 
 
-class Static(Sequence[np.ndarray]):
+class Static(ByFrame):
     """Where points may be: ``[H, W]`` bool of each frame, made as it is asked for.
 
     Args:
@@ -72,14 +68,9 @@ class Static(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._moving)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
-        if isinstance(index, slice):
-            return [self[t] for t in range(len(self))[index]]
-        return ~mask_at_size(self._moving[index], self._size)
+    def of(self, frame: int) -> np.ndarray:
+        """That of a frame, ``[H, W]`` bool."""
+        return ~mask_at_size(self._moving[frame], self._size)
 
 
 def given_masks(moving: Any, count: int) -> Masks:

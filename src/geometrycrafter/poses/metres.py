@@ -56,13 +56,6 @@ class Distance(Settings):
             raise InputError(f"distance {text}: {error}") from error
 
 
-def shots_of(scene: Scene) -> list[slice]:
-    """Frames that have one scale: those of each shot."""
-    stored = scene.array("shots")
-    firsts = [0] if stored is None else np.asarray(stored).tolist()
-    return [slice(a, b) for a, b in zip(firsts, [*firsts[1:], len(scene)])]
-
-
 def scales_of_distances(
     scene: Scene, found: Estimate | None, distances: Sequence[Distance], size: tuple[int, int] | None = None
 ) -> NDArray[np.float64]:
@@ -78,7 +71,7 @@ def scales_of_distances(
         InputError: where a pixel has no depth, the two are one place, or a shot has no distance.
     """
     logs: dict[int, list[float]] = {}
-    shots = shots_of(scene)
+    shots = [slice(*shot) for shot in scene.shots]
     for d in distances:
         if d.frame >= len(scene):
             raise InputError(f"the distance is in frame {d.frame}, but the scene has {len(scene)}; count from 0.")
@@ -110,7 +103,7 @@ def scales_of_prior(scene: Scene, found: Estimate, prior: ClipPrior, frames: Ite
     Raises:
         InputError: where the prior finds nothing in a shot.
     """
-    wanted = {int(t): i for i, s in enumerate(shots_of(scene)) for t in np.linspace(s.start, s.stop - 1, LOOKED_AT)}
+    wanted = {int(t): i for i, (a, b) in enumerate(scene.shots) for t in np.linspace(a, b - 1, LOOKED_AT)}
     logs: dict[int, list[float]] = {}
     for t, frame in enumerate(frames):
         if t not in wanted:
@@ -124,7 +117,7 @@ def scales_of_prior(scene: Scene, found: Estimate, prior: ClipPrior, frames: Ite
         ratio = np.where(mask[0].cpu().numpy() & sound & (z > 0), z, np.nan) / np.where(sound, depth, 1)
         if np.isfinite(ratio).any():
             logs.setdefault(wanted[t], []).append(float(np.log(np.nanmedian(ratio))))
-    shots = shots_of(scene)
+    shots = [slice(*shot) for shot in scene.shots]
     if len(logs) < len(shots):
         raise InputError("the prior finds no depth in a shot, so its unit is not known; give a distance instead.")
     return np.concatenate([np.full(s.stop - s.start, np.exp(np.median(logs[i]))) for i, s in enumerate(shots)])

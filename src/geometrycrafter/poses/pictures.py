@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import tee
-from typing import Any, overload
+from typing import Any
 
 import cv2
 import numpy as np
 
 from geometrycrafter.errors import InputError, WriteError, reason
+from geometrycrafter.poses.by_frame import ByFrame
 from geometrycrafter.poses.masks import Masks
 
 LONGEST = 1024
@@ -20,7 +21,7 @@ IN_MEMORY = 1 << 27
 Progress = Callable[[str, int, int | None], None]
 
 
-class Pictures(Sequence[np.ndarray]):
+class Pictures(ByFrame):
     """Pictures of one size, ``[H, W]`` or ``[H, W, 3]`` uint8 each, in a temporary file where they are many."""
 
     def __init__(self) -> None:
@@ -48,20 +49,15 @@ class Pictures(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
-        if isinstance(index, slice):
-            return [self[t] for t in range(self._count)[index]]
-        t, picture = range(self._count)[index], np.empty(self.shape, np.uint8)
-        self._file.seek(t * picture.nbytes)
+    def of(self, frame: int) -> np.ndarray:
+        """That of a frame, as it was kept, ``[H, W]`` or ``[H, W, 3]``."""
+        picture = np.empty(self.shape, np.uint8)
+        self._file.seek(frame * picture.nbytes)
         self._file.readinto(picture.data)
         return picture
 
 
-class Greys(Sequence[np.ndarray]):
+class Greys(ByFrame):
     """The same pictures without their colours, ``[H, W]`` uint8 each."""
 
     def __init__(self, pictures: Pictures):
@@ -71,14 +67,9 @@ class Greys(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._pictures)
 
-    @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
-        if isinstance(index, slice):
-            return [self[t] for t in range(len(self))[index]]
-        picture = self._pictures[index]
+    def of(self, frame: int) -> np.ndarray:
+        """That of a frame, ``[H, W]``."""
+        picture = self._pictures[frame]
         return picture if picture.ndim == 2 else _grey(picture)
 
 

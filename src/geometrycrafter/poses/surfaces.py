@@ -8,7 +8,7 @@ Depth's errors are alike over whole parts of a picture, so a part counts as one 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -117,7 +117,6 @@ class Surfaces:
         state: State,
         problem: Problem,
         static: Sequence[np.ndarray] | None = None,
-        progress: Callable[[int], None] | None = None,
     ) -> Pairs | None:
         """What surfaces say at a state; None where no two frames share any.
 
@@ -126,7 +125,6 @@ class Surfaces:
             state: cameras and scales that are nearly right.
             problem: that they solve, with one scale a frame.
             static: ``[H, W]`` bool for each frame, where surfaces stand still; None: everywhere.
-            progress: called with how many frames are done.
         """
         count, (height, width) = problem.frames, problem.size
         ratio = min(1.0, self.width / width)
@@ -144,8 +142,6 @@ class Surfaces:
                     if compared is not None:
                         found.append((t - gap, t, compared))
             before.append(surface)
-            if progress:
-                progress(t + 1)
         return _pairs(found, state, len(self.gaps)) if found else None
 
     def _surface(

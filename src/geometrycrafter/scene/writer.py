@@ -101,7 +101,7 @@ class SceneWriter:
     def put_together(self, arrays: Mapping[str, np.ndarray | FrameByFrame | None]) -> None:
         """Whole arrays ``[...]`` that belong together; None: none is to be.
 
-        All are written before any old one goes, so that a disk that fills up, or a process that is killed, costs
+        All are written before any old one goes, so that a disk that fills up, or a process killed as it writes, costs
         nothing. The last one goes first and appears last: where it is, all are those that it was made with.
 
         Raises:
