@@ -10,7 +10,9 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from geometrycrafter.cli.poses import check_installed, find_poses
+from geometrycrafter.cli.pose_flags import Finding, add_flags
+from geometrycrafter.cli.pose_stages import Stages
+from geometrycrafter.cli.poses import find_poses
 from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.cli.scene_names import scene_names
 from geometrycrafter.errors import InputError, reason
@@ -21,6 +23,7 @@ from geometrycrafter.video.options import Reading
 
 if TYPE_CHECKING:
     from geometrycrafter.inference.estimator import Estimator
+    from geometrycrafter.scene import Scene
     from geometrycrafter.video.reading import FrameSource
     from geometrycrafter.video.spooled import Spooled
 
@@ -54,9 +57,9 @@ def add_parser(commands: Any) -> None:
     _option(place, "--max-size", metavar="PIXELS", help="longest side of the processing size")
     _add_reading(parser)
     _add_networks(parser)
-    motion = parser.add_argument_group("the camera's motion")
-    motion.add_argument("--poses", action="store_true", help="find the camera's poses, too")
-    motion.add_argument("--refine", action="store_true", help="find poses and refine depth by them")
+    motion = parser.add_argument_group("the camera's motion", "What follows --poses is as in 'geometrycrafter poses'.")
+    motion.add_argument("--poses", action="store_true", help="find the camera's poses, too; so does --refine")
+    add_flags(motion)
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be read and what it would take, and write nothing"
     )
@@ -144,14 +147,13 @@ def call(args: argparse.Namespace) -> int:
         raise InputError("-o: give the folder of the scene.")
     videos, several = _inputs(args.videos)
     outputs = _outputs(videos, args.output, several)
-    if args.poses or args.refine:
-        check_installed()
+    finding = _finding(args, several)
     failures: dict[str, str] = {}
     sources = {}
     for video in videos:
         with _noted(videos, video, failures):
             sources[video] = _opened(args, video)
-            if (args.poses or args.refine) and sources[video].once:
+            if finding is not None and sources[video].once:
                 del sources[video]
                 raise InputError(f"{video}: frames that can be read only once can't give poses; save them as a file.")
     if args.dry_run:
@@ -159,6 +161,8 @@ def call(args: argparse.Namespace) -> int:
     elif sources:
         from geometrycrafter.scene.shots import told_shots
 
+        if finding is not None:  # what is wrong with it is told before the run, and needs no memory meanwhile
+            Stages.load(finding, _device(args))
         estimator = _loaded(args)
         for video in list(sources):
             source = sources.pop(video)  # its temporary file goes when it is done
@@ -171,8 +175,8 @@ def call(args: argparse.Namespace) -> int:
                     progress=progress,
                     **settings,
                 )
-                if args.poses or args.refine:
-                    find_poses(scene, source, args.refine, progress=progress)
+                if finding is not None:
+                    _pose(scene, source, finding, _device(args), progress)
             if video not in failures:
                 if len(scene.shots) > 1:
                     print(f"shots: {told_shots(scene.shots)}")
@@ -183,6 +187,38 @@ def call(args: argparse.Namespace) -> int:
         for video, why in failures.items():
             print(f"  {why if video in why else f'{video}: {why}'}", file=sys.stderr)
     return 2 if failures else 0
+
+
+def _finding(args: argparse.Namespace, several: bool) -> Finding | None:
+    """How poses are to be found; None where they aren't.
+
+    Raises:
+        InputError: where flags don't go together, or are about one video of several.
+    """
+    finding = Finding.of(args)
+    if not (args.poses or args.refine):
+        if finding.given:
+            raise InputError(f"{finding.given[0]} says how poses are found; add --poses, or leave it out.")
+        return None
+    if several and finding.of_one_video:
+        raise InputError(f"{finding.of_one_video[0]} is about one video, and there are several; run them one by one.")
+    return finding
+
+
+def _pose(scene: Scene, source: FrameSource, finding: Finding, device: str, progress: ProgressBar) -> None:
+    """Poses into a new scene.
+
+    Raises:
+        InputError: where what is known of them is no use; says that the scene is finished.
+    """
+    try:
+        stages = Stages.load(finding, device)
+        find_poses(scene, source, stages, progress, stages.measure(scene, source))
+    except InputError as error:
+        why = str(error).rstrip(".")
+        raise InputError(
+            f"{why} (the scene is finished, without poses: 'geometrycrafter poses {scene.place}' finds them)."
+        ) from error
 
 
 def _say_of(
@@ -237,8 +273,13 @@ def _loaded(args: argparse.Namespace) -> Estimator:
 
     from geometrycrafter.inference.loading import load
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load(args.model, args.variant, device=device, dtype=getattr(torch, args.dtype))
+    return load(args.model, args.variant, device=_device(args), dtype=getattr(torch, args.dtype))
+
+
+def _device(args: argparse.Namespace) -> str:
+    import torch
+
+    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _inputs(given: list[str]) -> tuple[list[str], bool]:
