@@ -15,8 +15,6 @@ from geometrycrafter.training.distribution import Workers, like, whole
 from geometrycrafter.training.muon import Muon
 from geometrycrafter.training.stages import Stage
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 class TrainingState:
     """The network that trains, its optimizer, its averaged weights, and where the run is.

@@ -25,13 +25,14 @@ from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError, Stopped
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import LoopConfig, Source, as_plain
-from geometrycrafter.training.distribution import Workers, recompute, spread, unsynchronised
+from geometrycrafter.training.distribution import Workers, recompute, spread
 from geometrycrafter.training.exporting import Export
 from geometrycrafter.training.loading import loader, with_what_is_there
 from geometrycrafter.training.run_folder import RunFolder
 from geometrycrafter.training.samples import on_device
 from geometrycrafter.training.stages import Batch, stage_of
-from geometrycrafter.training.state import PRECISIONS, TrainingState
+from geometrycrafter.training.state import TrainingState
+from geometrycrafter.training.steps import gradients
 from geometrycrafter.training.stopping import SoftStop
 from geometrycrafter.training.tracking import Nothing, Tracker, open_tracker
 
@@ -199,19 +200,7 @@ class Trainer:
         config, device, state = self.config, self.workers.device, self.state
         self._count_skipped(batch.pop("skipped"))
         state.begin_step()
-        size = len(batch["seeds"])
-        part = size // config.accumulate
-        terms: dict[str, float] = {}
-        for start in range(0, size, part):
-            piece = on_device({k: v[start : start + part] for k, v in batch.items()}, device)
-            with contextlib.nullcontext() if start + part == size else unsynchronised(self.loss):
-                with torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "float32"):
-                    found = self.loss(piece)
-                self._tell_of_constants(found)
-                total = torch.stack(list(found.values())).sum() / config.accumulate
-                state.scaler.scale(total).backward()
-            for key, value in found.items():
-                terms[key] = terms.get(key, 0.0) + value.item() / config.accumulate
+        terms = gradients(self.loss, batch, config, device, state.scaler, self._tell_of_constants)
         # One process's NaN is everybody's: all skip the step, and all leave the term out.
         finite = not self.workers.any(not math.isfinite(state.clip_gradient()))
         if not finite:

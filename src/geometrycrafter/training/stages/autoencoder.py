@@ -10,6 +10,7 @@ from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.training.config import AutoencoderStageConfig
 from geometrycrafter.training.samples import NormalisedClip
 from geometrycrafter.training.stages.base import Batch, Stage, bytes_of, is_temporal, mean_terms
+from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import hub_network
 from geometrycrafter.video.pictures import sheet
 
@@ -19,9 +20,10 @@ class AutoencoderStage(Stage[AutoencoderStageConfig]):
 
     part = "autoencoder"
 
-    def __init__(self, config: AutoencoderStageConfig):
-        super().__init__(config)
-        self.network: VideoAutoencoder = hub_network(config, self.part)
+    def __init__(self, config: AutoencoderStageConfig, hub: Hub | None = None):
+        hub = hub or Hub(config.hub)
+        super().__init__(config, hub)
+        self.network: VideoAutoencoder = hub_network(config, self.part, hub)
 
     def trains(self, name: str) -> bool:
         return self.config.layers == "all" or is_temporal(name)

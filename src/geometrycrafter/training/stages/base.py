@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.training.config import LoopConfig
+from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.video.pictures import disparity_picture, sheet
 
 Batch = dict[str, Any]
@@ -35,9 +36,10 @@ class Stage(nn.Module, Generic[C]):
     """Name of the trained network in a hub."""
     network: nn.Module
 
-    def __init__(self, config: C):
+    def __init__(self, config: C, hub: Hub | None = None):
         super().__init__()
         self.config = config
+        self.hub = hub or Hub(config.hub)
 
     def trains(self, name: str) -> bool:
         """Whether the configuration lets a parameter of the network train."""

@@ -11,6 +11,7 @@ from geometrycrafter.networks.prior_network import PriorNetwork
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import PriorStageConfig
 from geometrycrafter.training.stages.base import Batch, Stage, bytes_of, in_colours, mean_terms
+from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import prior_network
 from geometrycrafter.video.pictures import sheet
 
@@ -20,10 +21,11 @@ class PriorStage(Stage[PriorStageConfig]):
 
     part = "prior"
 
-    def __init__(self, config: PriorStageConfig):
-        super().__init__(config)
+    def __init__(self, config: PriorStageConfig, hub: Hub | None = None):
+        hub = hub or Hub(config.hub)
+        super().__init__(config, hub)
         # Depthwise convolutions run a third faster with channels last.
-        self.network: PriorNetwork = prior_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: PriorNetwork = prior_network(config, hub).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))

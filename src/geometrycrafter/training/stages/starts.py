@@ -15,63 +15,63 @@ from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.networks.prior_network import PriorNetwork
 from geometrycrafter.networks.unet import VideoUNet
 from geometrycrafter.training.config import LoopConfig, PriorStageConfig, UNetStageConfig, VAEStageConfig
+from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.weights.checkpoints import load_weights, read_tensors
-from geometrycrafter.weights.parts import UNETS, build_part, load_part
+from geometrycrafter.weights.parts import UNETS
 
 LIGHT_WIDTHS = (32, 64, 96)
 """Of a light decoder that takes the place of a VAE's own: at a half, a quarter and an eighth of the size."""
 
 
-def hub_network(config: LoopConfig, part: str) -> Any:
+def hub_network(config: LoopConfig, part: str, hub: Hub) -> Any:
     """A part of the hub with its weights, or where the configuration says so with its sizes alone, at random.
 
     Raises:
         InputError: where the hub lacks it.
     """
-    hub = Path(config.hub)
-    return load_part(part, hub) if config.start == "hub" else build_part(part, hub)
+    return hub.load(part) if config.start == "hub" else hub.build(part)
 
 
-def prior_network(config: PriorStageConfig) -> PriorNetwork:
+def prior_network(config: PriorStageConfig, hub: Hub) -> PriorNetwork:
     """The prior: the hub's, at random, or on a pretrained trunk.
 
     Raises:
         InputError: where the hub lacks it, or the trunk's weights are not installed.
     """
-    network: PriorNetwork = hub_network(config, "prior")
-    if config.start == "pretrained":
+    network: PriorNetwork = hub_network(config, "prior", hub)
+    if config.start == "pretrained" and hub.has_weights:
         network.trunk.load_state_dict(folded(read_tensors(pretrained_trunk())))
     return network
 
 
-def vae_network(config: VAEStageConfig) -> PointMapVAE:
+def vae_network(config: VAEStageConfig, hub: Hub) -> PointMapVAE:
     """The point-map VAE: the hub's, at random, or the hub's with a new light decoder.
 
     Raises:
         InputError: where the hub lacks it.
     """
     if config.start != "light":
-        network: PointMapVAE = hub_network(config, "point_map_vae")
+        network: PointMapVAE = hub_network(config, "point_map_vae", hub)
         return network
-    whole = load_part("point_map_vae", Path(config.hub))
+    whole = hub.load("point_map_vae")
     sizes = replace(whole.config, decoder="light", dec_block_out_channels=LIGHT_WIDTHS, dec_layers_per_block=2)
     network = PointMapVAE(sizes)
     network.encoder.load_state_dict(whole.encoder.state_dict())
     return network
 
 
-def unet_network(config: UNetStageConfig) -> VideoUNet:
+def unet_network(config: UNetStageConfig, hub: Hub) -> VideoUNet:
     """The UNet: the hub's, at random, from one with fewer input channels, or from the deterministic one.
 
     Raises:
         InputError: where the hub lacks it, or what it begins as does not fit.
     """
-    network: VideoUNet = hub_network(config, UNETS[config.variant])
-    if config.start == "widen":
+    network: VideoUNet = hub_network(config, UNETS[config.variant], hub)
+    if config.start == "widen" and hub.has_weights:
         widen(network, Path(config.widen_from))
     if config.start == "deterministic":
         # Inputs are prior, video there; noisy latents, video, prior here. The noisy latents are not heard at first.
-        start = load_part(UNETS["deterministic"], Path(config.hub)).state_dict()
+        start = hub.load(UNETS["deterministic"]).state_dict()
         prior, video = start["conv_in.weight"].chunk(2, dim=1)
         start["conv_in.weight"] = torch.cat([torch.zeros_like(prior), video, prior], dim=1)
         network.load_state_dict(start)

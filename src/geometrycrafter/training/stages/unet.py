@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
 from geometrycrafter.diffusion.objectives import deterministic_objective, draw_sigmas, edm_objective
-from geometrycrafter.errors import InputError
 from geometrycrafter.inference.conditioning import ClipNormalisation, encoder_inputs, prior_view
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
@@ -23,32 +21,27 @@ from geometrycrafter.training import losses
 from geometrycrafter.training.config import UNetStageConfig
 from geometrycrafter.training.samples import MAPS, NormalisedClip
 from geometrycrafter.training.stages.base import Batch, LatentStage, is_temporal, mean_terms
+from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import unet_network
 from geometrycrafter.training.stages.vae import encoders_of
 from geometrycrafter.weights.checkpoints import digest
-from geometrycrafter.weights.models import load_prior
-from geometrycrafter.weights.parts import UNETS, load_part
-from geometrycrafter.weights.places import prior_file
+from geometrycrafter.weights.parts import UNETS
 
 
 class UNetStage(LatentStage[UNetStageConfig]):
     """The video UNet (section 3.2), generative or deterministic, on latents of the truth and of the prior."""
 
-    def __init__(self, config: UNetStageConfig):
-        super().__init__(config)
+    def __init__(self, config: UNetStageConfig, hub: Hub | None = None):
+        hub = hub or Hub(config.hub)
+        super().__init__(config, hub)
         self.part = UNETS[config.variant]
-        hub = Path(config.hub)
-        self.network: VideoUNet = unet_network(config)
-        self.svd: VideoAutoencoder = load_part("autoencoder", hub)
-        self.point_map_vae: PointMapVAE = load_part("point_map_vae", hub)
-        self.images: ImageEncoder = load_part("image_encoder", hub)
-        file = prior_file(hub)
-        if file is None:
-            raise InputError(f"{hub}: no prior is there; the UNet is conditioned on one.")
-        self.prior: Prior = load_prior(file, torch.device("cpu"))
+        self.network: VideoUNet = unet_network(config, hub)
+        self.svd: VideoAutoencoder = hub.load("autoencoder")
+        self.point_map_vae: PointMapVAE = hub.load("point_map_vae")
+        self.images: ImageEncoder = hub.load("image_encoder")
+        self.prior: Prior = hub.prior()
         self.prior_network: nn.Module = self.prior.network  # type: ignore[attr-defined]
         """A part of the stage, so that it goes where the others go."""
-        self.prior_file = file
         self.factor = self.svd.config.scaling_factor
 
     def stored_names(self) -> tuple[str, ...]:
@@ -59,7 +52,7 @@ class UNetStage(LatentStage[UNetStageConfig]):
         return self.config.layers == "all" or is_temporal(name)
 
     def encoders(self) -> dict[str, str]:
-        with self.prior_file.open("rb") as file:
+        with self.hub.prior_file().open("rb") as file:
             prior = hashlib.file_digest(file, "sha256").hexdigest()
         images = digest(self.images.state_dict())
         return encoders_of(self.svd, self.point_map_vae) | {"image_encoder": images, "prior": prior}

@@ -16,10 +16,11 @@ from geometrycrafter.training import losses
 from geometrycrafter.training.config import VAEStageConfig
 from geometrycrafter.training.samples import MAPS, NormalisedClip
 from geometrycrafter.training.stages.base import Batch, LatentStage, bytes_of, in_colours, is_temporal, mean_terms
+from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import vae_network
 from geometrycrafter.video.pictures import sheet
 from geometrycrafter.weights.checkpoints import digest
-from geometrycrafter.weights.parts import load_part, save_part
+from geometrycrafter.weights.parts import save_part
 
 
 class VAEStage(LatentStage[VAEStageConfig]):
@@ -27,10 +28,11 @@ class VAEStage(LatentStage[VAEStageConfig]):
 
     part = "point_map_vae"
 
-    def __init__(self, config: VAEStageConfig):
-        super().__init__(config)
-        self.network: PointMapVAE = vae_network(config)
-        self.svd: VideoAutoencoder = load_part("autoencoder", Path(config.hub))
+    def __init__(self, config: VAEStageConfig, hub: Hub | None = None):
+        hub = hub or Hub(config.hub)
+        super().__init__(config, hub)
+        self.network: PointMapVAE = vae_network(config, hub)
+        self.svd: VideoAutoencoder = hub.load("autoencoder")
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # those along time have no such layout
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
