@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from geometrycrafter.networks.autoencoder import over_time
 from geometrycrafter.networks.blocks import own_precision
 
+LIGHT_WIDTHS = (32, 64, 96)
+"""Of a light decoder that takes the place of a VAE's own: at a half, a quarter and an eighth of the size."""
+
 
 class PositionNorm(nn.Module):
     """Layer norm over the channels of each position of ``[N, C, H, W]``."""

@@ -29,12 +29,12 @@ from geometrycrafter.geometry.cameras import half_field_of_intrinsics
 from geometrycrafter.inference.loading import load
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoderConfig
+from geometrycrafter.networks.light_decoder import LIGHT_WIDTHS
 from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.prior_network import PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig
 from geometrycrafter.training.losses import point_map
 from geometrycrafter.training.samples import NormalisedClip
-from geometrycrafter.training.stages.starts import LIGHT_WIDTHS
 from geometrycrafter.weights.models import load_prior
 from geometrycrafter.weights.parts import PARTS, UNETS, build_part, load_part, save_part
 from geometrycrafter.weights.places import EMBEDDED

@@ -11,6 +11,7 @@ import torch
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.networks.efficientnet import folded
+from geometrycrafter.networks.light_decoder import LIGHT_WIDTHS
 from geometrycrafter.networks.point_map_vae import PointMapVAE
 from geometrycrafter.networks.prior_network import PriorNetwork
 from geometrycrafter.networks.unet import VideoUNet
@@ -18,9 +19,6 @@ from geometrycrafter.training.config import LoopConfig, PriorStageConfig, UNetSt
 from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.weights.checkpoints import load_weights, read_tensors
 from geometrycrafter.weights.parts import UNETS
-
-LIGHT_WIDTHS = (32, 64, 96)
-"""Of a light decoder that takes the place of a VAE's own: at a half, a quarter and an eighth of the size."""
 
 
 def hub_network(config: LoopConfig, part: str, hub: Hub) -> Any:
