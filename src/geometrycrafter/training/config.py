@@ -116,10 +116,10 @@ class LoopConfig(Settings):
     """Where curves and pictures go besides the run's folder; TensorBoard only where it is installed."""
     keep: Count = 2
     """Checkpoints that are kept beside the best one."""
-    checkpoint_every: Count = 500
-    """Steps."""
+    checkpoint_every: Index = 500
+    """Steps; 0: by time alone."""
     checkpoint_seconds: Positive = 120.0
-    """A checkpoint is also written when this much time has passed."""
+    """A checkpoint is also written when this much time has passed since the last one, by the first process's clock."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

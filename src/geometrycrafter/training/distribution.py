@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import functools
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -69,7 +69,11 @@ class Workers:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
-        return self.sum({"flag": float(flag)})["flag"] > 0
+        return self.each(flag=flag)["flag"]
+
+    def each(self, **flags: bool) -> dict[str, bool]:
+        """Of each flag, whether it is up in any process."""
+        return {k: v > 0 for k, v in self.sum({k: float(v) for k, v in flags.items()}).items()}
 
     def firsts(self, flag: bool) -> bool:
         """The first process's flag, whatever the others' clocks and disks say."""
@@ -175,15 +179,29 @@ def recompute(network: nn.Module) -> None:
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor ``[...]`` gathered from all processes where it is sharded, on the CPU."""
+    """A tensor ``[...]`` gathered from all processes where it is sharded, on the CPU; its own copy."""
     full = value.full_tensor() if hasattr(value, "full_tensor") else value
-    return full.detach().cpu().clone()
+    return full.detach().to("cpu", copy=True)
+
+
+def on_first(tensors: Mapping[str, Tensor], workers: Workers) -> dict[str, Tensor]:
+    """Tensors ``[...]`` by name, whole, on the first process's CPU; the others call it too and get none.
+
+    One is gathered after the other, so that no process has more than one whole, but the first one on its CPU.
+    """
+    found = {}
+    for name, value in tensors.items():
+        if workers.first:
+            found[name] = whole(value)
+        elif hasattr(value, "full_tensor"):
+            value.full_tensor()
+    return found
 
 
 def like(value: Tensor, pattern: Tensor) -> Tensor:
-    """A whole tensor ``[...]`` laid out as another of its shape is, which may be sharded."""
+    """A copy of a whole tensor ``[...]``, laid out as another of its shape is, which may be sharded."""
     if not hasattr(pattern, "full_tensor"):
-        return value.to(pattern.device)
+        return value.to(pattern.device, copy=True)
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     assert isinstance(pattern, DTensor)

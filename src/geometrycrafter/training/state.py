@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.training.config import LoopConfig, PriorStageConfig
-from geometrycrafter.training.distribution import Workers, like, whole
+from geometrycrafter.training.distribution import Workers, like, on_first, whole
 from geometrycrafter.training.muon import Muon
 from geometrycrafter.training.stages import Stage
 
@@ -26,7 +26,7 @@ class TrainingState:
     """
 
     def __init__(self, stage: Stage[Any], config: LoopConfig, workers: Workers):
-        self.network, self.config = stage.network, config
+        self.network, self.config, self.workers = stage.network, config, workers
         self.parameters = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
         trunk = {n for n in self.parameters if n.startswith("trunk.")}
         slower = config.trunk_rate if isinstance(config, PriorStageConfig) else 1.0
@@ -84,26 +84,30 @@ class TrainingState:
                 self.parameters[name].data.copy_(value)
 
     def trained(self) -> dict[str, Tensor]:
-        """The network's averaged weights, whole, on the CPU; all processes call it."""
+        """The network's averaged weights, whole, on the first process's CPU; all call it, the others get none."""
         with self.averaged():
-            return {n: whole(p) for n, p in self.network.state_dict().items()}
+            return on_first(self.network.state_dict(), self.workers)
 
     def plain(self, spent: float) -> dict[str, Any]:
-        """All of it, tensors whole and on the CPU, the optimizer's by the parameters' names; all processes call it."""
-        states = {}
+        """All of it, the optimizer's by the parameters' names; all processes call it.
+
+        Tensors are whole and copies, on the first process's CPU; the others get none.
+        """
+        states: dict[str, dict[str, Any]] = {}
         for name, parameter in self.parameters.items():
             own = self.optimizer.state.get(parameter, {})
-            states[name] = {k: whole(v) if isinstance(v, Tensor) else v for k, v in own.items()}
+            plain = {k: v for k, v in own.items() if not isinstance(v, Tensor)}
+            states[name] = plain | on_first({k: v for k, v in own.items() if isinstance(v, Tensor)}, self.workers)
         return {
             "step": self.step,
-            "network": {n: whole(p) for n, p in self.network.state_dict().items()},
-            "average": {n: whole(p) for n, p in self.average.items()},
+            "network": on_first(self.network.state_dict(), self.workers),
+            "average": on_first(self.average, self.workers),
             "optimizer": states,
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
             "spent": spent,
             "best": self.best,
-            "counts": self.counts,
+            "counts": dict(self.counts),
         }
 
     def restore(self, stored: dict[str, Any]) -> None:
@@ -119,10 +123,15 @@ class TrainingState:
             if own:
                 self.optimizer.state[parameter] = {
                     # The count of steps is a plain scalar; moments are laid out as their parameter is.
-                    k: like(v, parameter) if v.shape == parameter.shape and k != "step" else v
+                    k: like(v, parameter) if v.shape == parameter.shape and k != "step" else _copied(v)
                     for k, v in own.items()
                 }
         self.scaler.load_state_dict(stored["scaler"])
         torch.set_rng_state(stored["random"])
         self.step, self.spent, self.best = stored["step"], stored["spent"], stored["best"]
-        self.counts = stored["counts"]
+        self.counts = dict(stored["counts"])
+
+
+def _copied(value: Any) -> Any:
+    """What is stored may be a part of a file."""
+    return value.clone() if isinstance(value, Tensor) else value

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from geometrycrafter.data.shards import Shards
-from geometrycrafter.errors import InputError, Stopped
+from geometrycrafter.errors import InputError, Stopped, WriteError
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import LoopConfig, Source, as_plain
 from geometrycrafter.training.distribution import Workers, recompute, spread
@@ -117,9 +117,8 @@ class Trainer:
                     held.enter_context(self.folder.held())
             held.enter_context(self._beginning())
             held.enter_context(self.workers.reachable())
-            stored = self._stored()
-            if stored is not None:
-                self.state.restore(stored)
+            held.enter_context(self._settled())
+            if self._restore():
                 if self.state.step >= self.config.steps:
                     return self._end_again()
                 self.say(f"going on from step {self.state.step}")
@@ -146,15 +145,30 @@ class Trainer:
                 self.folder.forget()
             raise
 
-    def _stored(self) -> dict[str, Any] | None:
-        """The first process's latest sound checkpoint, read by all."""
-        state = None
+    @contextlib.contextmanager
+    def _settled(self) -> Iterator[None]:
+        """However a run ends, the checkpoint that is on its way is written; but who interrupts twice wants no more."""
+        try:
+            yield
+        except Exception:
+            with contextlib.suppress(Exception):  # one error is enough
+                self.checkpoints.wait()
+            raise
+        self.checkpoints.wait()
+
+    def _restore(self) -> bool:
+        """Take up the first process's latest sound checkpoint, read by all; returns whether there is one."""
+        stored = None
         with self.workers.together():
             if self.workers.first:
-                state = self.checkpoints.load()
-        step = int(self.workers.sum({"step": state["step"] + 1 if state else 0})["step"]) - 1
+                stored = self.checkpoints.load()
+        step = int(self.workers.sum({"step": stored["step"] + 1 if stored else 0})["step"]) - 1
+        if step < 0:
+            return False
         with self.workers.together():
-            return state if state is not None or step < 0 else self.checkpoints.read(step)
+            stored = stored or self.checkpoints.read(step)
+        self.state.restore(stored)
+        return True
 
     def _train(self, batches: Iterator[Batch], soft: SoftStop) -> dict[str, float]:
         state, config = self.state, self.config
@@ -170,19 +184,24 @@ class Trainer:
             validated = state.step % config.validate_every == 0 or last
             if validated:
                 scores = self.validate()
+            better = bool(scores) and validated and next(iter(scores.values())) < state.best
             # Clocks differ from process to process, and what follows needs all of them: the first one's decides.
-            save = self.workers.firsts(now - saved > config.checkpoint_seconds)
-            show = self.workers.firsts(now - shown > 10)
-            stop = self.workers.any(soft.number > 0)
+            found = self.workers.each(
+                save=self.workers.first and now - saved > config.checkpoint_seconds,
+                show=self.workers.first and now - shown > 10,
+                stop=soft.number > 0,
+                failed=self.checkpoints.failed,
+            )
             if last:
                 break
-            if save or stop or state.step % config.checkpoint_every == 0 or (validated and scores):
-                self._save(scores, spent)
+            due = config.checkpoint_every and state.step % config.checkpoint_every == 0
+            if found["save"] or found["stop"] or found["failed"] or due or better:
+                self._save(scores, spent, found["stop"])
                 saved = now
-            if show or stop:
+            if found["show"] or found["stop"]:
                 self._show(running, spent)
                 shown = now
-            if stop:
+            if found["stop"]:
                 number = max(self.workers.gathered(soft.number))
                 raise Stopped(f"stopped at step {state.step} of {config.steps}; start again to go on", number)
         state.spent += time.monotonic() - started
@@ -190,7 +209,7 @@ class Trainer:
         with self.workers.together():
             if self.workers.first:
                 self.export.announce(state.step, trained, scores)
-        self._save(scores, state.spent)
+        self._save(scores, state.spent, True)
         self._show(running, state.spent)
         self._export(trained, scores)
         return scores
@@ -263,14 +282,29 @@ class Trainer:
 
     # What is kept -----------------------------------------------------------------------------------------------
 
-    def _save(self, scores: dict[str, float], spent: float) -> None:
+    def _save(self, scores: dict[str, float], spent: float, wait: bool = False) -> None:
+        """Keep a checkpoint: copied here, written while training goes on.
+
+        Args:
+            scores: of the last validation.
+            spent: seconds in training.
+            wait: until it is written.
+        """
+        with self.workers.together():  # one state in memory, not two
+            try:
+                self.checkpoints.wait()
+            except WriteError:
+                if not wait:  # the last one of a run is tried in any case
+                    raise
         score = next(iter(scores.values())) if scores else math.inf
         better = score < self.state.best
         self.state.best = min(self.state.best, score)
         plain = self.state.plain(spent)
         with self.workers.together():
             if self.workers.first:
-                self.checkpoints.save(self.state.step, plain, better)
+                self.checkpoints.begin(self.state.step, plain, better)
+                if wait:
+                    self.checkpoints.wait()
 
     def _export(self, trained: dict[str, torch.Tensor], scores: dict[str, float]) -> None:
         """Write the averaged network into the hub, and what belongs to it."""
