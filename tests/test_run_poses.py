@@ -73,6 +73,7 @@ WRONG = [
     ("give x1,y1,x2,y2,METRES", "--poses", "--distance", "1,2,3"),
     ("no checkpoint", "--poses", "--tracker", "none.txt"),
     ("no such file", "--poses", "--mask", "gone.mp4"),
+    ("no file of poses", "--poses", "--known-poses", "none.txt"),
 ]
 
 

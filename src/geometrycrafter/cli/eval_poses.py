@@ -45,8 +45,11 @@ def of_scenes(args: argparse.Namespace) -> int:
     Raises:
         InputError: where a scene has no poses, or the file none for its frames.
     """
+    import numpy as np
+
     from geometrycrafter.evaluation import score_trajectory
-    from geometrycrafter.poses.trajectories import read_trajectory
+    from geometrycrafter.poses.pose_matching import Frames
+    from geometrycrafter.poses.trajectories import read_poses
     from geometrycrafter.scene import open_scene
 
     if not args.root:
@@ -57,14 +60,13 @@ def of_scenes(args: argparse.Namespace) -> int:
         if scene.poses is None:
             raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
         quality = scene.array("pose_quality")
-        known = None if quality is None else quality[:] > 0
-        truth, spans = read_trajectory(args.truth, scene.times), scene.shots
+        truth, spans = read_poses(args.truth).at(Frames.of(scene)), scene.shots
+        known = np.isfinite(truth).all((1, 2)) & (True if quality is None else quality[:] > 0)
         for number, span in enumerate(spans):  # each has a world of its own
             own = slice(*span)
             name = f"{place}, shot {number}" if len(spans) > 1 else str(place)
-            judged = None if known is None else known[own]
             try:
-                figures = score_trajectory(scene.poses[own], truth[own], judged, args.align)
+                figures = score_trajectory(scene.poses[own], truth[own], known[own], args.align)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from error
             rows.append([name, *_cells(figures, span[1] - span[0])])

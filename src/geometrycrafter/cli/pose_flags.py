@@ -64,7 +64,8 @@ class Finding(Settings):
     known_poses: str | None = field(
         default=None,
         metadata=_about(
-            "known poses: TUM's or KITTI's lines, COLMAP's images.txt, .bin or project, a recording, a scene",
+            "known poses: TUM's or KITTI's lines, COLMAP's images.txt, .bin or project, nerfstudio's transforms.json, "
+            "a recording, a scene; those that it lacks are found from the others",
             "FILE",
             True,
         ),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geometrycrafter.poses.estimation import Estimate
     from geometrycrafter.poses.masks import Masks
     from geometrycrafter.poses.metres import Distance
+    from geometrycrafter.poses.pose_matching import Trajectory
     from geometrycrafter.scene import Scene
     from geometrycrafter.video.reading import FrameSource
 
@@ -34,6 +35,7 @@ class Stages:
     moving: Any
     keypoints: Any
     tracker: Any
+    known: Trajectory | None
     prior: Any
     distances: Sequence[Distance]
 
@@ -71,7 +73,13 @@ class Stages:
             from geometrycrafter.poses.members.spatracker import SpaTrackerTracks, load_spatracker
 
             tracker = SpaTrackerTracks(load_spatracker(asked.tracker, device))
-        return cls(asked, moving, keypoints, tracker, _metric(asked.metric, device), _distances(asked.distance))
+        known = None
+        if asked.known_poses:
+            from geometrycrafter.poses.trajectories import read_poses
+
+            known = read_poses(asked.known_poses)
+        prior, distances = _metric(asked.metric, device), _distances(asked.distance)
+        return cls(asked, moving, keypoints, tracker, known, prior, distances)
 
     def of_scene(self, scene: Scene) -> dict[str, Any]:
         """Arguments of :func:`estimate`.

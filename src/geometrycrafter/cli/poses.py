@@ -80,11 +80,11 @@ def find_poses(
         InputError: where an input is at fault.
     """
     from geometrycrafter.poses.estimation import estimate
+    from geometrycrafter.poses.pose_matching import Frames
     from geometrycrafter.poses.stored import store
-    from geometrycrafter.poses.trajectories import read_trajectory
 
-    asked = stages.asked
-    poses = None if asked.known_poses is None else read_trajectory(asked.known_poses, scene.times)
+    asked, known = stages.asked, stages.known
+    poses = None if known is None else known.at(Frames.of(scene, frames))
     found = estimate(scene.predicted, frames, poses=poses, progress=progress, **stages.of_scene(scene))
     unit = ""
     if measure is not None:

@@ -25,7 +25,7 @@ from geometrycrafter.poses.residual_motion import ResidualMotion
 from geometrycrafter.poses.shots import ShotOfScene, ShotsOfClip, part_of_progress
 from geometrycrafter.poses.surfaces import Surfaces
 from geometrycrafter.poses.tracks import Tracks, log_depth_at
-from geometrycrafter.poses.unknown import told_unknown
+from geometrycrafter.poses.unknown import told_found, told_unknown
 from geometrycrafter.poses.windowed_tracks import WindowedTracks
 from geometrycrafter.scene import Scene
 
@@ -144,7 +144,8 @@ def estimate(
         refine_focal: find one factor on the focal length, too.
         surfaces: the depth is measured, by a sensor or a renderer: it has one scale, and surfaces that frames share lie
             on one another, which counts for more than points do, and goes on where no point can be followed.
-        poses: ``[T, 4, 4]`` camera-to-world that are known already: they stay, and give the depth its scale.
+        poses: ``[T, 4, 4]`` camera-to-world that are known already: they stay, and give the depth its scale. Those that
+            are NaN are found from the others.
         keypoints: finds the points that are followed; None: corners.
         tracker: follows them: :class:`LucasKanade`, which is the default, or a network, in windows of 12 frames.
         progress: called with a stage, how many frames are done, and of how many.
@@ -203,6 +204,8 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     """
     count, height, width = scene.depth.shape
     known, told = ask.known, ask.told
+    if known is not None and not torch.isfinite(known).any():
+        known = None  # of another shot's frames
     embedded = ask.tracker is None or isinstance(ask.tracker, LucasKanade)
     pictures, found = read_pictures(frames, count, ask.carry, not embedded, told)
     given, grey = ask.moving if found is None else found, Greys(pictures)
@@ -231,7 +234,10 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     if ask.surfaces:
         problem, state = _laid_on_one_another(scene, problem, state, masks, told)
     told("solve", count, count)
-    return _estimate(scene, problem, state, masks, ask.refine, known is not None, first)
+    solved = _estimate(scene, problem, state, masks, ask.refine, known, first)
+    if ask.known is not None and solved.correction is None:
+        solved = replace(solved, correction=np.zeros((count, 1, 1)))  # as other shots have one
+    return solved
 
 
 def _followed(
@@ -279,7 +285,7 @@ def _problem(scene: Scene, tracks: Tracks, weights: Weights, grid: Grid, known: 
     mean = k.mean(0)
     focal, centre = mean[[0, 1], [0, 1]], mean[:2, 2]
     tracks = Tracks(tracks.track, tracks.frame, xy * focal + centre, tracks.count).where(kept)
-    held = None if known is None else torch.ones(count, dtype=torch.bool)
+    held = None if known is None else torch.isfinite(known).all(-1).all(-1)
     return Problem(tracks, log_depth[kept], focal, centre, (height, width), count, weights, grid, held)
 
 
@@ -327,9 +333,17 @@ def _solved(problem: Problem, known: Tensor | None, near: State | None = None, t
 
 
 def _estimate(
-    scene: Scene, problem: Problem, state: State, masks: Sequence[np.ndarray], refined: bool, known: bool, first: int
+    scene: Scene,
+    problem: Problem,
+    state: State,
+    masks: Sequence[np.ndarray],
+    refined: bool,
+    poses: Tensor | None,
+    first: int,
 ) -> Estimate:
     count = problem.frames
+    known = poses is not None
+    given = torch.isfinite(poses).all(-1).all(-1) if poses is not None else torch.zeros(count, dtype=torch.bool)
     pixel, deep = problem.residuals(state, problem.seen(state))
     distance = pixel.norm(dim=-1) * problem.weights.pixel
     sigma = float(distance.median()) / 1.18 if len(distance) else 1.0
@@ -341,18 +355,17 @@ def _estimate(
     quality = torch.where(sound >= FEWEST, sound / seen.clamp_min(1), 0.0)
     if problem.surfaces is not None:
         quality = torch.maximum(quality, problem.surfaces.quality(count))
-    if known:
-        quality = torch.where(seen > 0, sound / seen.clamp_min(1), 1.0)
+    quality = torch.where(given, torch.where(seen > 0, sound / seen.clamp_min(1), 1.0), quality)
     residual = torch.stack([_median(distance[agree & (frame == t)]) for t in range(count)])
-    loose = torch.zeros(count, dtype=torch.bool) if known else _loose(problem, agree, quality)
+    loose = torch.zeros(count, dtype=torch.bool) if given.all() else _loose(problem, agree, quality, given)
     quality = torch.where(loose, 0.0, quality)
     spread = torch.full((count, 6, 6), torch.inf, dtype=torch.float64)
-    if (len(problem.tracks) or problem.surfaces is not None) and not known:
+    if (len(problem.tracks) or problem.surfaces is not None) and not given.all():
         factor = (OVERDISPERSION * max(sigma / problem.weights.pixel, 0.2)) ** 2
-        held = torch.arange(count) == int((quality > 0).double().argmax())
+        held = given if known else torch.arange(count) == int((quality > 0).double().argmax())
         spread = covariance(replace(problem, held=held), state, own=factor, parts=DISAGREEMENT)
-        spread[loose] = torch.inf
-    notes = told_unknown(quality, loose, first)
+        spread[loose | given] = torch.inf
+    notes = told_unknown(quality, loose, first) + told_found(given, quality, first)
     if not known and len(problem.tracks) and count > 1:
         turning = _stays(problem, state, float(distance.median()))
         if turning is not None:
@@ -374,13 +387,14 @@ def _estimate(
     )
 
 
-def _loose(problem: Problem, agree: Tensor, quality: Tensor) -> Tensor:
+def _loose(problem: Problem, agree: Tensor, quality: Tensor, given: Tensor) -> Tensor:
     """Frames ``[T]`` bool that know of one another, but not of most: too few points are seen on both sides of a gap.
 
     Args:
         problem: that was solved.
         agree: ``[N]`` bool, observations that agree with the solution.
         quality: ``[T]``, 0 where a frame is not known.
+        given: ``[T]`` bool, frames whose poses were known beforehand: what is tied to one of them is.
     """
     known = quality > 0
     frames = known.nonzero()[:, 0]
@@ -393,7 +407,8 @@ def _loose(problem: Problem, agree: Tensor, quality: Tensor) -> Tensor:
     loose = torch.zeros_like(known)
     if len(frames):
         part = torch.cat([torch.zeros(1).long(), (ties[frames[1:]] < FEWEST).long()]).cumsum(0)
-        loose[frames] = part != torch.bincount(part).argmax()
+        tied = torch.bincount(part, weights=given[frames].double()) > 0
+        loose[frames] = ~tied[part] if given.any() else part != torch.bincount(part).argmax()
     return loose
 
 
@@ -457,7 +472,9 @@ def _known_poses(poses: Any, count: int) -> Tensor:
     if known.shape != (count, 4, 4):
         raise InputError(f"poses have shape {list(known.shape)}; give [{count}, 4, 4].")
     turn = known[:, :3, :3]
-    if not torch.isfinite(known).all() or (turn @ turn.mT - torch.eye(3)).abs().max() > 1e-2:
+    unknown = torch.isnan(known).all(-1).all(-1)
+    turn = turn[~unknown]
+    if not torch.isfinite(known[~unknown]).all() or not len(turn) or (turn @ turn.mT - torch.eye(3)).abs().max() > 1e-2:
         raise InputError("poses hold values that are no rigid motions; give camera-to-world matrices.")
     if (torch.linalg.det(turn) < 0).any():
         raise InputError("poses mirror the world (determinant -1); give camera-to-world with OpenCV's axes.")

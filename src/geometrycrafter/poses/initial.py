@@ -146,25 +146,51 @@ def with_poses(problem: Problem, poses: Tensor) -> State:
     """A start from known cameras ``[T, 4, 4]`` camera-to-world, the depth's scale fitted to them.
 
     The scale is the median of what each point's frames say: the depth that two of its frames' rays meet at, over the
-    predicted one.
+    predicted one. Cameras that are NaN go on from the nearest known one, as frames do from one to the next.
     """
-    turn, shift = poses[:, :3, :3].mT, -(poses[:, :3, :3].mT @ poses[:, :3, 3:])[..., 0]
+    given = torch.isfinite(poses).all(-1).all(-1)
+    known = torch.where(given[:, None, None], poses, torch.eye(4).double())
+    turn, shift = known[:, :3, :3].mT, -(known[:, :3, :3].mT @ known[:, :3, 3:])[..., 0]
     state = State(
         turn,
         shift,
         torch.zeros(problem.tracks.count, 3).double(),
         torch.zeros(problem.frames, problem.grid.nodes).double(),
     )
-    state.correction += _log_scale(problem, state)
+    scale = _log_scale(problem, state, given)
+    if not given.all():
+        _go_on(problem, state, given, scale)
+    state.correction += scale
     state.points = points_of(problem, state)
     return state
 
 
-def _log_scale(problem: Problem, state: State) -> float:
-    """Log of the factor on depth under which points, lifted in the first of their frames, land best in the last."""
+def _go_on(problem: Problem, state: State, given: Tensor, log_scale: float) -> None:
+    """Put cameras that are not given where the chain of frames leads to from the nearest one that is."""
+    chain = begin(problem)
+    places, shift = given.nonzero()[:, 0], chain.translation * torch.tensor(log_scale).double().exp()
+    for frame in (~given).nonzero()[:, 0].tolist():
+        near = int(places[(places - frame).abs().argmin()])
+        turn = chain.rotation[frame] @ chain.rotation[near].mT
+        state.rotation[frame] = turn @ state.rotation[near]
+        state.translation[frame] = shift[frame] + turn @ (state.translation[near] - shift[near])
+
+
+def _log_scale(problem: Problem, state: State, given: Tensor) -> float:
+    """Log of the factor on depth under which points, lifted in the first of their given frames, land best in the last.
+
+    Args:
+        problem: to solve.
+        state: its cameras.
+        given: ``[T]`` bool, those that are known.
+    """
     tracks = problem.tracks
-    start = tracks.start
-    a, b = start[:-1], start[1:] - 1
+    kept = given[tracks.frame].nonzero()[:, 0]
+    if not len(kept):
+        return 0.0
+    _, times = torch.unique_consecutive(tracks.track[kept], return_counts=True)
+    ends = times.cumsum(0)
+    a, b = kept[ends - times], kept[ends - 1]
     sound = problem.has_depth[a] & (b > a)
     a, b = a[sound], b[sound]
     if not len(a):

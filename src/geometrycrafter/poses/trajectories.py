@@ -1,7 +1,9 @@
-"""Camera trajectories in files: TUM, COLMAP's images as text and binary, and this program's own scenes."""
+"""Camera trajectories in files: TUM, KITTI, COLMAP's images as text and binary, nerfstudio, and scenes."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,60 +14,121 @@ import torch
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import explained, natural, on_disk
 from geometrycrafter.geometry import rigid
+from geometrycrafter.poses.pose_matching import Frames, Trajectory
 from geometrycrafter.scene import open_scene
 
 LARGEST = 1 << 28
 """Bytes of a file that is read."""
 FOLDERS = (".", "sparse/0", "sparse", "0")
 """Where COLMAP's projects have their models."""
-WANTED = "TUM's lines (time tx ty tz qx qy qz qw), KITTI's, COLMAP's images.txt or images.bin, a recording, or a scene"
-NEAR = 0.02
-"""Seconds that a pose may be away from its frame."""
+WANTED = (
+    "TUM's lines (time tx ty tz qx qy qz qw), KITTI's, COLMAP's images.txt or images.bin, nerfstudio's "
+    "transforms.json, a recording, or a scene"
+)
+TRANSFORMS = "transforms.json"
+MARK = "geometrycrafter.json"
+"""In a folder that an export of this program made: of how many frames it is."""
+FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+"""Camera axes x right, y down, z forward -> x right, y up, z backward."""
 
 
 def read_trajectory(path: str | Path, times: np.ndarray) -> np.ndarray:
     """Camera-to-world poses ``[T, 4, 4]`` float64, one for each frame.
 
     Args:
-        path: a scene's folder; COLMAP's ``images.txt`` or ``images.bin``, or a folder with one, also in ``sparse/0``
-            (frames in order of their names); a recording's folder with a 4x4 matrix a file, ``*.pose.txt``; lines of
-            twelve numbers, as KITTI has them; or ``time tx ty tz qx qy qz qw`` as TUM's benchmark has them, of the
-            frames' times or one for each frame.
+        path: as :func:`read_poses` takes it; of the frames' times, or with a pose for each frame.
         times: of the frames, seconds, ``[T]``.
 
     Raises:
         InputError: where the file is none of these, or has no pose for one of the frames.
     """
+    read = read_poses(path)
+    poses = read.at(Frames(np.asarray(times, np.float64)))
+    unknown = np.flatnonzero(np.isnan(poses).any((1, 2)))
+    if len(unknown):
+        raise InputError(
+            f"{read.place}: the pose of frame {unknown[0]} is not known; give a scene or a file with all of them."
+        )
+    return poses
+
+
+def read_poses(path: str | Path) -> Trajectory:
+    """Poses of a file, which :meth:`Trajectory.at` lays on frames.
+
+    Args:
+        path: a scene's folder; COLMAP's ``images.txt`` or ``images.bin``, or a folder with one, also in ``sparse/0``;
+            nerfstudio's ``transforms.json``, or a folder with it; a recording's folder with a 4x4 matrix a file,
+            ``*.pose.txt``; lines of twelve numbers, as KITTI has them; or ``time tx ty tz qx qy qz qw`` as TUM's
+            benchmark has them.
+
+    Raises:
+        InputError: where the file is none of these.
+    """
     place = on_disk(path)
     if place.is_dir() and (place / "zarr.json").is_file():
-        scene = open_scene(place)
-        poses, quality = scene.poses, scene.array("pose_quality")
-        if poses is None:
-            raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
-        unknown = [] if quality is None else np.flatnonzero(np.asarray(quality[:]) == 0).tolist()
-        if unknown:
-            raise InputError(
-                f"{place}: the pose of frame {unknown[0]} is not known; give a scene or a file with all of them."
-            )
-        return _checked(place, np.asarray(poses, np.float64), len(times))
+        return _of_scene(place)
+    folder = place
     if place.is_dir():
-        files = (place / folder / name for folder in FOLDERS for name in ("images.bin", "images.txt"))
-        place = next((file for file in files if file.is_file()), place)
+        files = [place / folder / name for folder in FOLDERS for name in ("images.bin", "images.txt")]
+        place = next((file for file in [*files, place / TRANSFORMS] if file.is_file()), place)
     if place.is_dir() and (matrices := sorted(place.glob("*.pose.txt"), key=natural)):
         read = [_matrix(file, _bytes(file).decode(errors="replace").split()) for file in matrices]
-        return _checked(place, np.stack(read), len(times))
+        return Trajectory(
+            place, np.stack(read), names=[m.name for m in matrices], pictures=_pictures(place, "*.color.*")
+        )
     if not place.is_file():
         raise InputError(f"{path}: there is no file of poses; give {WANTED}.")
     data = _bytes(place)
+    if place.name == TRANSFORMS:
+        return _of_images(place, folder, _nerfstudio_rows(place, data))
     if place.suffix == ".bin":
-        return _colmap(place, _binary_rows(place, data), len(times))
+        return _of_images(place, folder, _colmap(place, _binary_rows(place, data)))
     lines = [line for line in data.decode(errors="replace").splitlines() if line[:1] != "#"]
     rows = [line.split() for line in lines if line.strip()]
     if rows and all(len(r) == 12 for r in rows):
-        return _checked(place, np.stack([_matrix(place, r) for r in rows]), len(times))
+        return Trajectory(place, np.stack([_matrix(place, r) for r in rows]))
     if rows and len(rows[0]) >= 10:
-        return _colmap(place, _text_rows(place, lines), len(times))
-    return _tum(place, rows, np.asarray(times, np.float64))
+        return _of_images(place, folder, _colmap(place, _text_rows(place, lines)))
+    return _tum(place, rows)
+
+
+def _of_scene(place: Path) -> Trajectory:
+    scene = open_scene(place)
+    poses, quality = scene.poses, scene.array("pose_quality")
+    if poses is None:
+        raise InputError(f"{place}: the scene has no poses; run 'geometrycrafter poses {place}' first.")
+    known = None if quality is None else np.asarray(quality[:]) > 0
+    return Trajectory(place, np.asarray(poses, np.float64), times=scene.times, known=known)
+
+
+def _of_images(place: Path, folder: Path, rows: list[tuple[str, np.ndarray]]) -> Trajectory:
+    """Poses by names of images, with what is beside them in their project."""
+    root = folder if folder.is_dir() else place.parent
+    above = [root, *root.parents][:3] if root.name in ("0", "sparse") else [root]
+    mark = next((where / MARK for where in above if (where / MARK).is_file()), None)
+    exported = None
+    if mark is not None:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            exported = int(json.loads(_bytes(mark))["frames"])
+    pictures = next((found for where in above if (found := _pictures(where / "images", "*"))), ())
+    names, poses = [name for name, _ in rows], np.stack([pose for _, pose in rows])
+    return Trajectory(place, poses, names=names, pictures=pictures, exported=exported)
+
+
+def _pictures(folder: Path, pattern: str) -> list[str]:
+    return [p.name for p in sorted(folder.glob(pattern), key=natural) if p.is_file()] if folder.is_dir() else []
+
+
+def _nerfstudio_rows(place: Path, data: bytes) -> list[tuple[str, np.ndarray]]:
+    """Cameras that look along -z with y up, by the files of their pictures."""
+    try:
+        frames = json.loads(data)["frames"]
+        rows = [(str(f["file_path"]), np.asarray(f["transform_matrix"], np.float64).ravel()) for f in frames]
+    except (ValueError, TypeError, KeyError) as error:
+        raise _foreign(place) from error
+    if not rows:
+        raise _foreign(place)
+    return [(name, _matrix(place, values.tolist()) @ FROM_OPENGL) for name, values in rows]
 
 
 def _bytes(place: Path) -> bytes:
@@ -75,7 +138,7 @@ def _bytes(place: Path) -> bytes:
         return place.read_bytes()
 
 
-def _matrix(place: Path, fields: Sequence[str]) -> np.ndarray:
+def _matrix(place: Path, fields: Sequence[str | float]) -> np.ndarray:
     """Camera-to-world from the rows of a matrix, 3x4 or 4x4."""
     values = _numbers(place, fields)
     if len(values) not in (12, 16):
@@ -101,17 +164,11 @@ def _foreign(place: Path) -> InputError:
     return InputError(f"{place}: this is no file of poses; give {WANTED}.")
 
 
-def _tum(place: Path, rows: list[list[str]], times: np.ndarray) -> np.ndarray:
+def _tum(place: Path, rows: list[list[str]]) -> Trajectory:
     if not rows or any(len(r) != 8 for r in rows):
         raise _foreign(place)
     values = np.stack([_numbers(place, r) for r in rows])
-    poses = _motions(place, values[:, [7, 4, 5, 6]], values[:, 1:4])
-    own = values[:, 0] - values[0, 0]
-    for shifted in (values[:, 0], own, own + times[0]):
-        nearest = np.abs(shifted[None] - times[:, None]).argmin(1)
-        if np.abs(shifted[nearest] - times).max() < NEAR:
-            return poses[nearest]
-    return _checked(place, poses, len(times))
+    return Trajectory(place, _motions(place, values[:, [7, 4, 5, 6]], values[:, 1:4]), times=values[:, 0])
 
 
 def _text_rows(place: Path, lines: list[str]) -> list[tuple[str, np.ndarray]]:
@@ -143,11 +200,11 @@ def _binary_rows(place: Path, data: bytes) -> list[tuple[str, np.ndarray]]:
     return rows
 
 
-def _colmap(place: Path, rows: list[tuple[str, np.ndarray]], count: int) -> np.ndarray:
-    """World-to-camera quaternions (w first) and translations by the images' names."""
-    values = np.stack([values for _, values in sorted(rows, key=lambda row: natural(row[0]))])
+def _colmap(place: Path, rows: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+    """World-to-camera quaternions (w first) and translations, turned about."""
+    values = np.stack([values for _, values in rows])
     to_camera = torch.from_numpy(_motions(place, values[:, :4], values[:, 4:]))
-    return _checked(place, rigid.inverse(to_camera).numpy(), count)
+    return list(zip([name for name, _ in rows], rigid.inverse(to_camera).numpy(), strict=True))
 
 
 def _motions(place: Path, quaternion: np.ndarray, translation: np.ndarray) -> np.ndarray:
@@ -156,9 +213,3 @@ def _motions(place: Path, quaternion: np.ndarray, translation: np.ndarray) -> np
     return rigid.motion(
         rigid.rotation_of_quaternion(torch.from_numpy(quaternion)), torch.from_numpy(translation)
     ).numpy()
-
-
-def _checked(place: Path, poses: np.ndarray, count: int) -> np.ndarray:
-    if len(poses) != count:
-        raise InputError(f"{place}: there are {len(poses)} poses for {count} frames; give one for each.")
-    return poses

@@ -20,6 +20,18 @@ def told_unknown(quality: Tensor, loose: Tensor, first: int) -> list[str]:
     return [f"{_ranges(which)}: {why}; the pose is not known there." for which, why in frames if which]
 
 
+def told_found(given: Tensor, quality: Tensor, first: int) -> list[str]:
+    """Which frames' poses were found from known ones, in a sentence.
+
+    Args:
+        given: ``[T]`` bool, frames whose poses were known beforehand.
+        quality: ``[T]``, 0 where a frame is not known.
+        first: frame of the clip.
+    """
+    found = (first + (~given & (quality > 0)).nonzero()[:, 0]).tolist()
+    return [f"{_ranges(found)}: no pose was given; found from the others."] if given.any() and found else []
+
+
 def _ranges(frames: list[int]) -> str:
     """``Frames 3 to 5, 9``."""
     runs: list[list[int]] = []

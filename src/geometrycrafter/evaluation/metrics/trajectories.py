@@ -70,7 +70,7 @@ def score_trajectory(
     Args:
         poses: ``[T, 4, 4]`` camera-to-world.
         gt_poses: ``[T, 4, 4]`` true ones, of any world and unit.
-        known: ``[T]`` bool, frames whose pose was found; others are left out. None: all.
+        known: ``[T]`` bool, frames whose pose was found, and whose true one is known; others are left out. None: all.
         alignment: "sim3" fits rotation, place and scale to the truth, "se3" no scale, "none" nothing.
 
     Returns:
@@ -84,15 +84,16 @@ def score_trajectory(
     found, truth = np.asarray(poses, np.float64), np.asarray(gt_poses, np.float64)
     if found.shape != truth.shape or found.shape[1:] != (4, 4):
         raise InputError(f"poses {list(found.shape)} and true ones {list(truth.shape)} should both be [T, 4, 4].")
-    if not np.isfinite(truth).all():
-        raise InputError("true poses are not finite; leave out the frames that have none.")
     good = np.asarray(np.isfinite(found).all((1, 2)))
     if known is not None:
         good &= known
+    true = np.asarray(np.isfinite(truth).all((1, 2)))
+    if not (true.all() if known is None else true[good].all()):
+        raise InputError("true poses are not finite; leave out the frames that have none.")
     if good.sum() < 2:
         raise InputError(f"poses are known of {int(good.sum())} of {len(found)} frames; two or more are wanted.")
     places = truth[good, :3, 3]
-    path = float(np.linalg.norm(np.diff(truth[:, :3, 3], axis=0), axis=1).sum())
+    path = float(np.linalg.norm(np.diff(truth[true, :3, 3], axis=0), axis=1).sum())
     still = bool(np.linalg.norm(places - places.mean(0), axis=1).max() < STILL)
     similarity = Similarity(np.eye(3), np.zeros(3), 1.0)
     if alignment != "none":

@@ -1,0 +1,199 @@
+"""Poses that other programs and exports know: of the frames that they are of, the others found from them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_video
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import geometrycrafter as gc
+from geometrycrafter.cli.main import main
+from geometrycrafter.data.synthesis import rendered
+from geometrycrafter.errors import InputError
+from geometrycrafter.poses.pose_matching import Frames, Trajectory
+from geometrycrafter.poses.trajectories import read_poses
+
+SIZE = (12, 96, 128)
+UNIT = 2.5
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return rendered(100, *SIZE)
+
+
+@pytest.fixture(scope="module")
+def made(clip, tmp_path_factory):
+    """A video; a scene of the renderer's depth in a unit of its own; the same with true poses, some left out."""
+    folder = tmp_path_factory.mktemp("known")
+    write_video(folder / "a.mp4", clip.frames)
+    depth, quality = clip.depth / UNIT, np.ones(SIZE[0], np.float32)
+    quality[[0, 5, 6, 11]] = 0
+    for name in ("found", "bare"):
+        scene = gc.Scene.from_depth(depth, clip.mask, clip.intrinsics, frames=clip.frames, fps=clip.fps)
+        if name == "found":
+            truth = clip.poses.copy()
+            truth[:, :3, 3] /= UNIT
+            scene.set_arrays({"poses": truth, "pose_quality": quality, "moving": clip.dynamic})
+        scene.save(folder / f"{name}.gc")
+    write_video(folder / "mask.mp4", np.repeat(np.asarray(clip.dynamic)[..., None], 3, -1).astype(np.uint8) * 255)
+    return folder
+
+
+@pytest.mark.parametrize("format", ["colmap", "nerfstudio", "tum", "scene"])
+def test_an_export_that_lacks_frames_comes_back(made, clip, tmp_path, capsys, format):
+    """The frames that it has keep its poses; those that it lacks are found from them."""
+    place = tmp_path / f"a.{format}"
+    if format == "scene":
+        place = made / "found.gc"
+    else:
+        assert main(["export", str(made / "found.gc"), format, str(place)]) == 0
+    shutil.copytree(made / "bare.gc", tmp_path / "bare.gc")
+    source = ["--source", str(made / "a.mp4"), "--mask", str(made / "mask.mp4")]
+    capsys.readouterr()
+    assert main(["poses", str(tmp_path / "bare.gc"), "--poses", str(place), *source]) == 0
+    told = capsys.readouterr().out
+    assert "12 of 12 frames" in told
+    assert "Frames 0, 5 to 6, 11: no pose was given; found from the others." in told
+    found = np.asarray(gc.open(tmp_path / "bare.gc").poses)
+    truth = clip.poses.copy()
+    truth[:, :3, 3] /= UNIT
+    given_ones = [1, 2, 3, 4, 7, 8, 9, 10]
+    np.testing.assert_allclose(found[given_ones], truth[given_ones], atol=1e-5)
+    path = np.linalg.norm(np.diff(truth[:, :3, 3], axis=0), axis=1).sum()
+    assert np.linalg.norm(found[:, :3, 3] - truth[:, :3, 3], axis=1).max() < 0.03 * path  # a third of a step
+
+
+def test_frames_that_nothing_ties_to_known_ones_stay_unknown(clip):
+    frames = clip.frames.copy()
+    frames[6:] = 0
+    scene = gc.Scene.from_depth(clip.depth, clip.mask, clip.intrinsics)
+    known = np.asarray(clip.poses, np.float64).copy()
+    known[3:] = np.nan
+    found = gc.poses.estimate(scene, frames, np.asarray(clip.dynamic), poses=known)
+    assert found.known.tolist() == [True] * 6 + [False] * 6
+    assert any(note.startswith("Frames 6 to 11: too few") for note in found.notes)
+    assert any(note.startswith("Frames 3 to 5: no pose was given") for note in found.notes)
+    assert np.isinf(found.covariance[:3]).all() and np.isfinite(found.covariance[3:6]).all()
+    path = np.linalg.norm(np.diff(clip.poses[:6, :3, 3], axis=0), axis=1).sum()
+    assert np.linalg.norm(found.poses[:6, :3, 3] - clip.poses[:6, :3, 3], axis=1).max() < 0.03 * path
+
+
+@pytest.mark.parametrize("cut", [["--start", "3", "--stride", "2"], ["--end", "7"], ["--start-time", "0.2"]])
+@pytest.mark.parametrize("format", ["tum", "kitti", "colmap", "recording"])
+def test_poses_of_the_whole_clip_are_cut_as_the_scene_is(clip, tmp_path, cut, format):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for t, frame in enumerate(clip.frames):
+        Image.fromarray(frame).save(pictures / f"frame-{t:03d}.color.png")
+    chosen = np.arange(SIZE[0])[
+        {"--start": slice(3, None, 2), "--end": slice(7), "--start-time": slice(5, None)}[cut[0]]
+    ]
+    assert main(["run", str(pictures), "-o", str(tmp_path / "a.gc"), *cut]) == 0
+    scene = gc.open(tmp_path / "a.gc")
+    assert len(scene) == len(chosen)
+    poses = np.asarray(clip.poses, np.float64)
+    place = tmp_path / "poses.txt"
+    if format == "tum":
+        times = np.arange(SIZE[0]) / 24
+        place.write_text("".join(f"{t} {p[0, 3]} {p[1, 3]} {p[2, 3]} 0 0 0 1\n" for t, p in zip(times, poses)))
+    elif format == "kitti":
+        np.savetxt(place, poses[:, :3].reshape(-1, 12))
+    elif format == "colmap":
+        place = tmp_path / "images.txt"
+        lines = [
+            f"{t + 1} 1 0 0 0 {' '.join(map(str, -p[:3, 3]))} 1 frame-{t:03d}.jpg\n\n" for t, p in enumerate(poses)
+        ]
+        place.write_text("".join(lines[::-1]))
+    else:
+        place = tmp_path / "recording"
+        place.mkdir()
+        for t, p in enumerate(poses):
+            np.savetxt(place / f"frame-{t:03d}.pose.txt", p)
+    found = read_poses(place).at(Frames.of(scene, scene.open_source()))
+    np.testing.assert_allclose(found[:, :3, 3], poses[chosen, :3, 3], atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_images_are_matched_by_the_numbers_of_their_names(data):
+    """COLMAP leaves out what it can't register; names count from 0 or 1, and come in any order."""
+    count, base = data.draw(st.integers(4, 40)), data.draw(st.integers(0, 1))
+    end = 0 if base == 0 else count - 1  # the frame that tells what names count from
+    kept = sorted({end, *data.draw(st.sets(st.integers(0, count - 1), min_size=2))})
+    names = data.draw(st.permutations([f"take2/IMG_{t + base:04d}.JPG" for t in kept]))
+    poses = np.tile(np.eye(4), (len(names), 1, 1))
+    poses[:, 0, 3] = [int(name[-8:-4]) - base for name in names]
+    found = Trajectory(Path("x"), poses, names=names).at(Frames(np.arange(count) / 24))
+    assert np.flatnonzero(np.isfinite(found[:, 0, 0])).tolist() == kept
+    assert found[kept, 0, 3].tolist() == kept
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_lines_are_matched_by_their_times(data):
+    """At any rate, also at one whose frames are nearer to each other than a clock is trusted."""
+    count, rate = data.draw(st.integers(6, 60)), data.draw(st.sampled_from([10, 24, 30, 60, 120, 240]))
+    kept = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=3)))
+    times = 1.5 + np.arange(count) / rate
+    jitter = np.array([data.draw(st.floats(-0.2, 0.2)) for _ in kept]) / max(rate, 20)
+    poses = np.tile(np.eye(4), (len(kept), 1, 1))
+    poses[:, 0, 3] = kept
+    found = Trajectory(Path("x"), poses, times=times[kept] + jitter).at(Frames(times))
+    assert np.flatnonzero(np.isfinite(found[:, 0, 0])).tolist() == kept
+    assert found[kept, 0, 3].tolist() == kept
+
+
+def test_what_cannot_be_told_is_said(made, tmp_path):
+    frames = Frames(np.arange(12) / 24)
+    poses = np.tile(np.eye(4), (5, 1, 1))
+    names = [f"view{n}.png" for n in (3, 5, 6, 8, 9)]  # from 0, from 1, or of another clip
+    with pytest.raises(InputError, match=r"5 poses for 12 frames.*names are those of the video's frames"):
+        Trajectory(tmp_path, poses, names=names).at(frames)
+    with pytest.raises(InputError, match="5 poses for 12 frames"):
+        Trajectory(tmp_path, poses, times=1e9 + np.arange(5) / 24).at(frames)
+    with pytest.raises(InputError, match="exported from a scene of 9 frames, and this one has 12"):
+        Trajectory(tmp_path, poses, names=names, exported=9).at(frames)
+    with pytest.raises(InputError, match="no pose of any"):
+        Trajectory(tmp_path, np.tile(np.eye(4), (12, 1, 1)), known=np.zeros(12, bool)).at(frames)
+
+
+def test_a_project_whose_pictures_are_there_needs_no_numbers(clip, tmp_path):
+    """As colmap leaves it: all pictures in ``images``, some of them without a pose."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "sparse" / "0").mkdir(parents=True)
+    names = [f"shot {chr(ord('a') + t)}.png" for t in range(6)]
+    for name in names:
+        Image.fromarray(clip.frames[0]).save(tmp_path / "images" / name)
+    lines = [f"{t + 1} 1 0 0 0 {-t} 0 0 1 {names[t]}\n\n" for t in (4, 1, 2)]
+    (tmp_path / "sparse" / "0" / "images.txt").write_text("".join(lines))
+    for place in (tmp_path, tmp_path / "sparse" / "0", tmp_path / "sparse" / "0" / "images.txt"):
+        found = read_poses(place).at(Frames(np.arange(6) / 24))
+        assert np.flatnonzero(np.isfinite(found[:, 0, 0])).tolist() == [1, 2, 4]
+        assert found[[1, 2, 4], 0, 3].tolist() == [1, 2, 4]
+
+
+def test_trajectories_of_part_of_a_scene_are_judged_where_truth_is(made, clip, tmp_path, capsys):
+    shutil.copytree(made / "found.gc", tmp_path / "a.gc")
+    rows = [f"{t / clip.fps} {p[0, 3]} {p[1, 3]} {p[2, 3]} 0 0 0 1\n" for t, p in enumerate(clip.poses)]
+    (tmp_path / "true.txt").write_text("".join(rows[2:5] + rows[7:]))
+    assert main(["eval", "poses", str(tmp_path / "a.gc"), "--truth", str(tmp_path / "true.txt")]) == 0
+    assert "7/12" in capsys.readouterr().out
+
+
+def test_nerfstudios_cameras_are_turned(tmp_path):
+    pose = np.array([[0.0, 0, 1, 1], [1, 0, 0, 2], [0, 1, 0, 3], [0, 0, 0, 1]])
+    frames = [{"file_path": f"images/{n}.png", "transform_matrix": pose.tolist()} for n in (2, 1)]
+    frames[0]["transform_matrix"][0][3] = 5.0
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": frames}))
+    found = read_poses(tmp_path).at(Frames(np.arange(2) / 24))
+    assert found[:, 0, 3].tolist() == [1, 5]  # in order of names
+    np.testing.assert_allclose(found[0, :3, :3] @ [0, 0, 1], -pose[:3, 2])  # looks along -z
+    np.testing.assert_allclose(found[0, :3, :3] @ [0, 1, 0], -pose[:3, 1])  # y points down
