@@ -18,6 +18,8 @@ from geometrycrafter.benchmark.model import MeasuredModel
 from geometrycrafter.benchmark.options import BenchmarkOptions
 from geometrycrafter.benchmark.stock import HAVE_STOCK, stock_work
 from geometrycrafter.cli.main import main
+from geometrycrafter.networks import cpu_products
+from geometrycrafter.networks.blocks import Upsample
 from geometrycrafter.weights.places import EMBEDDED
 
 ALWAYS = {"component", "seconds", "gflop", "peak_mb", "share_of_gemm"}
@@ -105,6 +107,17 @@ def test_arithmetic_is_that_of_the_closed_forms():
     x, y = torch.zeros(2, 3, 8, 16), torch.zeros(4, 7)
     assert flop_of(lambda: convolution(x)) == 2 * 2 * 5 * 8 * 16 * 3 * 9
     assert flop_of(lambda: linear(y)) == 2 * 4 * 7 * 11
+
+
+def test_arithmetic_of_fused_operations_counts_and_that_of_a_folded_doubling_is_less():
+    linear, up, x = nn.Linear(7, 12), Upsample(5), torch.zeros(4, 3, 7)
+    with torch.no_grad():
+        assert flop_of(lambda: cpu_products.linear(linear, x)) == 2 * 4 * 3 * 7 * 12
+        assert flop_of(lambda: cpu_products.gated_gelu(linear, x)) == 2 * 4 * 3 * 7 * 12
+        pointwise = nn.Conv2d(5, 2, 1)
+        assert flop_of(lambda: cpu_products.pointwise(pointwise, torch.zeros(1, 5, 8, 8))) == 2 * 64 * 5 * 2
+        plain = 2 * 64 * 64 * 5 * 5 * 9
+        assert 4 / 9 * plain <= flop_of(lambda: up(torch.zeros(1, 5, 32, 32))) < 0.5 * plain
 
 
 def test_calls_take_turns_and_are_timed_apart():

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geometrycrafter.networks.blocks import (
@@ -20,6 +19,7 @@ from geometrycrafter.networks.blocks import (
     Upsample,
     own_precision,
 )
+from geometrycrafter.networks.cpu_products import silu
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
             x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
-        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+        return self.conv_out(silu(self.conv_norm_out(self.mid_block(x))))
 
 
 def _decoder_resnet(in_channels: int, out_channels: int, groups: int) -> SpatioTemporalResBlock:
@@ -158,7 +158,7 @@ class TemporalDecoder(DecoderTrunk):
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """Latents ``[B*T, 4, h, w]``, not scaled -> images ``[B*T, 3, 8h, 8w]`` in [-1, 1]."""
         x = self.features(z, num_frames)
-        return over_time(self.time_conv_out, self.conv_out(F.silu(self.conv_norm_out(x))), num_frames)
+        return over_time(self.time_conv_out, self.conv_out(silu(self.conv_norm_out(x))), num_frames)
 
 
 def over_time(layer: nn.Module, x: Tensor, num_frames: int) -> Tensor:

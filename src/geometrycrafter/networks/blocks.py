@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geometrycrafter.networks.cpu_products import doubled, linear, plus, pointwise, silu
+
 
 def own_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
     """A block that computes in its weights' precision also where autocast lowers that of all around it.
@@ -37,6 +39,11 @@ class TemporalConv(nn.Conv3d):
         """``[B, in, T, P]`` -> ``[B, out, T, P]``, P being the pixels."""
         return F.conv2d(x, self.weight.squeeze(-1), self.bias, padding=(1, 0))
 
+    def times(self, factor: Tensor, x: Tensor) -> Tensor:
+        """``factor`` times the convolution, which goes into the kernel: ``[B, in, T, P]`` -> ``[B, out, T, P]``."""
+        bias = None if self.bias is None else self.bias * factor
+        return F.conv2d(x, self.weight.squeeze(-1) * factor, bias, padding=(1, 0))
+
 
 class TimeMixer(nn.Module):
     """Learned blend of the spatial and the temporal branch: one scalar, squashed to (0, 1).
@@ -51,8 +58,12 @@ class TimeMixer(nn.Module):
 
     def forward(self, spatial: Tensor, temporal: Tensor) -> Tensor:
         """Two branches of one shape, ``[..., C]`` or ``[N, C, H, W]``, blended."""
-        weight = torch.sigmoid(self.mix_factor).to(spatial.dtype)
-        return torch.lerp(spatial, temporal, weight if self.towards_time else 1 - weight)
+        return torch.lerp(spatial, temporal, self.share_of_time(spatial))
+
+    def share_of_time(self, like: Tensor) -> Tensor:
+        """The temporal branch's weight ``[1]``, in the type of ``like``, ``[...]``."""
+        weight = torch.sigmoid(self.mix_factor).to(like.dtype)
+        return weight if self.towards_time else 1 - weight
 
 
 class ResnetBlock(nn.Module):
@@ -69,11 +80,11 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:
         """``[N, in, H, W]`` and the time embedding ``[N, E]`` -> ``[N, out, H, W]``."""
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(silu(self.norm1(x)))
         if self.time_emb_proj is not None and time_embedding is not None:
-            h = h + self.time_emb_proj(F.silu(time_embedding))[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+            h = plus(h, self.time_emb_proj(F.silu(time_embedding))[:, :, None, None])
+        h = self.conv2(silu(self.norm2(h)))
+        return plus(h, x if self.conv_shortcut is None else pointwise(self.conv_shortcut, x))
 
 
 class TemporalResnetBlock(nn.Module):
@@ -89,11 +100,18 @@ class TemporalResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:
         """``[B, C, T, P]`` and the time embedding ``[B, T, E]`` -> ``[B, C, T, P]``, P being the pixels."""
-        h = self.conv1(F.silu(self.norm1(x)))
+        return plus(self.conv2(self.before_last(x, time_embedding)), x)
+
+    def blended(self, x: Tensor, time_embedding: Tensor | None, share: Tensor) -> Tensor:
+        """``torch.lerp(x, self(x, time_embedding), share)``, ``[B, C, T, P]``: the share goes into the last kernel."""
+        return plus(self.conv2.times(share, self.before_last(x, time_embedding)), x)
+
+    def before_last(self, x: Tensor, time_embedding: Tensor | None) -> Tensor:
+        """What the last convolution sees, ``[B, C, T, P]``."""
+        h = self.conv1(silu(self.norm1(x)))
         if self.time_emb_proj is not None and time_embedding is not None:
-            h = h + self.time_emb_proj(F.silu(time_embedding)).transpose(1, 2)[..., None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + x
+            h = plus(h, self.time_emb_proj(F.silu(time_embedding)).transpose(1, 2)[..., None])
+        return silu(self.norm2(h))
 
 
 class SpatioTemporalResBlock(nn.Module):
@@ -119,12 +137,15 @@ class SpatioTemporalResBlock(nn.Module):
         """``[B*T, in, H, W]`` and the time embedding ``[B*T, E]`` -> ``[B*T, out, H, W]``."""
         x = self.spatial_res_block(x, time_embedding)
         frames, channels, height, width = x.shape
-        clip = x.view(-1, num_frames, channels, height * width).transpose(1, 2)  # [B, C, T, P]
+        clip = x.view(-1, num_frames, channels, height * width).transpose(1, 2).contiguous()  # [B, C, T, P]
         if time_embedding is not None:
             time_embedding = time_embedding.view(-1, num_frames, time_embedding.shape[-1])
-        temporal = self.temporal_res_block(clip.contiguous(), time_embedding)
-        temporal = temporal.transpose(1, 2).reshape(frames, channels, height, width)
-        return self.time_mixer(x, temporal)
+        if torch.is_grad_enabled():
+            temporal = self.temporal_res_block(clip, time_embedding)
+            return self.time_mixer(x, temporal.transpose(1, 2).reshape(frames, channels, height, width))
+        del x
+        mixed = self.temporal_res_block.blended(clip, time_embedding, self.time_mixer.share_of_time(clip))
+        return mixed.transpose(1, 2).reshape(frames, channels, height, width)
 
 
 class Downsample(nn.Module):
@@ -149,7 +170,9 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """``[N, C, h, w]`` -> ``[N, C, 2h, 2w]``, or ``[N, C, *size]``."""
-        size = size or (2 * x.shape[-2], 2 * x.shape[-1])
+        twice = (2 * x.shape[-2], 2 * x.shape[-1])
+        if size is None or size == twice:
+            return doubled(self.conv, x)
         return self.conv(F.interpolate(x, size, mode="nearest"))
 
 
@@ -164,10 +187,19 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_channels or channels, channels, bias=bias)
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Self-attention, ``[N, L, C]`` -> ``[N, L, C]``."""
-        q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.to_q, self.to_k, self.to_v))
-        return self.to_out[0](F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """Self-attention, ``[N, L, C]`` -> ``[N, L, C]``, plus ``added`` of that shape."""
+        q, k, v = (
+            linear(p, x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.to_q, self.to_k, self.to_v)
+        )
+        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+        return linear(self._out, seen, added)
+
+    @property
+    def _out(self) -> nn.Linear:
+        layer = self.to_out[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def over_one_key(self, context: Tensor) -> Tensor:
         """Cross-attention to a single token ``[N, 1, D]`` -> ``[N, 1, C]``, the same for every query.
@@ -184,7 +216,7 @@ class SpatialAttention(Attention):
         super().__init__(channels, heads=1, bias=True)
         self.group_norm = nn.GroupNorm(groups, channels, eps=1e-6)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """``[N, C, H, W]`` -> ``[N, C, H, W]``."""
-        tokens = self.group_norm(x).flatten(2).transpose(1, 2)
+        tokens = self.group_norm(x).flatten(2).transpose(1, 2).contiguous()
         return x + super().forward(tokens).transpose(1, 2).reshape(x.shape)

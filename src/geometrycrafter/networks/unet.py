@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geometrycrafter.networks.blocks import Attention, Downsample, SpatioTemporalResBlock, TimeMixer, Upsample
+from geometrycrafter.networks.cpu_products import gated_gelu, linear, plus, silu
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, L, C]`` -> ``[N, L, hidden]``."""
-        x, gate = self.proj(x).chunk(2, dim=-1)
-        return x * F.gelu(gate)
+        return gated_gelu(self.proj, x)
 
 
 class FeedForward(nn.Module):
@@ -80,9 +80,11 @@ class FeedForward(nn.Module):
         # The middle entry is the published network's (inactive) dropout: it keeps the keys net.0 and net.2.
         self.net = nn.ModuleList([GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[N, L, C]`` -> ``[N, L, C]``."""
-        return self.net[2](self.net[0](x))
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """``[N, L, C]`` -> ``[N, L, C]``, plus ``added`` of that shape."""
+        last = self.net[2]
+        assert isinstance(last, nn.Linear)
+        return linear(last, self.net[0](x), added)
 
 
 class SpatialTransformerBlock(nn.Module):
@@ -96,10 +98,11 @@ class SpatialTransformerBlock(nn.Module):
         self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Tokens ``[N, L, C]`` and one token of context ``[N, 1, D]`` -> ``[N, L, C]``."""
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2.over_one_key(context)
-        return x + self.ff(self.norm3(x))
+        """Tokens ``[N, L, C]`` and one token of context ``[M, 1, D]``, M a divisor of N -> ``[N, L, C]``."""
+        x = self.attn1(self.norm1(x), added=x)
+        seen = self.attn2.over_one_key(context)  # the same for all N / M neighbours
+        x = plus(x.unflatten(0, (len(context), -1)), seen[:, None]).flatten(0, 1)
+        return self.ff(self.norm3(x), added=x)
 
 
 class TemporalTransformerBlock(SpatialTransformerBlock):
@@ -109,8 +112,8 @@ class TemporalTransformerBlock(SpatialTransformerBlock):
         self.ff_in = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Frames of each pixel ``[B*P, T, C]`` and one token of context ``[B*P, 1, D]`` -> ``[B*P, T, C]``."""
-        return super().forward(x + self.ff_in(self.norm_in(x)), context)
+        """Frames of each pixel ``[B*P, T, C]`` and one token of context ``[B, 1, D]`` -> ``[B*P, T, C]``."""
+        return super().forward(self.ff_in(self.norm_in(x), added=x), context)
 
 
 class SpatioTemporalTransformer(nn.Module):
@@ -130,19 +133,18 @@ class SpatioTemporalTransformer(nn.Module):
         """``[B*T, C, H, W]`` and embeddings of the frames ``[B, T, D]`` -> ``[B*T, C, H, W]``."""
         frames, channels, height, width = x.shape
         batch, pixels = frames // num_frames, height * width
-        tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # [B*T, P, C]
+        tokens = linear(self.proj_in, self.norm(x).flatten(2).transpose(1, 2))  # [B*T, P, C]
         tokens = self.transformer_blocks[0](tokens, context.flatten(0, 1)[:, None])
 
         index = sinusoid(torch.arange(num_frames, device=x.device), channels).to(x.dtype)
         position = self.time_pos_embed(index)  # [T, C]
         clip = tokens.view(batch, num_frames, pixels, channels).transpose(1, 2) + position
         # The published network gives the temporal layers the first frame's embedding for all frames.
-        first = context[:, :1].repeat_interleave(pixels, dim=0)  # [B*P, 1, D]
-        clip = self.temporal_transformer_blocks[0](clip.reshape(batch * pixels, num_frames, channels), first)
-        temporal = clip.view(batch, pixels, num_frames, channels).transpose(1, 2).reshape(frames, pixels, channels)
+        clip = self.temporal_transformer_blocks[0](clip.reshape(batch * pixels, num_frames, channels), context[:, :1])
+        temporal = clip.view(batch, pixels, num_frames, channels).transpose(1, 2)
 
-        tokens = self.proj_out(self.time_mixer(tokens, temporal))
-        return x + tokens.transpose(1, 2).reshape(x.shape)
+        tokens = self.time_mixer(tokens.view(batch, num_frames, pixels, channels), temporal).flatten(0, 1)
+        return x + linear(self.proj_out, tokens).transpose(1, 2).unflatten(2, (height, width))
 
 
 class DownBlock(nn.Module):
@@ -309,4 +311,4 @@ class VideoUNet(nn.Module):
         for up in self.up_blocks:
             taken = [skips.pop() for _ in range(self.config.layers_per_block + 1)]
             x = up(x, taken, tuple(skips[-1].shape[-2:]) if skips else x.shape[-2:], num_frames, emb, context)
-        return self.conv_out(F.silu(self.conv_norm_out(x))).view(batch, num_frames, -1, height, width)
+        return self.conv_out(silu(self.conv_norm_out(x))).view(batch, num_frames, -1, height, width)

@@ -1,0 +1,104 @@
+"""Products and convolutions of inference on processors, faster than PyTorch's own choice and the same sums.
+
+oneDNN's matrix product uses the widest registers of any x86 processor; the one behind ``F.linear`` only of some, and
+takes twice the time on the others. oneDNN also applies what follows (an activation, a product, a residual) while the
+result is in the cache. A nearest doubling before a 3x3 convolution repeats pixels, so that four 2x2 kernels over the
+small picture, one for each corner of a doubled pixel, are the same with four ninths of the products.
+
+Everything falls back to plain layers wherever gradients, other types or other devices are asked for.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _available() -> bool:
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
+        return False
+    own: Any = torch.ops.mkldnn
+    return hasattr(own, "_linear_pointwise") and hasattr(own, "_convolution_pointwise")
+
+
+AVAILABLE = _available()
+"""Whether this build of PyTorch has oneDNN's fused operations."""
+
+
+def applies(x: Tensor) -> bool:
+    """Whether a tensor ``[...]`` is one of inference in float32 on a processor."""
+    return (
+        AVAILABLE
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and bool(torch.backends.mkldnn.enabled)
+    )
+
+
+def linear(layer: nn.Linear, x: Tensor, added: Tensor | None = None) -> Tensor:
+    """A linear layer on tokens, ``[N, L, C]`` -> ``[N, L, D]``, plus ``added`` of the result's shape."""
+    if not applies(x):
+        return layer(x) if added is None else added + layer(x)
+    own: Any = torch.ops.mkldnn._linear_pointwise
+    if added is None:
+        return own(x, layer.weight, layer.bias, "none", [], "")
+    return own.binary(x, added, layer.weight, layer.bias, "add")
+
+
+def gated_gelu(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The first half of a linear layer's result times the GELU of its second half, ``[N, L, C]`` -> ``[N, L, D/2]``."""
+    if not applies(x) or layer.bias is None:
+        value, gate = layer(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+    (weight, gate_weight), (bias, gate_bias) = layer.weight.chunk(2), layer.bias.chunk(2)
+    own: Any = torch.ops.mkldnn._linear_pointwise
+    gate = own(x, gate_weight, gate_bias, "gelu", [], "none")
+    return own.binary(x, gate, weight, bias, "mul")
+
+
+def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution, ``[N, C, H, W]`` -> ``[N, D, H, W]``."""
+    if not applies(x):
+        return layer(x)
+    own: Any = torch.ops.mkldnn._convolution_pointwise
+    return own(x, layer.weight, layer.bias, [0, 0], [1, 1], [1, 1], 1, "none", [], "")
+
+
+def doubled(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 3x3 convolution with padding 1 of ``x`` enlarged by two, nearest, ``[N, C, h, w]`` -> ``[N, D, 2h, 2w]``."""
+    if not applies(x):
+        return layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    number, _, height, width = x.shape
+    out = x.new_empty(number, layer.out_channels, 2 * height, 2 * width)
+    above, middle, below = layer.weight.unbind(2)
+    # An upper row sees the pixel above once and its own twice, a lower one its own twice and that below once.
+    for a, rows in enumerate(((above, middle + below), (above + middle, below))):
+        for b in (0, 1):
+            kernel = torch.stack([torch.stack(_merged(row, b), dim=-1) for row in rows], dim=2)
+            corner = F.conv2d(x, kernel, layer.bias, padding=1)
+            out[:, :, a::2, b::2] = corner[:, :, a : a + height, b : b + width]
+    return out
+
+
+def _merged(row: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Three columns of kernels ``[D, C, 3]`` as the two that the left (0) or the right pixel of a pair sees."""
+    left, middle, right = row.unbind(-1)
+    return (left, middle + right) if side == 0 else (left + middle, right)
+
+
+def silu(x: Tensor) -> Tensor:
+    """SiLU of a result that nobody else holds, ``[...]``, in its place where no gradient is asked for."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def plus(x: Tensor, y: Tensor) -> Tensor:
+    """The sum of ``y`` and a result ``x`` that nobody else holds, ``[...]``, in its place likewise."""
+    kept = torch.is_grad_enabled() or torch.result_type(x, y) != x.dtype
+    return x + y if kept else x.add_(y)

@@ -1,0 +1,116 @@
+"""What inference saves on processors changes no result: beside the plain layers, and nothing that is handed in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from geometrycrafter.networks import cpu_products
+from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
+from geometrycrafter.networks.blocks import SpatioTemporalResBlock, Upsample
+from geometrycrafter.networks.unet import SpatioTemporalTransformer, UNetConfig, VideoUNet, published_time_ids
+
+sizes = st.integers(1, 9)
+CLOSE = {"atol": 2e-5, "rtol": 1e-5}
+
+
+def stirred(module: nn.Module) -> nn.Module:
+    """No parameter of which is at the value that it is born with."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return module.requires_grad_(False).eval()
+
+
+def beside_plain(call):
+    """A call without gradients, and the same where gradients are asked for, which takes the plain layers."""
+    with torch.no_grad():
+        saved = call()
+    return saved, call()
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, sizes, sizes, sizes, sizes)
+def test_a_doubling_folded_into_kernels_is_the_convolution_of_the_doubled_picture(n, channels, out, height, width):
+    torch.manual_seed(n + height)
+    up = Upsample(channels)
+    up.conv = nn.Conv2d(channels, out, 3, padding=1)
+    x = torch.randn(n, channels, height, width)
+    doubled = x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    wanted = F.conv2d(doubled.double(), up.conv.weight.double(), up.conv.bias.double(), padding=1).float()
+    with torch.no_grad():
+        torch.testing.assert_close(up(x), wanted, **CLOSE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, st.integers(1, 40), st.integers(1, 24), st.integers(1, 24), st.booleans(), st.booleans())
+def test_products_are_the_plain_layers(n, tokens, channels, out, bias, added):
+    torch.manual_seed(tokens)
+    layer, x = nn.Linear(channels, 2 * out, bias=bias), torch.randn(n, tokens, channels)
+    more = torch.randn(n, tokens, 2 * out) if added else None
+    wanted = x.double() @ layer.weight.double().T + (layer.bias.double() if bias else 0)
+    value, gate = wanted.chunk(2, dim=-1)
+    with torch.no_grad():
+        total = wanted if more is None else wanted + more
+        torch.testing.assert_close(cpu_products.linear(layer, x, more), total.float(), **CLOSE)
+        gelu = gate * 0.5 * (1 + torch.erf(gate / 2**0.5))
+        torch.testing.assert_close(cpu_products.gated_gelu(layer, x), (value * gelu).float(), **CLOSE)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 6), st.integers(1, 6), st.booleans(), st.booleans())
+def test_a_block_that_blends_in_its_kernel_is_the_plain_one(batch, frames, height, width, towards_time, timed):
+    torch.manual_seed(frames)
+    block = stirred(SpatioTemporalResBlock(4, 8, 6 if timed else None, 2, 1e-5, towards_time=towards_time))
+    x, emb = torch.randn(batch * frames, 4, height, width), torch.randn(batch * frames, 6) if timed else None
+    before = x.clone()
+    saved, plain = beside_plain(lambda: block(x, frames, emb))
+    torch.testing.assert_close(saved, plain, atol=1e-4, rtol=1e-4)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_attention_over_time_with_one_context_a_clip_is_the_plain_one(batch):
+    transformer = stirred(SpatioTemporalTransformer(16, 2, 6, 4))
+    x, context = torch.randn(batch * 3, 16, 4, 5), torch.randn(batch, 3, 6)
+    before = x.clone()
+    saved, plain = beside_plain(lambda: transformer(x, 3, context))
+    torch.testing.assert_close(saved, plain, atol=1e-4, rtol=1e-4)
+    assert torch.equal(x, before)
+    with torch.no_grad():  # clips of a batch don't see each other
+        alone = transformer(x[:3], 3, context[:1])
+    torch.testing.assert_close(saved[:3], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_whole_networks_are_the_plain_ones_and_leave_their_inputs_as_they_were():
+    torch.manual_seed(0)
+    unet = VideoUNet(UNetConfig(8, 4, (16, 32), (2, 2), 8, 1, 8, 24, 8)).requires_grad_(False).eval()
+    latents, context = torch.randn(2, 3, 8, 6, 10), torch.randn(2, 3, 8)
+    vae = VideoAutoencoder(AutoencoderConfig(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4))
+    vae.requires_grad_(False).eval()
+    images, z = torch.rand(3, 3, 16, 32), torch.randn(3, 4, 4, 6)
+    inputs = (latents, context, images, z)
+    kept = [x.clone() for x in inputs]
+    ids = published_time_ids(2, latents.device)
+    for call in (
+        lambda: unet(latents, 0.3, context, ids),
+        lambda: vae.encode(images),
+        lambda: vae.decode(z, 3),
+    ):
+        saved, plain = beside_plain(call)
+        assert plain.abs().mean() > 1e-3
+        torch.testing.assert_close(saved, plain, atol=2e-4, rtol=0)
+    assert all(torch.equal(a, b) for a, b in zip(kept, inputs, strict=True))
+
+
+def test_other_precisions_take_the_plain_layers():
+    layer, x = nn.Linear(4, 6).double(), torch.randn(2, 3, 4, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(cpu_products.linear(layer, x), layer(x))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert cpu_products.linear(layer.float(), x.float()).dtype == torch.bfloat16
+            # A residual of single precision stays one, though what is added to it was rounded.
+            assert cpu_products.plus(layer(x.float()), torch.ones(2, 3, 6)).dtype == torch.float32
