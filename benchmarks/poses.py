@@ -149,10 +149,13 @@ def by_adam(problem: Problem, state: State, steps: int) -> State:
 
 def cost_of(problem: Problem, state: State, width: float) -> Tensor:
     """As :meth:`Problem.cost`, to be differentiated."""
-    pixel, deep = problem.residuals(state, problem.seen(state))
-    robust = torch.log1p(pixel.square().sum(-1) / width**2) + torch.log1p(deep.square() / width**2)
+    robust = torch.zeros((), dtype=torch.float64)
+    for part in problem.parts():
+        pixel, deep = problem.residuals(state, part, problem.seen(state, part))
+        robust = robust + torch.log1p(pixel.square().sum(-1) / width**2).sum()
+        robust = robust + torch.log1p(deep.square() / width**2).sum()
     a, d = state.correction, state.correction.diff(dim=0)
-    return 0.5 * (width**2 * robust.sum() + ((a @ problem.unary) * a).sum() + ((d @ problem.drift) * d).sum())
+    return 0.5 * (width**2 * robust + ((a @ problem.unary) * a).sum() + ((d @ problem.drift) * d).sum())
 
 
 def length(clips: int) -> None:

@@ -19,6 +19,7 @@ from geometrycrafter.poses.block_band import BlockBand
 from geometrycrafter.poses.bundle import covariance, solve
 from geometrycrafter.poses.guided_matching import GuidedMatching
 from geometrycrafter.poses.initial import begin
+from geometrycrafter.poses.loops import Loops, Place, motion_of
 from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.problem import Problem, Weights
 from geometrycrafter.poses.tracks import Tracks, log_depth_at, sampled
@@ -47,6 +48,13 @@ def test_block_band_is_the_dense_matrix(frames, unknowns, band, seed):
     own = own @ own.mT + torch.eye(b).double()
     matrix.add_frames(own)
     dense += torch.block_diag(*own)
+    for _ in range(seed % 4 if frames > 1 else 0):  # what is far from the diagonal
+        one, two = torch.randperm(frames)[:2].tolist()
+        j = torch.randn(3, 2 * b).double()
+        matrix.add_far(one, two, j.T @ j)
+        wide = torch.zeros(3, frames, b).double()
+        wide[:, one], wide[:, two] = j[:, :b], j[:, b:]
+        dense += wide.flatten(1).T @ wide.flatten(1)
     right = torch.randn(frames * b, 3).double()
     factors = matrix.factorise()
     torch.testing.assert_close(factors.solve(right), torch.linalg.solve(dense, right), rtol=1e-8, atol=1e-8)
@@ -178,7 +186,7 @@ def test_motion_corrects_bent_depth():
     weights = Weights(pixel=0.3, log_depth=0.1, rough=0.3)
     problem = Problem(tracks, shown, FOCAL, CENTRE, SIZE, 40, weights, Grid(4, 5))
     state = solve(problem, begin(problem), iterations=20)
-    correction = (problem.basis * state.correction[tracks.frame]).sum(-1)
+    correction = (problem.grid.weights(tracks.xy, *SIZE) * state.correction[tracks.frame]).sum(-1)
     before, after = ((x - (x - log_depth).median() - log_depth).abs().mean() for x in (shown, shown + correction))
     assert after < 0.35 * before
 
@@ -361,3 +369,52 @@ def test_frames_that_nothing_ties_to_the_others_are_not_known(black, known):
     assert np.isfinite(found.covariance[known[0] :]).all() and np.isinf(found.covariance[:black]).all()
     assert np.linalg.eigvalsh(found.covariance[-1]).max() < 0.01
     assert any("not known there" in note for note in found.notes)
+
+
+def places_of(clip, order, **how):
+    """Places that a rendered clip shows again when its frames come in an order, and the true motions between them."""
+    scene = gc.Scene.from_depth(clip.depth[order], clip.mask[order], clip.intrinsics[order], fps=clip.fps)
+    grey = [cv2.cvtColor(np.ascontiguousarray(clip.frames[t]), cv2.COLOR_RGB2GRAY) for t in order]
+    k, size = torch.from_numpy(clip.intrinsics[0]).double(), clip.depth.shape[1:]
+    none = torch.zeros(0).double()
+    problem = Problem(Tracks.of([]), none, k[[0, 1], [0, 1]], k[:2, 2], size, len(order))
+    truth = torch.from_numpy(clip.poses[order].astype(np.float64))
+    for place in Loops(**how).places(scene, grey, problem):
+        right = rigid.inverse(truth[place.second][None])[0] @ truth[place.first]
+        turn, shift, *_ = motion_of(place, problem)
+        apart = (shift - right[:3, 3]).norm() / place.log_depth.exp().median()
+        yield place, float((turn - right[:3, :3]).norm()), float(apart)
+
+
+def test_places_that_are_seen_again_are_found_and_no_others():
+    clip = rendered(7003, 40, 192, 256)
+    found = list(places_of(clip, [*range(40), *range(38, -1, -1)], every=6, apart=24))
+    assert {(0, 78), (6, 72)} <= {(place.first, place.second) for place, *_ in found}
+    assert max(max(turn, shift) for _, turn, shift in found) < 0.05
+    onwards = list(places_of(rendered(7000, 40, 192, 256), [*range(40)], every=6, apart=18))
+    assert all(max(turn, shift) < 0.05 for _, turn, shift in onwards)
+
+
+def test_a_place_that_is_seen_again_ties_the_ends_of_a_clip():
+    tracks, log_depth, truth = seen(frames=80, points=900, turn=6.3, path=3.0)
+    shown = log_depth + (0.01 * torch.randn(80, generator=torch.Generator().manual_seed(1))).cumsum(0)[tracks.frame]
+    weights = Weights(pixel=0.3, log_depth=0.02)
+    alone = Problem(tracks, shown, FOCAL, CENTRE, SIZE, 80, weights)
+    before = solve(alone, begin(alone))
+    generator = torch.Generator().manual_seed(2)
+    xy = torch.rand(60, 2, generator=generator).double() * torch.tensor([319.0, 239.0])
+    depth = 2 + torch.rand(60, generator=generator).double()
+    between = rigid.inverse(truth[-1:])[0] @ truth[0]
+    own = torch.cat([(xy - CENTRE) / FOCAL, torch.ones(60, 1)], -1) * depth[:, None]
+    other = own @ between[:3, :3].T + between[:3, 3]
+    inside = other[:, 2] > 0.3
+    at = FOCAL * other[:, :2] / other[:, 2:] + CENTRE
+    place = Place(0, 79, xy[inside], at[inside], depth[inside].log(), other[inside, 2].log())
+    state = before
+    for _ in range(3):
+        problem = replace(alone, loops=Loops().pairs([place], alone, state))
+        state = solve(problem, state)
+    (far, turned), (far_before, turned_before) = (off(s.poses[[0, -1]], truth[[0, -1]]) for s in (state, before))
+    assert far < 0.3 * far_before and turned < 0.5 * turned_before
+    spread, spread_before = (covariance(p, s)[-1].trace() for p, s in ((problem, state), (alone, before)))
+    assert spread < 0.5 * spread_before

@@ -2,7 +2,8 @@
 time, that see the same points for a while.
 
 Frames are put together into groups as wide as the band, so that the matrix is block tridiagonal in the groups, and
-all work is done by dense factorisations of groups.
+all work is done by dense factorisations of groups. What ties frames farther apart is few, and is kept as a product of
+a narrow matrix with its transpose (Woodbury's identity).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class BlockBand:
         self.diagonal = torch.zeros(self.count, side, side, dtype=torch.float64)
         self.below = torch.zeros(max(self.count - 1, 0), side, side, dtype=torch.float64)
         """``below[k]``: rows of group k + 1, columns of group k."""
+        self._far: list[Tensor] = []  # [F * b, n] each
 
     def add(self, group: int, block: Tensor) -> None:
         """Add a block ``[2 s, 2 s]`` whose first row and column are those of a group, of s unknowns."""
@@ -59,37 +61,60 @@ class BlockBand:
             else:
                 self.below[h, rows, columns] += block
 
+    def add_far(self, first: int, second: int, block: Tensor) -> None:
+        """Add a block ``[2 b, 2 b]``, symmetric and not negative, to two frames as far apart as may be."""
+        b = self.unknowns
+        values, vectors = torch.linalg.eigh(block)
+        kept = values > 1e-12 * values[-1].clamp_min(1e-300)
+        root = vectors[:, kept] * values[kept].sqrt()
+        wide = root.new_zeros(self.frames, b, root.shape[1])
+        wide[first], wide[second] = root[:b], root[b:]
+        self._far.append(wide.flatten(0, 1))
+
     def factorise(self, damping: float = 0.0) -> Factors:
-        """Cholesky factors of the matrix with its diagonal raised by ``1 + damping``.
+        """Cholesky factors of the matrix with its diagonal raised by ``1 + damping``; they take the matrix's place.
 
         Raises:
             torch.linalg.LinAlgError: where it is not positive.
         """
-        blocks = self.diagonal.clone()
-        own = blocks.diagonal(dim1=1, dim2=2)
+        own = self.diagonal.diagonal(dim1=1, dim2=2)
         own *= 1 + damping
         own[own == 0] = 1.0  # of frames that the last group lacks
-        lower: list[Tensor] = []
-        beside: list[Tensor] = []
-        for k, block in enumerate(blocks):
+        for k, block in enumerate(self.diagonal):
             if k:
-                beside.append(torch.linalg.solve_triangular(lower[-1], self.below[k - 1].T, upper=False).T)
-                block = block - beside[-1] @ beside[-1].T
-            lower.append(torch.linalg.cholesky(block))
-        return Factors(lower, beside, self.frames, self.unknowns)
+                below = torch.linalg.solve_triangular(self.diagonal[k - 1], self.below[k - 1].T, upper=False).T
+                self.below[k - 1] = below
+                block -= below @ below.T
+            block[:] = torch.linalg.cholesky(block)
+        return Factors(self.diagonal, self.below, self.frames, self.unknowns, self._far)
 
 
 class Factors:
-    """Of a :class:`BlockBand`: it is L L^T, L being lower block bidiagonal."""
+    """Of a :class:`BlockBand`: it is L L^T, L being lower block bidiagonal, and what is far, U U^T."""
 
-    def __init__(self, lower: list[Tensor], beside: list[Tensor], frames: int, unknowns: int):
+    def __init__(self, lower: Tensor, beside: Tensor, frames: int, unknowns: int, far: list[Tensor]):
         self._lower = lower
         self._beside = beside
         self._frames = frames
         self._unknowns = unknowns
+        self._far: tuple[Tensor, Tensor, Tensor] | None = None
+        if far:
+            wide = torch.cat(far, 1)
+            solved = self._near(wide)
+            inner = wide.T @ solved
+            inner.diagonal().add_(1.0)
+            self._far = wide, solved, torch.linalg.cholesky(inner)
 
     def solve(self, right: Tensor) -> Tensor:
         """The matrix's inverse times ``[F * b, n]``."""
+        x = self._near(right)
+        if self._far is None:
+            return x
+        wide, solved, inner = self._far
+        return x - solved @ torch.cholesky_solve(wide.T @ x, inner)
+
+    def _near(self, right: Tensor) -> Tensor:
+        """The inverse of the band times ``[F * b, n]``."""
         side, count, size = len(self._lower[0]), len(self._lower), self._frames * self._unknowns
         x = right.new_zeros(count * side, right.shape[1])
         x[:size] = right
@@ -117,4 +142,9 @@ class Factors:
                 middle = identity + self._beside[k].T @ after @ self._beside[k]
             after = inverse.T @ middle @ inverse
             out.append(after.view(side // b, b, side // b, b).diagonal(dim1=0, dim2=2).permute(2, 0, 1))
-        return torch.cat(out[::-1])[: self._frames]
+        whole = torch.cat(out[::-1])[: self._frames]
+        if self._far is None:
+            return whole
+        _, solved, inner = self._far
+        less = torch.linalg.solve_triangular(inner, solved.T, upper=False).T.view(self._frames, b, -1)
+        return whole - less @ less.mT

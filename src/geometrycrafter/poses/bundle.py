@@ -44,7 +44,7 @@ def _better(
     for _ in range(6):
         try:
             normal = Normal.of(problem, state, width, damping)
-            tried = state.moved(*normal.step(problem, damping))
+            tried = state.moved(*normal.step(damping))
         except torch.linalg.LinAlgError:
             damping *= 10
             continue
@@ -71,19 +71,16 @@ def covariance(problem: Problem, state: State, width: float = 3.0, own: float = 
     assert problem.held is not None
     first = int(problem.held.nonzero()[0])
     unknown = torch.full((problem.frames, 6, 6), torch.inf, dtype=torch.float64)
-    try:
-        normal = Normal.of(problem, state, width)
-    except torch.linalg.LinAlgError:
-        return unknown
     nodes = problem.grid.nodes
-    held = torch.zeros(problem.frames, 6 + problem.grid.nodes, 6 + problem.grid.nodes, dtype=torch.float64)
+    held = torch.zeros(problem.frames, 6 + nodes, 6 + nodes, dtype=torch.float64)
     held[first, 6 : 6 + nodes, 6 : 6 + nodes] = HELD / nodes**2
-    normal.matrix.add_frames(held)
     for damping in (0.0, 1e-9, 1e-6):  # rounding may take a matrix that is nearly singular below zero
         try:
+            normal = Normal.of(problem, state, width)
+            normal.matrix.add_frames(held)
             factors = normal.matrix.factorise(damping)
             spread = own * factors.inverse_blocks()[:, :6, :6]
-            return spread + parts * _disagreement(problem, state, width, normal, factors) if parts else spread
+            return spread + parts * _disagreement(problem, normal, factors) if parts else spread
         except torch.linalg.LinAlgError:
             continue
     return unknown
@@ -93,7 +90,7 @@ PARTS = (4, 5)
 """Rows and columns of parts of the picture that are held against one another."""
 
 
-def _disagreement(problem: Problem, state: State, width: float, normal: Normal, factors: Factors) -> Tensor:
+def _disagreement(problem: Problem, normal: Normal, factors: Factors) -> Tensor:
     """Covariance of cameras ``[T, 6, 6]`` by the delete-a-group jackknife, to first order: how a solution without the
     points of a part of the picture would differ. What neighbours have wrong alike, over many frames, shows in it."""
     tracks, (rows, columns) = problem.tracks, PARTS
@@ -104,10 +101,7 @@ def _disagreement(problem: Problem, state: State, width: float, normal: Normal, 
     part = row * columns + (at[:, 0] * columns / problem.size[1]).long().clamp(0, columns - 1)
     names, part = torch.unique(part, return_inverse=True)
     count = len(names)
-    pulls = normal.pulls(problem, state, width)
-    cell = tracks.frame * count + part[tracks.track]
-    sums = pulls.new_zeros(problem.frames * count, pulls.shape[1]).index_add_(0, cell, pulls)
-    sums = sums.view(problem.frames, count, -1)
+    sums = normal.pulls(part, count)
     sums[problem.held, :, :6] = 0.0
     moved = factors.solve(sums.transpose(1, 2).reshape(-1, count)).view(problem.frames, -1, count)[:, :6]
     moved = moved - moved.mean(-1, keepdim=True)

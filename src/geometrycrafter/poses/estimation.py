@@ -16,6 +16,7 @@ from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.poses.bundle import covariance, solve
 from geometrycrafter.poses.guided_matching import GuidedMatching
 from geometrycrafter.poses.initial import begin, points_of, with_poses
+from geometrycrafter.poses.loops import Loops
 from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.masks import Masks, check_masks, given_masks
 from geometrycrafter.poses.pictures import Greys, Pictures, Progress, read_pictures
@@ -45,6 +46,8 @@ ANY = 10.0
 """Standard deviation of the log of a scale that is not known at all."""
 NEARLY = 1e-3
 """Gain of cost, as a share, at which a solution is good enough to go on from."""
+LOOPS = 2
+"""Rounds of what places that are seen again say of their cameras."""
 ROUNDS = 3
 """Of surfaces laid on one another."""
 OVERDISPERSION = 3.0
@@ -231,6 +234,8 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
         tracks = _matched(scene, grey, near, problem, masks.static(small), tracks, told)
     problem = _problem(scene, tracks, weights, grid, known)
     state = _solved(problem, known, near)
+    if known is None:
+        problem, state = _closed(scene, grey, problem, state, masks)
     if ask.surfaces:
         problem, state = _laid_on_one_another(scene, problem, state, masks, told)
     told("solve", count, count)
@@ -306,6 +311,18 @@ def _matched(
     return matched.joined(followed.where(through[followed.track]))
 
 
+def _closed(
+    scene: Scene, grey: Sequence[np.ndarray], problem: Problem, state: State, masks: Masks
+) -> tuple[Problem, State]:
+    """The problem with what places say that are seen again, and its solution."""
+    loops = Loops()
+    places = loops.places(scene, grey, problem, masks.static(grey[0].shape))
+    for _ in range(LOOPS if places else 0):
+        problem = replace(problem, loops=loops.pairs(places, problem, state))
+        state = solve(problem, state, widths=(problem.weights.width,))
+    return problem, state
+
+
 def _laid_on_one_another(
     scene: Scene, problem: Problem, state: State, masks: Masks, told: Progress
 ) -> tuple[Problem, State]:
@@ -344,8 +361,7 @@ def _estimate(
     count = problem.frames
     known = poses is not None
     given = torch.isfinite(poses).all(-1).all(-1) if poses is not None else torch.zeros(count, dtype=torch.bool)
-    pixel, deep = problem.residuals(state, problem.seen(state))
-    distance = pixel.norm(dim=-1) * problem.weights.pixel
+    distance, deep = problem.misfit(state)
     sigma = float(distance.median()) / 1.18 if len(distance) else 1.0
     limit = 3 * problem.weights.width * max(sigma, 0.5)
     agree = (distance < limit) & (deep.abs() < 3 * problem.weights.width)
@@ -444,9 +460,8 @@ def _stays(problem: Problem, state: State, distance: float) -> State | None:
     start.points = points_of(turning, start)
     found = solve(turning, start, widths=(turning.weights.width,))
     found = replace(found, translation=torch.zeros_like(found.translation))
-    pixel, _ = turning.residuals(found, turning.seen(found))
-    apart = float(pixel.norm(dim=-1).median()) * problem.weights.pixel
-    return found if apart < SHARE_STILL * distance + PIXELS_STILL else None
+    apart, _ = turning.misfit(found)
+    return found if float(apart.median()) < SHARE_STILL * distance + PIXELS_STILL else None
 
 
 def _check_scene(scene: Scene) -> None:

@@ -127,18 +127,18 @@ def begin(problem: Problem, seed: int = 0) -> State:
 
 def points_of(problem: Problem, state: State) -> Tensor:
     """Each point ``[P, 3]`` where most of its frames' depths put it (a weighted mean that outliers hardly move)."""
-    tracks = problem.tracks
-    correction = (problem.basis * state.correction[tracks.frame]).sum(-1)
-    own = lifted(tracks.xy, problem.known_log + correction, problem.focal, problem.centre)
-    world = ((own - state.translation[tracks.frame])[:, None] @ state.rotation[tracks.frame])[:, 0]
-    weight = problem.has_depth.double()
-    points = torch.zeros(tracks.count, 3).double()
-    for _ in range(6):
-        total = torch.zeros(tracks.count).double().index_add_(0, tracks.track, weight)
-        points = torch.zeros_like(points).index_add_(0, tracks.track, world * weight[:, None])
-        points = points / total.clamp_min(1e-12)[:, None]
-        away = (world - points[tracks.track]).norm(dim=-1) / own[:, 2]
-        weight = problem.has_depth / (1e-3 + away)
+    points = torch.zeros(problem.tracks.count, 3).double()
+    for part in problem.parts():
+        correction = (part.basis * state.correction[part.frame]).sum(-1)
+        own = lifted(part.xy, part.log_depth + correction, problem.focal, problem.centre)
+        world = ((own - state.translation[part.frame])[:, None] @ state.rotation[part.frame])[:, 0]
+        weight = part.has_depth.double()
+        for _ in range(6):
+            total = part.by_point(weight).clamp_min(1e-12)[:, None]
+            mean = part.by_point(world * weight[:, None]) / total
+            away = (world - mean[part.point]).norm(dim=-1) / own[:, 2]
+            weight = part.has_depth / (1e-3 + away)
+        points[part.points] = mean
     return points
 
 
@@ -198,7 +198,7 @@ def _log_scale(problem: Problem, state: State, given: Tensor) -> float:
     rays = lifted(tracks.xy, torch.zeros(len(tracks)).double(), problem.focal, problem.centre)
     turn = state.rotation[tracks.frame[b]] @ state.rotation[tracks.frame[a]].mT
     shift = state.translation[tracks.frame[b]] - (turn @ state.translation[tracks.frame[a]][..., None])[..., 0]
-    far = (turn @ (rays[a] * problem.known_log[a].exp()[:, None])[..., None])[..., 0]
+    far = (turn @ (rays[a] * problem.log_depth[a].exp()[:, None])[..., None])[..., 0]
     # (s far + shift) x ray = 0, in least squares for each point
     p, q = torch.linalg.cross(far, rays[b]), torch.linalg.cross(shift, rays[b])
     scale = -(p * q).sum(-1) / p.square().sum(-1).clamp_min(1e-12)

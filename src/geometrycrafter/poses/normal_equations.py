@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.poses.block_band import BlockBand
-from geometrycrafter.poses.problem import NEAREST, Problem, State
-from geometrycrafter.poses.surfaces import UNKNOWNS, Pairs
+from geometrycrafter.poses.pairs import UNKNOWNS, Pairs
+from geometrycrafter.poses.problem import NEAREST, Observations, Problem, State
 
 HELD = 1e12
 """What is added for a camera that is known."""
@@ -23,24 +23,24 @@ class Linear:
     """Weighted residuals, and how they change."""
 
     residual: Tensor
-    """``[N, 3]``."""
+    """``[n, 3]``."""
     camera: Tensor
-    """``[N, 3, 6 + nodes]`` by turn, shift and correction of the frame."""
+    """``[n, 3, 6 + nodes]`` by turn, shift and correction of the frame."""
     point: Tensor
-    """``[N, 3, 3]``."""
+    """``[n, 3, 3]``."""
     focal: Tensor
-    """``[N, 3]`` by the log focal length."""
+    """``[n, 3]`` by the log focal length."""
 
 
-def linearised(problem: Problem, state: State, width: float) -> Linear:
+def linearised(problem: Problem, state: State, part: Observations, width: float) -> Linear:
     """Residuals and Jacobians at a state, each observation weighted as the robust loss has it (Cauchy's weights)."""
-    seen = problem.seen(state)
-    pixel, deep = problem.residuals(state, seen)
+    seen = problem.seen(state, part)
+    pixel, deep = problem.residuals(state, part, seen)
     weights, count = problem.weights, len(seen)
     front = seen[:, 2] > NEAREST
     share = weights.points**0.5
     by_pixel = torch.where(front, share * (1 + pixel.square().sum(-1) / width**2).rsqrt(), 0.0)
-    by_depth = torch.where(front & problem.has_depth, share * (1 + deep.square() / width**2).rsqrt(), 0.0)
+    by_depth = torch.where(front & part.has_depth, share * (1 + deep.square() / width**2).rsqrt(), 0.0)
     x, y, z = seen[:, 0], seen[:, 1], seen[:, 2].clamp_min(NEAREST)
     focal = problem.focal * torch.tensor(state.log_focal).double().exp() / weights.pixel
     moved = seen.new_zeros(count, 3, 3)  # by the point in camera axes
@@ -50,12 +50,12 @@ def linearised(problem: Problem, state: State, width: float) -> Linear:
     camera = seen.new_zeros(count, 3, 6 + problem.grid.nodes)
     camera[:, :, :3] = torch.linalg.cross(seen[:, None].expand(-1, 3, -1), moved)
     camera[:, :, 3:6] = moved
-    camera[:, 2, 6:] = -problem.basis * (by_depth / weights.log_depth)[:, None]
+    camera[:, 2, 6:] = -part.basis * (by_depth / weights.log_depth)[:, None]
     by_focal = seen.new_zeros(count, 3)
     if weights.log_focal:
         by_focal[:, :2] = focal * seen[:, :2] / z[:, None] * by_pixel[:, None]
     residual = torch.cat([pixel * by_pixel[:, None], (deep * by_depth)[:, None]], 1)
-    return Linear(residual, camera, moved @ state.rotation[problem.tracks.frame], by_focal)
+    return Linear(residual, camera, moved @ state.rotation[part.frame], by_focal)
 
 
 @dataclass
@@ -73,74 +73,72 @@ class Normal:
     """Its right-hand side."""
     inverse: Tensor
     """``[P, 3, 3]``, of the points' Cholesky factors."""
-    points: Tensor
-    """``[P, 3]``, the points' own right-hand side."""
-    across: Tensor
-    """``[N, b, 3]`` between cameras and points."""
-    focal_points: Tensor
-    """``[P, 3]`` between focal length and points."""
+    at: tuple[Problem, State, float]
+    """What was linearised: points are gone back to by the same derivatives, which are not kept."""
 
     @classmethod
     def of(cls, problem: Problem, state: State, width: float, damping: float = 0.0) -> Normal:
         """At a state, points damped by a share of their own trace."""
-        linear = linearised(problem, state, width)
-        frame, track, frames, count = problem.tracks.frame, problem.tracks.track, problem.frames, problem.tracks.count
-        unknowns = linear.camera.shape[-1]
-
-        def by_frame(values: Tensor) -> Tensor:
-            return values.new_zeros(frames, *values.shape[1:]).index_add_(0, frame, values)
-
-        def by_point(values: Tensor) -> Tensor:
-            return values.new_zeros(count, *values.shape[1:]).index_add_(0, track, values)
-
-        turned = linear.camera.mT  # [N, b, 3]
+        frames, unknowns = problem.frames, 6 + problem.grid.nodes
         matrix = BlockBand(frames, unknowns, problem.band)
-        own = by_frame(turned @ linear.camera)
-        right = -by_frame((turned @ linear.residual[..., None])[..., 0])
-        beside = by_frame((turned @ linear.focal[..., None])[..., 0])
-        corner, last = float(linear.focal.square().sum()), -float((linear.focal * linear.residual).sum())
+        own = torch.zeros(frames, unknowns, unknowns, dtype=torch.float64)
+        right, beside = torch.zeros(2, frames, unknowns, dtype=torch.float64)
+        corner, last = 0.0, 0.0
         if problem.weights.log_focal:
-            corner += problem.weights.log_focal**-2
-            last -= state.log_focal * problem.weights.log_focal**-2
+            corner = problem.weights.log_focal**-2
+            last = -state.log_focal * corner
+        inverse = torch.zeros(problem.tracks.count, 3, 3, dtype=torch.float64)
+        eliminated = torch.zeros(frames, unknowns, dtype=torch.float64)
+        for part in problem.parts():
+            linear, frame = linearised(problem, state, part, width), part.frame
+            turned = linear.camera.mT  # [n, b, 3]
+            own.index_add_(0, frame, turned @ linear.camera)
+            right.index_add_(0, frame, -(turned @ linear.residual[..., None])[..., 0])
+            beside.index_add_(0, frame, (turned @ linear.focal[..., None])[..., 0])
+            roots = inverse[part.points] = _roots(part.by_point(linear.point.mT @ linear.point), damping)
+            u, v = (_whitened(part, roots, linear.point, x) for x in (-linear.residual, linear.focal))
+            across = (turned @ linear.point) @ roots[part.point].mT  # [n, b, 3]
+            eliminated.index_add_(0, frame, (across @ u[part.point][..., None])[..., 0])
+            beside.index_add_(0, frame, -(across @ v[part.point][..., None])[..., 0])
+            corner += float(linear.focal.square().sum() - v.square().sum())
+            last -= float((linear.focal * linear.residual).sum() + (v * u).sum())
+            for group, block in _outer_products(problem, part, across, matrix.group):
+                matrix.add(group, -block)
         _add_prior(problem, state, own, right)
         between = torch.zeros(max(frames - 1, 0), unknowns, unknowns, dtype=torch.float64)
         between[:, 6:, 6:] = -problem.drift
         matrix.add_between(torch.arange(frames - 1), torch.arange(1, frames), between)
-        if problem.surfaces is not None:
-            _add_surfaces(problem, problem.surfaces, state, own, right, matrix)
+        for pairs in problem.pairs:
+            _add_pairs(problem, pairs, state, own, right, matrix)
         _hold(problem, own, right)
         matrix.add_frames(own)
-        square = by_point(linear.point.mT @ linear.point)
-        size = square.diagonal(dim1=1, dim2=2)
-        size += damping * size.mean(-1, keepdim=True) + 1e-9
-        inverse = torch.linalg.solve_triangular(
-            torch.linalg.cholesky(square), torch.eye(3).double().expand(count, 3, 3), upper=False
+        return cls(
+            matrix, (right - eliminated).flatten(), beside.flatten(), corner, last, inverse, (problem, state, width)
         )
-        points = -by_point((linear.point.mT @ linear.residual[..., None])[..., 0])
-        focal_points = by_point((linear.point.mT @ linear.focal[..., None])[..., 0])
-        across = turned @ linear.point
-        whitened = across @ inverse[track].mT  # [N, b, 3]
-        u, v = ((inverse @ x[..., None])[..., 0] for x in (points, focal_points))
-        right = right - by_frame((whitened @ u[track][..., None])[..., 0])
-        beside = beside - by_frame((whitened @ v[track][..., None])[..., 0])
-        corner, last = corner - float(v.square().sum()), last - float((v * u).sum())
-        for group, block in _outer_products(problem, whitened, matrix.group):
-            matrix.add(group, -block)
-        out = (matrix, right.flatten(), beside.flatten(), corner, last, inverse, points, across, focal_points)
-        return cls(*out)
 
-    def pulls(self, problem: Problem, state: State, width: float) -> Tensor:
-        """How each observation pulls its frame's camera, ``[N, b]``, points being where they fit best."""
-        linear, track = linearised(problem, state, width), problem.tracks.track
-        best = (self.inverse.mT @ (self.inverse @ self.points[..., None]))[track]
-        return -(linear.camera.mT @ linear.residual[..., None] + self.across @ best)[..., 0]
+    def pulls(self, cell: Tensor, cells: int) -> Tensor:
+        """How observations pull their frames' cameras, points being where they fit best, ``[T, cells, b]``.
 
-    def step(self, problem: Problem, damping: float) -> tuple[Tensor, Tensor, float]:
+        Args:
+            cell: ``[P]`` int64, of each point, which sum it goes into.
+            cells: how many there are.
+        """
+        problem, state, width = self.at
+        sums = torch.zeros(problem.frames * cells, 6 + problem.grid.nodes, dtype=torch.float64)
+        for part in problem.parts():
+            linear, roots = linearised(problem, state, part, width), self.inverse[part.points]
+            best = (roots.mT @ _whitened(part, roots, linear.point, -linear.residual)[..., None])[part.point]
+            pulled = -(linear.camera.mT @ (linear.residual[..., None] + linear.point @ best))[..., 0]
+            sums.index_add_(0, part.frame * cells + cell[part.points][part.point], pulled)
+        return sums.view(problem.frames, cells, -1)
+
+    def step(self, damping: float) -> tuple[Tensor, Tensor, float]:
         """Of cameras ``[T, b]``, points ``[P, 3]``, and the log focal length.
 
         Raises:
             torch.linalg.LinAlgError: where the matrix is not positive.
         """
+        problem, state, width = self.at
         factors = self.matrix.factorise(damping)
         both = factors.solve(torch.stack([self.right, self.beside], 1))
         focal = 0.0
@@ -148,11 +146,27 @@ class Normal:
             own = self.corner * (1 + damping) - float(self.beside @ both[:, 1])
             focal = (self.last - float(self.beside @ both[:, 0])) / own
         cameras = (both[:, 0] - both[:, 1] * focal).view(problem.frames, -1)
-        frame, track = problem.tracks.frame, problem.tracks.track
-        back = (self.across.mT @ cameras[frame][..., None])[..., 0]
-        right = self.points - self.focal_points * focal - torch.zeros_like(self.points).index_add_(0, track, back)
-        points = (self.inverse.mT @ (self.inverse @ right[..., None]))[..., 0]
+        points = torch.zeros_like(state.points)
+        for part in problem.parts():
+            linear = linearised(problem, state, part, width)
+            moved = (linear.camera @ cameras[part.frame][..., None])[..., 0] + linear.focal * focal
+            roots = self.inverse[part.points]
+            change = _whitened(part, roots, linear.point, -linear.residual - moved)
+            points[part.points] = (roots.mT @ change[..., None])[..., 0]
         return cameras, points, focal
+
+
+def _roots(square: Tensor, damping: float) -> Tensor:
+    """Inverse Cholesky factors of points' own equations ``[P, 3, 3]``, damped by a share of their trace."""
+    size = square.diagonal(dim1=1, dim2=2)
+    size += damping * size.mean(-1, keepdim=True) + 1e-9
+    identity = torch.eye(3).double().expand(len(square), 3, 3)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky(square), identity, upper=False)
+
+
+def _whitened(part: Observations, roots: Tensor, by_point: Tensor, values: Tensor) -> Tensor:
+    """Points' right-hand sides ``[P, 3]`` for values ``[n, 3]``, times their inverse factors."""
+    return (roots @ part.by_point((by_point.mT @ values[..., None])[..., 0])[..., None])[..., 0]
 
 
 def _add_prior(problem: Problem, state: State, own: Tensor, right: Tensor) -> None:
@@ -166,19 +180,22 @@ def _add_prior(problem: Problem, state: State, own: Tensor, right: Tensor) -> No
     right[:-1, 6:] += change
 
 
-def _add_surfaces(
-    problem: Problem, surfaces: Pairs, state: State, own: Tensor, right: Tensor, matrix: BlockBand
-) -> None:
-    """What surfaces say: of each pair's frames, and between them."""
+def _add_pairs(problem: Problem, pairs: Pairs, state: State, own: Tensor, right: Tensor, matrix: BlockBand) -> None:
+    """What pairs of frames say: of each frame, and between the two."""
     nodes = problem.grid.nodes
     spread = torch.zeros(UNKNOWNS, 6 + nodes, dtype=torch.float64)  # a frame's scale is the mean of its nodes
     spread[:6, :6] = torch.eye(6)
     spread[6, 6:] = 1 / nodes
+    right -= pairs.gradient(state) @ spread
+    near = pairs.second - pairs.first < problem.band
     one, two = slice(None, UNKNOWNS), slice(UNKNOWNS, None)
-    own.index_add_(0, surfaces.first, spread.T @ surfaces.square[:, one, one] @ spread)
-    own.index_add_(0, surfaces.second, spread.T @ surfaces.square[:, two, two] @ spread)
-    matrix.add_between(surfaces.first, surfaces.second, spread.T @ surfaces.square[:, two, one] @ spread)
-    right -= surfaces.gradient(state) @ spread
+    first, second, square = pairs.first[near], pairs.second[near], pairs.square[near]
+    own.index_add_(0, first, spread.T @ square[:, one, one] @ spread)
+    own.index_add_(0, second, spread.T @ square[:, two, two] @ spread)
+    matrix.add_between(first, second, spread.T @ square[:, two, one] @ spread)
+    both = torch.block_diag(spread, spread)
+    for row in (~near).nonzero()[:, 0].tolist():
+        matrix.add_far(int(pairs.first[row]), int(pairs.second[row]), both.T @ pairs.square[row] @ both)
 
 
 def _hold(problem: Problem, own: Tensor, right: Tensor) -> None:
@@ -191,11 +208,11 @@ def _hold(problem: Problem, own: Tensor, right: Tensor) -> None:
         right[:, 3:6] = 0.0
 
 
-def _outer_products(problem: Problem, whitened: Tensor, group: int) -> Iterator[tuple[int, Tensor]]:
+def _outer_products(problem: Problem, part: Observations, whitened: Tensor, group: int) -> Iterator[tuple[int, Tensor]]:
     """What eliminated points say of the frames of their group and the next one, group and ``[2 s, 2 s]``."""
-    tracks, unknowns = problem.tracks, whitened.shape[1]
-    start = tracks.start
-    groups = problem.first // group
+    unknowns, first = whitened.shape[1], part.points.start
+    start = problem.start[first : part.points.stop + 1] - problem.start[first]
+    groups = part.frame[start[:-1]] // group
     order = torch.argsort(groups, stable=True)
     for chunk in order.split(CHUNK):
         for g in torch.unique(groups[chunk]).tolist():
@@ -205,6 +222,6 @@ def _outer_products(problem: Problem, whitened: Tensor, group: int) -> Iterator[
             ends = counts.cumsum(0)
             rows = start[points][local] + torch.arange(len(local)) - (ends - counts)[local]
             dense = whitened.new_zeros(2 * group, len(points), unknowns, 3)
-            dense[tracks.frame[rows] - g * group, local] = whitened[rows]
+            dense[part.frame[rows] - g * group, local] = whitened[rows]
             dense = dense.transpose(1, 2).reshape(2 * group * unknowns, -1)
             yield g, dense @ dense.T

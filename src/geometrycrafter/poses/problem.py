@@ -12,6 +12,7 @@ T_t is world-to-camera, B(x) a_t a bilinear grid of corrections (one node: a sca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,14 @@ from geometrycrafter.poses.tracks import Tracks
 from geometrycrafter.scene import Scene
 
 if TYPE_CHECKING:
-    from geometrycrafter.poses.surfaces import Pairs
+    from geometrycrafter.poses.pairs import Pairs
 
 NEAREST = 1e-6
 """Depth below which a point counts as behind the camera."""
+FAR = 24
+"""Frames apart from which a pair is kept beside the band of the normal equations, not in it."""
+AT_ONCE = 1 << 15
+"""Observations that are looked at at once, so that memory doesn't grow with what is said of each."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,35 @@ class State:
         )
 
 
+@dataclass(frozen=True)
+class Observations:
+    """All those of some points whose numbers follow one another."""
+
+    points: slice
+    """Of all points."""
+    frame: Tensor
+    """``[n]`` int64."""
+    point: Tensor
+    """``[n]`` int64, number among these points."""
+    xy: Tensor
+    """``[n, 2]``."""
+    log_depth: Tensor
+    """``[n]``, 0 where it is not known."""
+    has_depth: Tensor
+    """``[n]`` bool."""
+    basis: Tensor
+    """``[n, nodes]``, what each node of a frame's correction counts here."""
+
+    @property
+    def count(self) -> int:
+        """Of points."""
+        return self.points.stop - self.points.start
+
+    def by_point(self, values: Tensor) -> Tensor:
+        """Sums ``[P, ...]`` of values ``[n, ...]`` over each point's observations."""
+        return values.new_zeros(self.count, *values.shape[1:]).index_add_(0, self.point, values)
+
+
 @dataclass
 class Problem:
     """What is known."""
@@ -113,25 +147,52 @@ class Problem:
     """Whether cameras only turn."""
     surfaces: Pairs | None = None
     """What surfaces that frames share say beside the points."""
+    loops: Pairs | None = None
+    """What frames say that see a place again."""
 
     def __post_init__(self) -> None:
         self.has_depth = torch.isfinite(self.log_depth)
-        self.known_log = torch.where(self.has_depth, self.log_depth, 0.0)
-        start = self.tracks.start
+        self.start = start = self.tracks.start
         self.first = self.tracks.frame[start[:-1]]
         span = self.tracks.frame[start[1:] - 1] - self.first
         self.band = int(span.max()) + 1 if len(span) else 1
-        if self.surfaces is not None:
-            self.band = max(self.band, int((self.surfaces.second - self.surfaces.first).max()) + 1)
+        for pairs in self.pairs:
+            apart = pairs.second - pairs.first
+            self.band = max(self.band, int(torch.where(apart < FAR, apart, 0).max()) + 1)
         if self.held is None:
             self.held = torch.arange(self.frames) == 0
-        self.basis = self.grid.weights(self.tracks.xy, *self.size)  # [N, nodes]
         nodes, weights = self.grid.nodes, self.weights
         mean = torch.full((nodes, nodes), 1 / nodes**2, dtype=torch.float64) / weights.correction**2 / self.frames
         apart = torch.eye(nodes, dtype=torch.float64) - 1 / nodes
         self.unary = mean + self.grid.roughness() / weights.rough**2 + apart / weights.node**2
         self.unary += 1e-6 * torch.eye(nodes).double()
         self.drift = torch.eye(nodes, dtype=torch.float64) / nodes / weights.drift**2
+
+    @property
+    def pairs(self) -> list[Pairs]:
+        """What frames say of one another beside the points."""
+        return [pairs for pairs in (self.surfaces, self.loops) if pairs is not None]
+
+    def parts(self) -> Iterator[Observations]:
+        """All observations, some points after others."""
+        edges = torch.arange(0, len(self.tracks) + AT_ONCE, AT_ONCE)
+        points = torch.searchsorted(self.start, edges).clamp_max(self.tracks.count).unique().tolist()
+        for first, end in zip([0, *points], points):
+            if end > first:
+                yield self._part(slice(first, end))
+
+    def _part(self, points: slice) -> Observations:
+        rows = slice(int(self.start[points.start]), int(self.start[points.stop]))
+        xy, has_depth = self.tracks.xy[rows], self.has_depth[rows]
+        return Observations(
+            points=points,
+            frame=self.tracks.frame[rows],
+            point=self.tracks.track[rows] - points.start,
+            xy=xy,
+            log_depth=torch.where(has_depth, self.log_depth[rows], 0.0),
+            has_depth=has_depth,
+            basis=self.grid.weights(xy, *self.size),
+        )
 
     def corrected(
         self, scene: Scene, frame: int, correction: Tensor, height: int, width: int
@@ -145,20 +206,26 @@ class Problem:
         gain = self.grid.picture(correction, height, width).exp().numpy().astype(np.float32)
         return sized * gain, whole
 
-    def seen(self, state: State) -> Tensor:
-        """Each observation's point in its camera's axes, ``[N, 3]``."""
-        rotation, translation = state.rotation[self.tracks.frame], state.translation[self.tracks.frame]
-        return (rotation @ state.points[self.tracks.track][..., None])[..., 0] + translation
+    def seen(self, state: State, part: Observations) -> Tensor:
+        """Each observation's point in its camera's axes, ``[n, 3]``."""
+        rotation, translation = state.rotation[part.frame], state.translation[part.frame]
+        return (rotation @ state.points[part.points][part.point][..., None])[..., 0] + translation
 
-    def residuals(self, state: State, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """In standard deviations: of pixels ``[N, 2]``, and of log depth ``[N]``, zero where that is not known."""
+    def residuals(self, state: State, part: Observations, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """In standard deviations: of pixels ``[n, 2]``, and of log depth ``[n]``, zero where that is not known."""
         z = seen[:, 2].clamp_min(NEAREST)
         focal = self.focal * torch.tensor(state.log_focal).double().exp()
-        pixel = (focal * seen[:, :2] / z[:, None] + self.centre - self.tracks.xy) / self.weights.pixel
+        pixel = (focal * seen[:, :2] / z[:, None] + self.centre - part.xy) / self.weights.pixel
         pixel = torch.where(seen[:, 2:] > NEAREST, pixel, 100.0)
-        correction = (self.basis * state.correction[self.tracks.frame]).sum(-1)
-        deep = torch.where(self.has_depth, (z.log() - self.known_log - correction) / self.weights.log_depth, 0.0)
+        correction = (part.basis * state.correction[part.frame]).sum(-1)
+        deep = torch.where(part.has_depth, (z.log() - part.log_depth - correction) / self.weights.log_depth, 0.0)
         return pixel, deep
+
+    def misfit(self, state: State) -> tuple[Tensor, Tensor]:
+        """Of all observations: how far off in pixels ``[N]``, and :meth:`residuals` of log depth ``[N]``."""
+        found = [self.residuals(state, part, self.seen(state, part)) for part in self.parts()]
+        distance = torch.cat([pixel.norm(dim=-1) for pixel, _ in found] or [torch.zeros(0).double()])
+        return distance * self.weights.pixel, torch.cat([deep for _, deep in found] or [torch.zeros(0).double()])
 
     def cost(self, state: State, width: float) -> float:
         """Half the sum of robust squares, and of what is known beforehand.
@@ -167,11 +234,14 @@ class Problem:
             state: to judge.
             width: of the robust loss, standard deviations.
         """
-        pixel, deep = self.residuals(state, self.seen(state))
-        robust = torch.log1p(pixel.square().sum(-1) / width**2) + torch.log1p(deep.square() / width**2)
+        robust = 0.0
+        for part in self.parts():
+            pixel, deep = self.residuals(state, part, self.seen(state, part))
+            robust += float(torch.log1p(pixel.square().sum(-1) / width**2).sum())
+            robust += float(torch.log1p(deep.square() / width**2).sum())
         a, d = state.correction, state.correction.diff(dim=0)
-        prior = ((a @ self.unary) * a).sum() + ((d @ self.drift) * d).sum()
+        prior = float(((a @ self.unary) * a).sum() + ((d @ self.drift) * d).sum())
         if self.weights.log_focal:
-            prior = prior + (state.log_focal / self.weights.log_focal) ** 2
-        shared = self.surfaces.cost(state) if self.surfaces is not None else 0.0
-        return 0.5 * float(self.weights.points * width**2 * robust.sum() + prior) + shared
+            prior += (state.log_focal / self.weights.log_focal) ** 2
+        shared = sum(pairs.cost(state) for pairs in self.pairs)
+        return 0.5 * (self.weights.points * width**2 * robust + prior) + shared

@@ -18,73 +18,17 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.geometry.normals import eroded, normals_of
+from geometrycrafter.poses.pairs import UNKNOWNS, Pairs
 from geometrycrafter.poses.problem import Problem, State
 from geometrycrafter.scene import Scene
 
 PARTS = (3, 4)
 """Of a picture, each of which counts as one measurement."""
-UNKNOWNS = 7
-"""Of a frame: turn, shift, and the log of its depth's scale."""
 FEWEST = 50
 """Pixels that two frames share, below which nothing is said of them."""
 
 OPEN = 1e-4
 """Share of a motion's effect on distances from planes below which it is left open, as sliding along a wall is."""
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What pairs of frames say of how their cameras and scales change from a state: half a sum of squares each.
-
-    With v the change of both frames' unknowns ``[14]``, a pair adds ``v @ square @ v / 2 + right @ v``.
-    """
-
-    first: Tensor
-    """``[M]`` int64."""
-    second: Tensor
-    """``[M]`` int64, later ones."""
-    square: Tensor
-    """``[M, 14, 14]``."""
-    right: Tensor
-    """``[M, 14]``."""
-    rotation: Tensor
-    """``[T, 3, 3]`` of the state, world-to-camera."""
-    translation: Tensor
-    """``[T, 3]`` of the state."""
-    log_scale: Tensor
-    """``[T]`` of the state."""
-    constant: float
-    """Of the cost."""
-    agree: Tensor
-    """``[M]``, the share of compared pixels that lie on one another; 0 where that leaves a motion open."""
-
-    def change(self, state: State) -> Tensor:
-        """Of each frame's unknowns from the state that this was measured at, ``[T, 7]``."""
-        turn = state.rotation @ self.rotation.mT
-        shift = state.translation - (turn @ self.translation[..., None])[..., 0]
-        odd = (turn - turn.mT) / 2
-        vector = torch.stack([odd[:, 2, 1], odd[:, 0, 2], odd[:, 1, 0]], -1)  # small angles: sine and angle are one
-        return torch.cat([vector, shift, (state.correction.mean(-1) - self.log_scale)[:, None]], -1)
-
-    def cost(self, state: State) -> float:
-        """What all pairs add at a state."""
-        change = self.change(state)
-        both = torch.cat([change[self.first], change[self.second]], -1)
-        return self.constant + float((both * ((self.square @ both[..., None])[..., 0] / 2 + self.right)).sum())
-
-    def quality(self, count: int) -> Tensor:
-        """Of each of so many frames ``[T]``, the share of its surfaces that agree with those of a frame before."""
-        out = torch.zeros(count, dtype=torch.float64).scatter_reduce_(0, self.second, self.agree, "amax")
-        out[0] = self.agree[self.first == 0].max() if (self.first == 0).any() else 0.0
-        return out
-
-    def gradient(self, state: State) -> Tensor:
-        """Of :meth:`cost` by each frame's unknowns, ``[T, 7]``."""
-        change = self.change(state)
-        both = torch.cat([change[self.first], change[self.second]], -1)
-        slope = (self.square @ both[..., None])[..., 0] + self.right
-        out = torch.zeros_like(change).index_add_(0, self.first, slope[:, :UNKNOWNS])
-        return out.index_add_(0, self.second, slope[:, UNKNOWNS:])
 
 
 class _Surface(NamedTuple):
@@ -141,7 +85,7 @@ class Surfaces:
                     compared = self._compared(before[-gap], surface, t - gap, t, state, camera)
                     if compared is not None:
                         found.append((t - gap, t, compared))
-            before.append(surface)
+            before.append(_Surface(*(values[:: self.step, :: self.step].contiguous() for values in surface)))
         return _pairs(found, state, len(self.gaps)) if found else None
 
     def _surface(
@@ -171,12 +115,12 @@ class Surfaces:
     def _compared(
         self, a: _Surface, b: _Surface, first: int, second: int, state: State, camera: tuple[Tensor, Tensor]
     ) -> _Compared | None:
-        """Points of a frame next to another's planes."""
+        """Points of a frame, some of them, next to another's planes."""
         turn = state.rotation[second] @ state.rotation[first].mT
         shift = state.translation[second] - turn @ state.translation[first]
         scale = state.correction.mean(-1).exp()
-        own = a.points[:: self.step, :: self.step].reshape(-1, 3).double() * scale[first]
-        facing = a.normals[:: self.step, :: self.step].reshape(-1, 3).double() @ turn.T
+        own = a.points.reshape(-1, 3).double() * scale[first]
+        facing = a.normals.reshape(-1, 3).double() @ turn.T
         seen = own @ turn.T + shift
         z = seen[:, 2]
         at = (camera[0] * seen[:, :2] / z[:, None].clamp_min(1e-9) + camera[1]).round()
