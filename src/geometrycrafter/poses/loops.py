@@ -215,7 +215,8 @@ def _crossed(points: Tensor) -> Tensor:
 def motion_of(
     place: Place, problem: Problem, state: State | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """From the first camera to the second, which points agree, and the points in both.
+    """Turn ``[3, 3]`` and shift ``[3]`` from the first camera to the second, which points agree ``[n]``, and the points
+    in both ``[n, 3]``.
 
     Args:
         place: that both show.
