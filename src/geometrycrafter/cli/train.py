@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from geometrycrafter.settings import argument
+from geometrycrafter.errors import InputError
+from geometrycrafter.settings import Count, Positive, argument
 
 
 def add_parser(commands: Any) -> None:
@@ -20,7 +21,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("stage", choices=("prior", "autoencoder", "vae", "unet"))
     parser.add_argument("config", help="TOML file, or the name of a configuration that comes with the package")
     parser.add_argument(
-        "-o", "--output", type=argument(Path), required=True, help="folder of the run: log, pictures, checkpoints"
+        "-o", "--output", type=argument(Path), help="folder of the run: log, pictures, checkpoints; --plan needs none"
     )
     parser.add_argument(
         "--set",
@@ -30,6 +31,18 @@ def add_parser(commands: Any) -> None:
         metavar="KEY=VALUE",
         help="replace a value of the configuration (TOML; augmentation.zoom=1.5 reaches into a table)",
     )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="don't train: say what the run will take of memory, arithmetic and disk; needs no data, no weights",
+    )
+    parser.add_argument(
+        "--memory",
+        type=argument(Positive),
+        metavar="GIB",
+        help="with --plan: what a GPU has; say what to change where that is too little",
+    )
+    parser.add_argument("--processes", type=argument(Count), default=1, help="with --plan: that share the batch")
     parser.set_defaults(call=call)
 
 
@@ -57,4 +70,12 @@ def call(args: argparse.Namespace) -> None:
     changes: dict[str, Any] = {}
     for change in args.set:
         changes = merged(changes, change)
-    Trainer(read_train_config(args.config, changes, args.stage), args.output).run()
+    config = read_train_config(args.config, changes, args.stage)
+    if args.plan:
+        from geometrycrafter.cli.train_plan import described
+
+        print(described(config, args.processes, args.memory))
+        return
+    if args.output is None:
+        raise InputError("train: name a folder for the run with -o, or ask for its --plan alone.")
+    Trainer(config, args.output).run()

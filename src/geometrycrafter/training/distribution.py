@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from geometrycrafter.errors import InputError
 from geometrycrafter.networks.blocks import SpatioTemporalResBlock
 from geometrycrafter.networks.unet import DownBlock, MiddleBlock, SpatioTemporalTransformer, UpBlock
+from geometrycrafter.training.config import LoopConfig
 from geometrycrafter.training.stages import Stage
 
 T = TypeVar("T")
@@ -54,6 +55,20 @@ class Workers:
     def first(self) -> bool:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
+
+    def share(self, config: LoopConfig) -> int:
+        """Clips of a step that each process has.
+
+        Raises:
+            InputError: where they can't share a batch evenly.
+        """
+        share, rest = divmod(config.batch, self.world)
+        if rest or share % config.accumulate:
+            raise InputError(
+                f"batch {config.batch}: {self.world} processes can't share it evenly "
+                f"in accumulate {config.accumulate} parts each."
+            )
+        return share
 
     def sum(self, values: dict[str, float]) -> dict[str, float]:
         """Sum of each value over the processes; all give the same keys, and NaN is a value like another."""
@@ -157,13 +172,16 @@ def spread(stage: Stage[Any], workers: Workers, parallel: str) -> nn.Module:
         from torch.distributed.fsdp import fully_shard
 
         mesh = init_device_mesh(workers.device.type, (workers.world,))
-        for module in stage.network.modules():
-            if isinstance(module, DownBlock | MiddleBlock | UpBlock):
-                fully_shard(module, mesh=mesh)
-        fully_shard(stage.network, mesh=mesh)
+        for unit in units(stage.network):
+            fully_shard(unit, mesh=mesh)
         return stage
     # Queries and keys of an attention over one key have no gradient, nor has an attention that is never reached.
     return DistributedDataParallel(stage, find_unused_parameters=True)
+
+
+def units(network: nn.Module) -> list[nn.Module]:
+    """The parts of a network whose weights are gathered together, inner ones before those that they are in."""
+    return [m for m in network.modules() if isinstance(m, DownBlock | MiddleBlock | UpBlock)] + [network]
 
 
 def unsynchronised(loss: nn.Module) -> contextlib.AbstractContextManager[None]:

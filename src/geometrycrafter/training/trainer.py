@@ -58,12 +58,7 @@ class Trainer:
         with self.workers.together():
             config = self.config = with_what_is_there(config, self.say)
         torch.manual_seed(config.seed)
-        share, rest = divmod(config.batch, self.workers.world)
-        if rest or share % config.accumulate:
-            raise InputError(
-                f"batch {config.batch}: {self.workers.world} processes can't share it evenly "
-                f"in accumulate {config.accumulate} parts each."
-            )
+        self.workers.share(config)
         with self.workers.together():
             if self.workers.first:
                 self.folder.begin(config)

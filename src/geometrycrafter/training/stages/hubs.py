@@ -65,22 +65,25 @@ class SizesAlone(Hub):
 
     has_weights = False
 
+    def __init__(self, root: str | Path):
+        super().__init__(root)
+        self.lacking: list[str] = []
+        """Parts that were asked for and have the published sizes."""
+
     def load(self, part: str) -> Any:
         return self.build(part).requires_grad_(False).eval()
 
     def build(self, part: str) -> Any:
         if (self.root / PARTS[part].folder / CONFIG).is_file():
             return build_part(part, self.root)
+        self.lacking.append(part)
         sizes = PARTS[part].config()
         return PARTS[part].network(replace(sizes, in_channels=8) if part == UNETS["deterministic"] else sizes)
 
     def prior(self) -> Prior:
-        own = self.root / PARTS["prior"].folder / CONFIG
-        published = prior_file(self.root)
-        if own.is_file() and (published is None or published.parent == own.parent):
+        own, found = self.root / PARTS["prior"].folder, prior_file(self.root)
+        if (own / CONFIG).is_file() and (found is None or found.parent == own):
             return TinyPrior(self.load("prior"))
+        if found is None:
+            self.lacking.append("prior")
         return MoGePrior(MoGe(MoGeConfig()).requires_grad_(False).eval())
-
-    def lacking(self, parts: tuple[str, ...]) -> list[str]:
-        """Those of some parts whose sizes are the published ones, as the hub has none."""
-        return [p for p in parts if not (self.root / PARTS[p].folder / CONFIG).is_file()]

@@ -1,0 +1,177 @@
+"""What ``train --plan`` says against what a run takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from school import quiet
+from torch.utils.flop_counter import FlopCounterMode
+
+from geometrycrafter.cli.main import main
+from geometrycrafter.data.shards import ShardWriter
+from geometrycrafter.data.synthesis import rendered
+from geometrycrafter.training.config import PUBLISHED, config_of, read_train_config
+from geometrycrafter.training.plan import plan_of
+from geometrycrafter.training.remedies import remedy
+from geometrycrafter.training.trainer import Trainer
+from geometrycrafter.weights.places import EMBEDDED
+
+GIB = 1 << 30
+TINY = sorted(p.stem for p in PUBLISHED.glob("tiny-*.toml"))
+MEASURED = """
+import gc, json, sys
+from pathlib import Path
+from geometrycrafter.training.config import read_train_config
+from geometrycrafter.training.trainer import Trainer
+
+def resident(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) << 10
+
+name, settings, folder = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+# What is loaded at the first step only is no part of what a step takes.
+small = {"batch": 1, "size": [64, 64], "frames": [1, 1], "steps": 1}
+Trainer(read_train_config(name, settings | small), folder + "/small", lambda line: None).run()
+gc.collect()
+before = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak is from here on
+Trainer(read_train_config(name, settings), folder + "/run", lambda line: None).run()
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    with ShardWriter(folder) as writer:
+        for seed in range(2):
+            writer.add(f"clip-{seed}", rendered(seed, 8, 144, 192))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == "tiny-vae-field" else pytest.param(n, marks=pytest.mark.slow) for n in TINY]
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux")
+def test_memory_is_what_a_run_is_measured_to_take(name, videos, tmp_path, monkeypatch):
+    published = read_train_config(name)
+    largest = max((published.size, *published.other_sizes), key=lambda s: s[0] * s[1])
+    settings = {
+        "hub": str(tmp_path / "hub"),
+        "sources": [{"path": str(videos)}],
+        "validation": [{"path": str(videos)}],
+        "validation_batches": 1,
+        "size": largest,
+        "other_sizes": [],
+        "frames": [published.frames[1]] * 2,
+        "steps": 2,
+        "workers": 0,
+        "tracker": "none",
+    }
+    settings |= {"latents": ""} if hasattr(published, "latents") else {}
+    settings |= {"start": "config"} if published.start == "pretrained" else {}
+    shutil.copytree(EMBEDDED, tmp_path / "hub")
+    # Memory that is let go of goes back to the system, as the plan has it.
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [sys.executable, "-c", MEASURED, name, json.dumps(settings), str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured = int(ran.stdout.split()[-1])
+    plan = plan_of(read_train_config(name, settings), gpu=False)
+    said = max(p.bytes for p in (plan.step, plan.validation, plan.encoding) if p is not None)
+    print(f"{name}: said {said / 1e6:.0f} MB, measured {measured / 1e6:.0f} MB")
+    assert said == pytest.approx(measured, rel=0.2)
+
+
+def small(school, shards, **more):
+    settings = {"stage": "vae", "hub": str(school), "sources": [{"path": str(shards)}], "size": [32, 48]}
+    settings |= {"frames": [2, 2], "batch": 2, "steps": 1, "workers": 0, "tracker": "none"}
+    return config_of(settings | more, "test")
+
+
+def test_parameters_checkpoint_and_latents_are_what_a_run_leaves(school, shards, tmp_path):
+    config = small(school, shards, stage="unet", latent_variants=2, layers="temporal", size=[64, 64])
+    plan = plan_of(config)
+    run = Trainer(config, tmp_path / "run", quiet)
+    run.run()
+    assert plan.trained == sum(p.numel() for p in run.stage.parameters() if p.requires_grad)
+    assert plan.trained + plan.frozen == sum(p.numel() for p in run.stage.parameters())
+    file = tmp_path / "run/checkpoints/step-000000001.pt"
+    tensors = sum(t.numel() * t.element_size() for t in _tensors(torch.load(file)))
+    assert plan.checkpoint == pytest.approx(tensors, rel=0.01)
+    files = list((tmp_path / "run/latents").glob("*.safetensors"))
+    assert plan.clips == 6 and len(files) == 12
+    headers = 12 * 400
+    assert plan.latents * plan.clips == pytest.approx(sum(f.stat().st_size for f in files), abs=headers)
+
+
+def _tensors(state):
+    if isinstance(state, torch.Tensor):
+        yield state
+    elif isinstance(state, dict):
+        for value in state.values():
+            yield from _tensors(value)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_arithmetic_is_what_a_step_is_counted_to_do(school, shards, tmp_path, again):
+    config = small(school, shards, recompute=again)
+    run = Trainer(config, tmp_path / "run", quiet)
+    batch = next(iter(run._batches()))
+    with FlopCounterMode(display=False) as counted:
+        run._train_step(batch)
+    assert plan_of(config, gpu=False).flops == pytest.approx(counted.get_total_flops(), rel=0.02)
+
+
+def test_shards_are_a_part_and_copies_are_whole(school):
+    config = read_train_config("paper-unet-deterministic", {"hub": str(school), "validation": [], "size": [64, 64]})
+    alone, cut = plan_of(replace(config, batch=1)), plan_of(config, processes=8)
+    copied = plan_of(replace(config, parallel="ddp"), processes=8)
+    assert cut.step.kinds["weights"] == pytest.approx(alone.step.kinds["weights"] / 8, rel=0.01)
+    assert copied.step.kinds["weights"] == alone.step.kinds["weights"]
+    assert copied.step.bytes == pytest.approx(alone.step.bytes + alone.trained * 4, rel=0.01)
+
+
+def test_a_plan_wants_neither_data_nor_weights(tmp_path, capsys):
+    main(
+        [
+            "train",
+            "vae",
+            "paper-vae-video",
+            "--plan",
+            "--processes",
+            "8",
+            "--set",
+            f'hub="{tmp_path}"',
+            "--memory",
+            "80",
+        ]
+    )
+    said = capsys.readouterr().out
+    assert "point_map_vae, autoencoder: as published" in said
+    assert "fits GPUs of 80 GiB" in said
+
+
+def test_what_a_plan_names_fits(tmp_path):
+    config = read_train_config("paper-vae-video", {"hub": str(tmp_path), "recompute": False, "validation": []})
+    plan = plan_of(config, processes=8)
+    assert plan.needed > 24 * GIB
+    changes, other = remedy(plan, 24 * GIB)
+    assert "frames" not in changes
+    assert plan_of(replace(config, **changes), processes=8).needed == other.needed <= 24 * GIB
+
+
+def test_where_nothing_helps_that_is_said(tmp_path, capsys):
+    main(["train", "vae", "tiny-vae-field", "--plan", "--set", f'hub="{EMBEDDED}"', "--memory", "0.1"])
+    assert "too small, whatever" in capsys.readouterr().out
+
+
+def test_no_folder_is_told_where_it_is_to_train(capsys):
+    assert main(["train", "vae", "tiny-vae"]) == 2
+    assert "-o" in capsys.readouterr().err
