@@ -64,6 +64,11 @@ def assignment(text: str) -> dict[str, Any]:
 
 
 def call(args: argparse.Namespace) -> None:
+    """Train, or say what that would take.
+
+    Raises:
+        InputError: where there is no folder to train in.
+    """
     from geometrycrafter.training.config import merged, read_train_config
     from geometrycrafter.training.trainer import Trainer
 

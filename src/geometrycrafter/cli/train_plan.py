@@ -75,7 +75,7 @@ def _toml(value: Any) -> str:
 
 
 def _kinds(peak: Peak) -> str:
-    return ", ".join(f"{name} {_gib(size)}" for name, size in peak.kinds.items() if size > peak.bytes / 200)
+    return ", ".join(f"{name} {_gib(size)}" for name, size in peak.kinds.items() if size > peak.bytes / 100)
 
 
 def _length(config: LoopConfig) -> str:

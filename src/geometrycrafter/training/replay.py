@@ -7,6 +7,7 @@ is made up that takes the way which needs more.
 from __future__ import annotations
 
 import contextlib
+import warnings
 import weakref
 from collections import defaultdict
 from collections.abc import Iterator
@@ -167,6 +168,13 @@ def replay(gpu: bool) -> Iterator[Ledger]:
     Args:
         gpu: precision is lowered as autocast does it there, not as on a CPU.
     """
-    rules = AsOnGPU() if gpu else contextlib.nullcontext()
-    with FakeTensorMode(allow_non_fake_inputs=True), Ledger() as ledger, rules:
+    with contextlib.ExitStack() as held:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what oneDNN could do on another maker's GPU
+            # Its own operations say nothing of what they give.
+            held.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        held.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        ledger = held.enter_context(Ledger())
+        if gpu:
+            held.enter_context(AsOnGPU())
         yield ledger
