@@ -8,11 +8,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from geometrycrafter.inference.conditioning import PriorMaps, statistics
 from geometrycrafter.networks import cpu_products
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.blocks import SpatioTemporalResBlock, Upsample
 from geometrycrafter.networks.unet import SpatioTemporalTransformer, UNetConfig, VideoUNet, published_time_ids
+from geometrycrafter.priors.moge import focal_and_shift, focals_and_shifts
 
 sizes = st.integers(1, 9)
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
@@ -114,3 +117,25 @@ def test_other_precisions_take_the_plain_layers():
             assert cpu_products.linear(layer.float(), x.float()).dtype == torch.bfloat16
             # A residual of single precision stays one, though what is added to it was rounded.
             assert cpu_products.plus(layer(x.float()), torch.ones(2, 3, 6)).dtype == torch.float32
+
+
+class Waits(TorchDispatchMode):
+    """Counts numbers that are taken out of tensors, each of which waits for the device that has them."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("frames", [1, 6])
+def test_what_is_measured_in_frames_comes_from_the_device_at_once(frames):
+    depth, points = torch.rand(frames, 20, 30) + 1, torch.rand(frames, 20, 30, 3) + 1
+    maps = PriorMaps(depth, torch.ones(frames, 20, 30), torch.ones(frames, 2))
+    with Waits() as waits:
+        found = statistics(maps)
+        pairs = focals_and_shifts(points, torch.ones(frames, 20, 30, dtype=torch.bool))
+    assert waits.count <= 2  # however many frames
+    assert [s.depth_sum for s in found] == pytest.approx(depth.double().sum((1, 2)).tolist())
+    assert pairs == [focal_and_shift(p, torch.ones(20, 30, dtype=torch.bool)) for p in points]

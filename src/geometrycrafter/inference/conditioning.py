@@ -252,17 +252,16 @@ def prior_view(
 
 def statistics(maps: PriorMaps) -> list[FrameStatistics]:
     """Of each frame."""
-    out = []
+    rows = []
     for z, valid in zip(maps.depth, maps.valid, strict=True):
         m = valid > 0
         inverse = torch.where(m, 1 / z.clamp_min(1e-12), 0.0).flatten()
         # torch.quantile stops at 16 M values; "nearest" is one order statistic, which kthvalue finds at any size.
-        low, high = (
-            inverse.kthvalue(round(q * (len(inverse) - 1)) + 1).values.item() for q in (1 - QUANTILE, QUANTILE)
-        )
-        total = torch.where(m, z, 0.0).double().sum().item()
-        out.append(FrameStatistics(total, float(m.sum()), float(m.numel()), low, high))
-    return out
+        low, high = (inverse.kthvalue(round(q * (len(inverse) - 1)) + 1).values for q in (1 - QUANTILE, QUANTILE))
+        rows.append(torch.stack([torch.where(m, z, 0.0).double().sum(), m.sum().double(), low.double(), high.double()]))
+    pixels = float(maps.valid[0].numel())
+    # One wait for the device, not one for each number.
+    return [FrameStatistics(total, valid, pixels, low, high) for total, valid, low, high in torch.stack(rows).tolist()]
 
 
 def reduce_maps(maps: PriorMaps, height: int, width: int) -> PriorMaps:

@@ -61,7 +61,7 @@ class MoGePrior(Prior):
         aspect = width / height
         across = aspect / (1 + aspect**2) ** 0.5  # half the width, in half diagonals
         known = None if fov_x is None else across / math.tan(fov_x / 2)
-        pairs = [focal_and_shift(p, m, known) for p, m in zip(points, mask, strict=True)]
+        pairs = focals_and_shifts(points, mask, known)
         focal, shift = torch.tensor(pairs, dtype=points.dtype, device=device).unbind(-1)
         fx, fy = focal / 2 / across, focal / 2 * (1 + aspect**2) ** 0.5
         depth = points[..., 2] + shift[:, None, None]
@@ -99,18 +99,30 @@ def focal_and_shift(
         focal relative to half the diagonal, and the shift; (1, 0) with fewer than two valid points. Points that are
         not finite or at depth zero, which can't be projected to begin with, don't count.
     """
-    height, width = mask.shape
-    plane = view_plane(height, width, width / height, points)
+    return focals_and_shifts(points[None], mask[None], focal, samples, ftol)[0]
+
+
+def focals_and_shifts(
+    points: Tensor, masks: Tensor, focal: float | None = None, samples: int = 64, ftol: float = 1e-3
+) -> list[tuple[float, float]]:
+    """:func:`focal_and_shift` of each frame, ``[N, H, W, 3]`` and ``[N, H, W]``, with one wait for the device."""
+    height, width = masks.shape[-2:]
 
     def pick(x: Tensor) -> Tensor:
-        return F.interpolate(x.permute(2, 0, 1)[None], (samples, samples), mode="nearest")[0].permute(1, 2, 0)
+        return F.interpolate(x.movedim(-1, 1), (samples, samples), mode="nearest").movedim(1, -1)
 
     found = pick(points)
-    keep = (pick(mask[..., None].float())[..., 0] > 0) & torch.isfinite(found).all(-1) & (found[..., 2] != 0)
-    if int(keep.sum()) < 2:
+    seen = pick(masks[..., None].float())[..., 0] > 0
+    keep = seen & torch.isfinite(found).all(-1) & (found[..., 2] != 0)
+    plane = pick(view_plane(height, width, width / height, points)[None])[0].cpu().double().numpy()
+    looked_at = zip(found.cpu().double().numpy(), keep.cpu().numpy(), strict=True)
+    return [_focal_and_shift(xyz[kept], plane[kept], focal, ftol) for xyz, kept in looked_at]
+
+
+def _focal_and_shift(xyz: np.ndarray, uv: np.ndarray, focal: float | None, ftol: float) -> tuple[float, float]:
+    """Of points ``[M, 3]`` and their places on the view plane ``[M, 2]``."""
+    if len(xyz) < 2:
         return (1.0 if focal is None else focal), 0.0
-    uv = pick(plane)[keep].cpu().double().numpy()
-    xyz = found[keep].cpu().double().numpy()
     xy, z = xyz[:, :2], xyz[:, 2]
 
     def project(shift: float, f: float = 1.0) -> np.ndarray:
