@@ -17,7 +17,7 @@ from geometrycrafter.training.replay import Ledger, replay
 from geometrycrafter.training.samples import MAPS, NormalisedClip, on_device
 from geometrycrafter.training.stages import Batch, LatentStage, SizesAlone, Stage, stage_of
 from geometrycrafter.training.state import TrainingState
-from geometrycrafter.training.steps import gradients
+from geometrycrafter.training.steps import gradients, lowered
 
 CPU = torch.device("cpu")
 CONTEXT = 1 << 30
@@ -200,7 +200,8 @@ class _Run:
         with self.ledger.making("data"):
             batch = self._batch(self.config.size)
         self.stage.eval()
-        with self.ledger.making("averaged weights", self.share), self.state.averaged(), torch.no_grad():
+        averaged = self.ledger.making("averaged weights", self.share)
+        with averaged, self.state.averaged(), torch.no_grad(), lowered(self.config, CPU):
             self.ledger.forget_peak()
             with self.ledger.making("activations"):
                 self.stage.scores(on_device(batch, CPU))

@@ -32,7 +32,7 @@ from geometrycrafter.training.run_folder import RunFolder
 from geometrycrafter.training.samples import on_device
 from geometrycrafter.training.stages import Batch, stage_of
 from geometrycrafter.training.state import TrainingState
-from geometrycrafter.training.steps import gradients
+from geometrycrafter.training.steps import gradients, lowered
 from geometrycrafter.training.stopping import SoftStop
 from geometrycrafter.training.tracking import Nothing, Tracker, open_tracker
 
@@ -245,7 +245,7 @@ class Trainer:
             return {}
         rows: list[dict[str, float]] = []
         self.stage.eval()
-        with self.state.averaged(), torch.no_grad():
+        with self.state.averaged(), torch.no_grad(), lowered(self.config, self.workers.device):
             for batch in self._judged():
                 rows.append({k: v.item() for k, v in self.stage.scores(batch).items()})
                 if len(rows) == 1:
@@ -313,7 +313,7 @@ class Trainer:
             if self.workers.first:
                 self.export.write(trained, self.stage.network.config, record)
         if self.config.validation:
-            with self.state.averaged():
+            with self.state.averaged(), lowered(self.config, self.workers.device):
                 self.stage.finish(self._judged(), self.workers.first)
         with self.workers.together():
             if self.workers.first:

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geometrycrafter.networks.prior_network import PriorNetwork
+from geometrycrafter.networks.prior_network import PriorNetwork, PriorOutput
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import PriorStageConfig
 from geometrycrafter.training.stages.base import Batch, Stage, bytes_of, in_colours, mean_terms
+from geometrycrafter.training.stages.chunks import CHUNK
 from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import prior_network
 from geometrycrafter.video.pictures import sheet
@@ -30,7 +31,7 @@ class PriorStage(Stage[PriorStageConfig]):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))
         theta = batch["half_field"].flatten(0, 1).norm(dim=-1)
-        out = self.network(frames)
+        out = self._seen(frames)
         rows = []
         for i in range(len(frames)):
             mask = depth[i] > 0
@@ -52,6 +53,11 @@ class PriorStage(Stage[PriorStageConfig]):
                 }
             )
         return mean_terms(rows)
+
+    def _seen(self, frames: Tensor) -> PriorOutput:
+        """Of frames ``[N, 3, H, W]``; without a gradient, some after the others."""
+        some = (frames,) if torch.is_grad_enabled() else frames.split(CHUNK)
+        return PriorOutput(*(torch.cat(m) for m in zip(*map(self.network, some), strict=True)))
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> np.ndarray:

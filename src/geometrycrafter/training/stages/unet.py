@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
 from geometrycrafter.diffusion.objectives import deterministic_objective, draw_sigmas, edm_objective
-from geometrycrafter.inference.conditioning import ClipNormalisation, encoder_inputs, prior_view
+from geometrycrafter.inference.conditioning import ClipNormalisation, PriorMaps, encoder_inputs, prior_view
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
 from geometrycrafter.networks.point_map_vae import PointMapVAE
@@ -21,6 +23,7 @@ from geometrycrafter.training import losses
 from geometrycrafter.training.config import UNetStageConfig
 from geometrycrafter.training.samples import MAPS, NormalisedClip
 from geometrycrafter.training.stages.base import Batch, LatentStage, is_temporal, mean_terms
+from geometrycrafter.training.stages.chunks import CHUNK, decoded, framewise
 from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import unet_network
 from geometrycrafter.training.stages.vae import encoders_of
@@ -63,15 +66,26 @@ class UNetStage(LatentStage[UNetStageConfig]):
         frames, depth = sample["frames"], sample["depth"]
         truth = NormalisedClip.of(depth, sample["half_field"])
         size = (depth.shape[-2], depth.shape[-1])
-        maps, stats = prior_view(self.prior, self.prior.begin(), frames.split(1), size, size, warn=False)
-        guess = encoder_inputs(maps, ClipNormalisation.of(stats), *size)
-        encode = self.point_map_vae.encode
+        maps, norm = self._guess(frames, size)
+        guess = encoder_inputs(maps, norm, *size)
+        encode = functools.partial(self.point_map_vae.encode, self.svd)
+        true = (truth.disparity, truth.validity, truth.log_depth, truth.theta_diag)
         return {
-            "video": self.svd.encode(frames * 2 - 1),
-            "prior": encode(self.svd, *guess) * self.factor,
-            "truth": encode(self.svd, truth.disparity, truth.validity, truth.log_depth, truth.theta_diag) * self.factor,
-            "embedding": self.images(frames),
+            "video": framewise(self.svd.encode, frames * 2 - 1),
+            "prior": framewise(encode, *guess) * self.factor,
+            "truth": framewise(encode, *true) * self.factor,
+            "embedding": framewise(self.images, frames),
         }
+
+    def _guess(self, frames: Tensor, size: tuple[int, int]) -> tuple[PriorMaps, ClipNormalisation]:
+        """The prior's view of a clip ``[T, 3, H, W]``, some frames after the others, as inference asks for it."""
+        asked, seen, stats = self.prior.begin(), [], []
+        for some in frames.split(CHUNK):
+            maps, own = prior_view(self.prior, asked, some.split(1), size, size, warn=False)
+            seen.append(maps)
+            stats.extend(own)
+        whole = (torch.cat([getattr(m, f.name) for m in seen]) for f in fields(PriorMaps))
+        return PriorMaps(*whole), ClipNormalisation.of(stats)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         if "truth" not in batch:
@@ -129,16 +143,15 @@ class UNetStage(LatentStage[UNetStageConfig]):
             start = np.random.default_rng((batch["seeds"][i], 7)).integers(max(1, len(own) - some + 1))
             cut = slice(start, start + some)
             own = own[cut]
-            decoded = self.point_map_vae.decode(own / self.factor, len(own))
-            decoded = losses.DecodedPointMap(*(m.float() for m in decoded))
+            maps = decoded(self.point_map_vae.decode, own / self.factor, len(own))
             log_depth, theta, mask = (m[cut] for m in (clip.log_depth, clip.theta_diag, clip.mask))
             row = {}
             if self.config.decoder_loss:
                 weights = losses.VAEWeights(normals=0, multi_scale=0, identity=0)
-                terms = losses.vae_terms(decoded, log_depth, theta, mask, weights)
+                terms = losses.vae_terms(maps, log_depth, theta, mask, weights)
                 row = {f"decoded_{k}": self.config.decoder_loss * v for k, v in terms.items()}
             if self.config.point_loss:
-                found = losses.relative_points(decoded.log_depth, decoded.theta_diag, log_depth, theta, mask)
+                found = losses.relative_points(maps.log_depth, maps.theta_diag, log_depth, theta, mask)
                 row["points"] = self.config.point_loss * found
             rows.append(row)
         return mean_terms(rows)

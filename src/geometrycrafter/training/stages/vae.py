@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from geometrycrafter.training import losses
 from geometrycrafter.training.config import VAEStageConfig
 from geometrycrafter.training.samples import MAPS, NormalisedClip
 from geometrycrafter.training.stages.base import Batch, LatentStage, bytes_of, in_colours, is_temporal, mean_terms
+from geometrycrafter.training.stages.chunks import decoded, framewise
 from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import vae_network
 from geometrycrafter.video.pictures import sheet
@@ -77,7 +79,8 @@ class VAEStage(LatentStage[VAEStageConfig]):
 
     def _encode(self, clips: list[NormalisedClip]) -> Tensor:
         names = ("disparity", "validity", "log_depth", "theta_diag")
-        return self.network.encode(self.svd, *(torch.cat([getattr(c, k) for c in clips]) for k in names))
+        maps = [torch.cat([getattr(c, k) for c in clips]) for k in names]
+        return framewise(functools.partial(self.network.encode, self.svd), *maps)
 
     def _pass(self, batch: Batch, noisy: bool = False) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
         clips = NormalisedClip.all_of(batch)
@@ -86,12 +89,11 @@ class VAEStage(LatentStage[VAEStageConfig]):
         else:
             latents = self._encode(clips)
         heard = self._noisy(latents, batch["seeds"]) if noisy and self.config.latent_noise else latents
-        decoded = self.network.decode(heard, len(clips[0].mask))
-        # Normals are differences of depths: in half precision they would be rounding alone.
-        return clips, latents, losses.DecodedPointMap(*(m.float() for m in decoded))
+        # Float32: normals are differences of depths, and would be rounding alone in half precision.
+        return clips, latents, decoded(self.network.decode, heard, len(clips[0].mask))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        clips, latents, decoded = self._pass(batch, noisy=True)
+        clips, latents, found = self._pass(batch, noisy=True)
         frames = len(clips[0].mask)
         pictures = self.svd.decode(latents, frames) if self.config.losses.identity else None
         rows = []
@@ -99,7 +101,7 @@ class VAEStage(LatentStage[VAEStageConfig]):
             own = slice(i * frames, (i + 1) * frames)
             rows.append(
                 losses.vae_terms(
-                    losses.DecodedPointMap(*(m[own] for m in decoded)),
+                    losses.DecodedPointMap(*(m[own] for m in found)),
                     clip.log_depth,
                     clip.theta_diag,
                     clip.mask,
@@ -120,7 +122,7 @@ class VAEStage(LatentStage[VAEStageConfig]):
         """
         if not self.config.measure_scale:
             return
-        latents = torch.cat([self._pass(batch)[1].flatten() for batch in batches])
+        latents = torch.cat([self._encode(NormalisedClip.all_of(batch)).flatten() for batch in batches])
         config = replace(self.svd.config, scaling_factor=1 / latents.std().item())
         if writes:
             save_part("autoencoder", Path(self.config.hub), self.svd.state_dict(), config, {})
@@ -128,23 +130,23 @@ class VAEStage(LatentStage[VAEStageConfig]):
     @torch.no_grad()
     def scores(self, batch: Batch) -> dict[str, Tensor]:
         """Rel^p and inliers of the reconstruction, with one scale a clip, and the loss."""
-        clips, _, decoded = self._pass(batch)
+        clips, _, found = self._pass(batch)
         frames = batch["depth"].shape[1]
         rows = []
         for i, clip in enumerate(clips):
             own = slice(i * frames, (i + 1) * frames)
-            points = losses.point_map(decoded.log_depth[own], decoded.theta_diag[own])
+            points = losses.point_map(found.log_depth[own], found.theta_diag[own])
             rows.append(point_scores(points, losses.point_map(clip.log_depth, clip.theta_diag), clip.mask))
         return mean_terms(rows)
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> np.ndarray:
         """Rows of frames, inverse depth and what is decoded of it, ``[3, H, W]`` in [0, 1]."""
-        clips, _, decoded = self._pass(batch)
+        clips, _, found = self._pass({k: v[:1] for k, v in batch.items()})
         frames = min(4, batch["depth"].shape[1])
         truth = torch.where(clips[0].mask, clips[0].log_depth.exp(), 0.0)[:frames, 0]
         return sheet(
-            [bytes_of(batch["frames"][0][:frames]), in_colours(truth), in_colours(decoded.log_depth[:frames, 0].exp())]
+            [bytes_of(batch["frames"][0][:frames]), in_colours(truth), in_colours(found.log_depth[:frames, 0].exp())]
         )
 
 
