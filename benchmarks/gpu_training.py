@@ -29,8 +29,9 @@ import torch.nn.functional as F
 from geometrycrafter.cli.train import assignment
 from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.training.config import PUBLISHED, LoopConfig, merged, read_train_config
-from geometrycrafter.training.distribution import Workers, recompute
+from geometrycrafter.training.distribution import Workers
 from geometrycrafter.training.plan import Plan, plan_of
+from geometrycrafter.training.recomputation import recompute
 from geometrycrafter.training.samples import on_device
 from geometrycrafter.training.stages import Batch, SizesAlone, stage_of
 from geometrycrafter.training.state import TrainingState
@@ -117,7 +118,7 @@ def measured(config: LoopConfig, device: torch.device, steps: int) -> dict[str, 
     stage.train()
     stage.choose_parameters()
     if config.recompute:
-        recompute(stage.network)
+        recompute(stage)
     state = TrainingState(stage, config, Workers(device=device))
     seconds, losses = [], []
     found: dict[str, Any] = {"built_gib": torch.cuda.memory_allocated() / GIB if cuda else None}

@@ -158,6 +158,12 @@ def test_a_plan_wants_neither_data_nor_weights(tmp_path, capsys):
     assert "fits GPUs of 80 GiB" in said
 
 
+def test_priors_that_solve_for_the_camera_can_be_planned(tmp_path):
+    settings = {"hub": str(tmp_path), "size": [64, 64], "frames": [2, 2], "validation": []}
+    plan = plan_of(read_train_config("paper-unet-deterministic", settings), processes=8)
+    assert "prior" in plan.published
+
+
 def test_what_a_plan_names_fits(tmp_path):
     config = read_train_config("paper-vae-video", {"hub": str(tmp_path), "recompute": False, "validation": []})
     plan = plan_of(config, processes=8)

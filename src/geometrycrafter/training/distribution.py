@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,11 +17,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.networks.blocks import SpatioTemporalResBlock
-from geometrycrafter.networks.unet import DownBlock, MiddleBlock, SpatioTemporalTransformer, UpBlock
+from geometrycrafter.networks.unet import DownBlock, MiddleBlock, UpBlock
 from geometrycrafter.training.config import LoopConfig
 from geometrycrafter.training.stages import Stage
 
@@ -187,13 +184,6 @@ def units(network: nn.Module) -> list[nn.Module]:
 def unsynchronised(loss: nn.Module) -> contextlib.AbstractContextManager[None]:
     """A block whose backward passes add to the gradients without exchanging them."""
     return loss.no_sync() if isinstance(loss, DistributedDataParallel) else contextlib.nullcontext()
-
-
-def recompute(network: nn.Module) -> None:
-    """Keep only the inputs of the network's blocks, and run them again in the backward pass."""
-    for module in network.modules():
-        if isinstance(module, SpatioTemporalResBlock | SpatioTemporalTransformer):
-            module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore
 
 
 def whole(value: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.training.config import LatentStageConfig, LoopConfig
-from geometrycrafter.training.distribution import Workers, recompute, units
+from geometrycrafter.training.distribution import Workers, units
+from geometrycrafter.training.recomputation import recompute
 from geometrycrafter.training.replay import Ledger, replay
 from geometrycrafter.training.samples import MAPS, NormalisedClip, on_device
 from geometrycrafter.training.stages import Batch, LatentStage, SizesAlone, Stage, stage_of
@@ -99,7 +100,7 @@ def plan_of(config: LoopConfig, processes: int = 1, gpu: bool = True) -> Plan:
         stage.train()
         stage.choose_parameters()
         if config.recompute:
-            recompute(stage.network)
+            recompute(stage)
         run = _Run(stage, config, workers, ledger, gpu)
         stored = isinstance(config, LatentStageConfig) and config.latent_variants > 0
         encoding, latents = run.encoding() if stored else (None, 0)

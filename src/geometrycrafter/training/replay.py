@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -138,10 +139,20 @@ def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> int:
     return int(count(*args, **kwargs, out_val=out)) if count else 0
 
 
-class AsOnGPU(TorchFunctionMode):
-    """Autocast by a GPU's rules, where tensors are on the CPU: what it has in single precision there is so here."""
+class Rules(TorchFunctionMode):
+    """What a call of PyTorch's does otherwise where tensors have no values.
+
+    Args:
+        gpu: autocast goes by a GPU's rules: what it has in single precision there is so here, on the CPU.
+    """
+
+    def __init__(self, gpu: bool):
+        super().__init__()
+        self.gpu = gpu
 
     def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.numpy:  # what is computed there is small
+            return np.zeros(args[0].shape, str(args[0].dtype).removeprefix("torch."))
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if func is Tensor.backward:
@@ -149,7 +160,7 @@ class AsOnGPU(TorchFunctionMode):
             with self:  # what is computed anew there is computed alike
                 engine.run_backward((total,), (torch.ones_like(total),), False, False, (), True, accumulate_grad=True)
             return None
-        if name not in IN_FLOAT32_ON_GPUS or not torch.is_autocast_enabled("cpu"):
+        if not self.gpu or name not in IN_FLOAT32_ON_GPUS or not torch.is_autocast_enabled("cpu"):
             return func(*args, **kwargs)
         args, kwargs = tree_map(_single, (args, kwargs))
         with torch.autocast("cpu", enabled=False):
@@ -175,6 +186,5 @@ def replay(gpu: bool) -> Iterator[Ledger]:
             held.enter_context(torch.backends.mkldnn.flags(enabled=False))
         held.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         ledger = held.enter_context(Ledger())
-        if gpu:
-            held.enter_context(AsOnGPU())
+        held.enter_context(Rules(gpu))
         yield ledger

@@ -25,9 +25,10 @@ from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError, Stopped, WriteError
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import LoopConfig, Source, as_plain
-from geometrycrafter.training.distribution import Workers, recompute, spread
+from geometrycrafter.training.distribution import Workers, spread
 from geometrycrafter.training.exporting import Export
 from geometrycrafter.training.loading import loader, with_what_is_there
+from geometrycrafter.training.recomputation import recompute
 from geometrycrafter.training.run_folder import RunFolder
 from geometrycrafter.training.samples import on_device
 from geometrycrafter.training.stages import Batch, stage_of
@@ -67,7 +68,7 @@ class Trainer:
             self.stage.train()
             self.stage.choose_parameters()
             if config.recompute:
-                recompute(self.stage.network)
+                recompute(self.stage)
         self.loss = spread(self.stage, self.workers, config.parallel)
         self.state = TrainingState(self.stage, config, self.workers)
         self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep)
