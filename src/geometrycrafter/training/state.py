@@ -88,6 +88,11 @@ class TrainingState:
         with self.averaged():
             return on_first(self.network.state_dict(), self.workers)
 
+    def nbytes(self) -> int:
+        """Of what :meth:`plain` gives, at most: both moments of every parameter."""
+        kept = [*self.network.state_dict().values(), *self.average.values(), *(2 * [*self.parameters.values()])]
+        return sum(t.numel() * t.element_size() for t in kept)
+
     def plain(self, spent: float) -> dict[str, Any]:
         """All of it, the optimizer's by the parameters' names; all processes call it.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, reason
 
 TrackerName = Literal["tensorboard", "wandb", "none"]
 
@@ -95,13 +95,15 @@ def open_tracker(name: TrackerName, folder: Path, config: Mapping[str, Any]) -> 
     """The tracker of that name; TensorBoard, the default, is left out where it isn't installed.
 
     Raises:
-        InputError: where Weights & Biases is asked for and isn't installed.
+        InputError: where Weights & Biases is asked for and isn't installed, or one of them can't be opened.
     """
-    if name == "tensorboard" and importlib.util.find_spec("tensorboard") is not None:
-        return TensorBoard(folder)
-    if name == "wandb":
-        try:
-            return WeightsAndBiases(folder, config)
-        except ImportError as error:
+    if name == "none" or (name == "tensorboard" and importlib.util.find_spec("tensorboard") is None):
+        return Nothing()
+    try:
+        return TensorBoard(folder) if name == "tensorboard" else WeightsAndBiases(folder, config)
+    except Exception as error:  # a service, its library and its files raise anything
+        if name == "wandb" and isinstance(error, ImportError):
             raise InputError("tracker = 'wandb': it isn't installed; pip install 'geometrycrafter[wandb]'.") from error
-    return Nothing()
+        raise InputError(
+            f"{folder}: tracker {name!r} can't be opened ({reason(error)}); mend that, or set tracker to 'none'."
+        ) from error

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError, Stopped, WriteError
 from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import LoopConfig, Source, as_plain
 from geometrycrafter.training.distribution import Workers, spread
 from geometrycrafter.training.exporting import Export
 from geometrycrafter.training.loading import loader, with_what_is_there
+from geometrycrafter.training.openings import find_room, find_writable, open_sources
 from geometrycrafter.training.recomputation import recompute
 from geometrycrafter.training.run_folder import RunFolder
 from geometrycrafter.training.samples import on_device
@@ -87,10 +87,14 @@ class Trainer:
     def _batches(self) -> Generator[Batch, None, None]:
         return self.workers.agreed(self._loader(self.config.sources, self.state.step, self.config.steps))
 
+    def _validation(self) -> Any:
+        if not self.config.validation:
+            return ()
+        return self._loader(self.config.validation, 0, self.config.validation_batches, validation=True)
+
     def _judged(self) -> Iterator[Batch]:
         """Validation's batches, on the device."""
-        batches = self._loader(self.config.validation, 0, self.config.validation_batches, validation=True)
-        for batch in self.workers.agreed(batches):
+        for batch in self.workers.agreed(self._validation()):
             batch.pop("skipped")
             yield on_device(batch, self.workers.device)
 
@@ -121,15 +125,27 @@ class Trainer:
             else:
                 trained = sum(p.numel() for p in self.state.parameters.values())
                 self.say(f"{self.config.stage}: {trained:,} parameters train; {json.dumps(as_plain(self.config))}")
-            with self.workers.together():
-                name = self.config.tracker if self.workers.first else "none"
-                self.tracker = open_tracker(name, self.folder.path, as_plain(self.config))
-            with self.workers.together():
-                for source in self.config.validation:
-                    Shards(source.path)  # what is wrong with it is not told at the first validation, hours later
+            self._open()
+            held.enter_context(contextlib.closing(self.tracker))
             batches = self._batches()  # clips that have to be encoded first are encoded here
-            with SoftStop() as soft, contextlib.closing(self.tracker), contextlib.closing(batches):
+            with SoftStop() as soft, contextlib.closing(batches):
                 return self._train(batches, soft)
+
+    def _open(self) -> None:
+        """Look at all that the run will need later, and open its tracker."""
+        config, state = self.config, self.state
+        with self.workers.together():
+            open_sources(config)
+        with self.workers.together():
+            if self.workers.first:
+                find_writable(self.folder.path, self.export.hub, self.stage.parts())
+                weights = sum(t.nbytes for t in state.network.state_dict().values())
+                find_room(self.folder.path, state.nbytes(), config.keep, self.export.hub, weights)
+        for _ in self.workers.agreed(self._validation()):
+            pass  # the clips are the same each time: one that can't be read is told now
+        with self.workers.together():
+            name = config.tracker if self.workers.first else "none"
+            self.tracker = open_tracker(name, self.folder.path, as_plain(config))
 
     @contextlib.contextmanager
     def _beginning(self) -> Iterator[None]:

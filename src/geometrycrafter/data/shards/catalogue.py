@@ -134,6 +134,13 @@ class Catalogue(Sequence[ClipEntry]):
         end = rows["key"][index + 1] if index + 1 < len(rows) else len(keys)
         return bytes(keys[rows["key"][index] : end]).decode()
 
+    def ends(self) -> dict[str, int]:
+        """Where the last clip of each shard ends, by the shard's name, bytes."""
+        numbers = self._rows()["shard"]
+        last = len(numbers) - 1 - np.unique(numbers[::-1], return_index=True)[1]
+        entries = [self[int(i)] for i in last if int(i) not in self._odd]
+        return {e.shard: max(o + n for o, n in (*e.frames, *e.depth, *e.dynamic)) for e in entries if e.frames}
+
     @overload
     def __getitem__(self, index: int) -> ClipEntry: ...
     @overload

@@ -41,6 +41,11 @@ class Shards:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": {}}
 
+    def cut_short(self) -> list[Path]:
+        """Tars that end before the last member which their index lists."""
+        ends = ((self.folder / shard, end) for shard, end in self.clips.ends().items())
+        return [tar for tar, end in ends if tar.stat().st_size < end]
+
     def digest(self) -> str:
         """SHA-256 of the index: the clips, their order, and where in the shards each picture lies."""
         digest = hashlib.sha256(b"[")

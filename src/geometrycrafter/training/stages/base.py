@@ -68,6 +68,10 @@ class Stage(nn.Module, Generic[C]):
         terms = self(batch)
         return {"loss": torch.stack(list(terms.values())).sum()} | terms
 
+    def parts(self) -> tuple[str, ...]:
+        """Names of the networks that the stage writes into the hub."""
+        return (self.part,)
+
     def finish(self, batches: Iterable[Batch], writes: bool) -> None:
         """What is left to do when the network is in the hub.
 

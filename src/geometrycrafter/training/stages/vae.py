@@ -112,6 +112,9 @@ class VAEStage(LatentStage[VAEStageConfig]):
             )
         return mean_terms(rows)
 
+    def parts(self) -> tuple[str, ...]:
+        return (self.part, "autoencoder") if self.config.measure_scale else (self.part,)
+
     @torch.no_grad()
     def finish(self, batches: Iterable[Batch], writes: bool) -> None:
         """Write the latents' scale into the SVD autoencoder's configuration, where it is asked for.
