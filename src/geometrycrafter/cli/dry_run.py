@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from fractions import Fraction
@@ -13,13 +14,14 @@ import numpy as np
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.expectation import expected
 from geometrycrafter.inference.loading import defaults_of
-from geometrycrafter.inference.look import check_within, shots_of
+from geometrycrafter.inference.look import check_within, cuts_of
+from geometrycrafter.inference.record import sizes_of
 from geometrycrafter.inference.windows import plan
 from geometrycrafter.scene.shots import spans_of, told_shots
 from geometrycrafter.video.bars import Bars
 from geometrycrafter.video.details import Details, details_of
 from geometrycrafter.video.orientation import Orientation
-from geometrycrafter.video.reading import FrameSource
+from geometrycrafter.video.reading import FrameSource, Look
 
 STEADY = 0.01
 """Share by which frames of a constant rate may be apart from each other."""
@@ -39,13 +41,13 @@ def described(source: FrameSource, root: Path, variant: str, settings: dict[str,
     """
     pixels, defaults = defaults_of(root, variant)
     options = replace(defaults, **settings)
-    times, look = source.survey(cuts=options.cuts == "auto")
-    bars, firsts = look.bars, shots_of(source, options, look) or (0,)
+    times, look = source.survey(cuts=cuts_of(source, options))
+    bars, firsts = look.bars, look.shots or (0,)
     check_within(firsts, len(times))
     shots = spans_of(firsts, len(times))
     bars = Bars.none(source.height, source.width) if options.exact else bars
-    options = options.for_video(*bars.union.size, pixels)
-    assert options.size is not None
+    sizes = list(dict.fromkeys(size[1:] for size in sizes_of(Look(bars, firsts), options, pixels)))
+    options = replace(options, size=max(sizes, key=math.prod), max_size=None)
     windows = [
         replace(w, start=first + w.start, end=first + w.end)
         for first, end in shots
@@ -61,7 +63,7 @@ def described(source: FrameSource, root: Path, variant: str, settings: dict[str,
         ("times", f"{times[0]:.3f} to {times[-1]:.3f} s"),
         ("bars", _bars(bars, source)),
         ("shots", told_shots(shots)),
-        ("processing", f"{options.size[1]}x{options.size[0]} (--size {options.size[0]}x{options.size[1]})"),
+        ("processing", ", ".join(f"{width}x{height} (--size {height}x{width})" for height, width in sizes)),
         ("windows", f"{len(windows)} of {longest} frames" + _sharing(len(windows) - len(shots), options.overlap)),
         ("expected", f"about {_duration(seconds)} on this CPU, {cost.memory / 1024:.1f} GiB of memory"),
     ]

@@ -101,9 +101,8 @@ class Estimator:
             place.check(resume, overwrite)  # before a long look at the video
         known = place.record() if place and resume else None
         look = looked(source, settings, known, told)
-        settings = settings.for_video(*look.bars.union.size, self.pixels)
-        _check_noise(noise, settings, source)
-        record = RunRecord.of(source, look, self.networks, self.prior, settings, noise)
+        record = RunRecord.of(source, look, self.networks, self.prior, settings, noise, self.pixels)
+        _check_noise(noise, record, source)
         place = place or Output.temporary()
         if resume and place.holds(record):
             if record.content is None:
@@ -143,11 +142,14 @@ def _with_camera(options: Options, source: FrameSource) -> Options:
     return replace(options, intrinsics=source.undistortion.intrinsics)
 
 
-def _check_noise(noise: Tensor | None, options: Options, source: FrameSource) -> None:
+def _check_noise(noise: Tensor | None, record: RunRecord, source: FrameSource) -> None:
     """Noise covers the longest window that the video can have, at the processing size."""
     if noise is None:
         return
+    options = record.options
     assert options.size is not None
+    if len({view.size for view in record.views}) > 1:
+        raise InputError("noise is for one processing size, and shots have several by their bars; give --size.")
     frames = min(options.window, source.count) if source.count else options.window
     wanted = (1, frames, 4, options.size[0] // 8, options.size[1] // 8)
     shape = tuple(noise.shape)

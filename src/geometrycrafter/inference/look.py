@@ -39,12 +39,11 @@ def looked(source: FrameSource, options: Options, known: RunRecord | None, progr
         if done % LOOK == 0:
             progress("look", done, source.count)
 
-    look = source.look(bars=not options.exact, cuts=options.cuts == "auto", told=told)
-    return look._replace(shots=shots_of(source, options, look))
+    return source.look(bars=not options.exact, cuts=cuts_of(source, options), told=told)
 
 
-def shots_of(source: FrameSource, options: Options, look: Look) -> tuple[int, ...] | None:
-    """The first frame of each shot, as the options have it; None where they are found as frames come.
+def cuts_of(source: FrameSource, options: Options) -> bool | tuple[int, ...]:
+    """The first frame of each shot, where they are known before the look; else whether it looks for them.
 
     Raises:
         InputError: as :func:`looked`.
@@ -52,7 +51,7 @@ def shots_of(source: FrameSource, options: Options, look: Look) -> tuple[int, ..
     if options.cuts == "transnet":
         return _by_transnet(source)
     if isinstance(options.cuts, str):
-        return look.shots
+        return options.cuts == "auto"
     check_within(options.cuts, source.count)
     return (0, *options.cuts)
 

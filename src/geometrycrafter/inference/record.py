@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource, Look
 from geometrycrafter.weights.models import Networks
 
-PROCEDURE = 5
+PROCEDURE = 6
 """Counts up where the same input gives other results, or the files between passes change."""
 WORDS = {
     "content": "video",
@@ -39,6 +41,36 @@ WORDS = {
 """What messages call a field, where that isn't its name."""
 
 
+class View(NamedTuple):
+    """What the networks see of a shot."""
+
+    picture: Box
+    """What is picture in any of its frames."""
+    size: tuple[int, int]
+    """Processing height and width."""
+
+    @property
+    def stored(self) -> list[int]:
+        """As six whole numbers."""
+        return [*self.picture, *self.size]
+
+
+def sizes_of(look: Look, options: Options, pixels: int) -> tuple[tuple[int, int, int], ...]:
+    """The first frame of each shot, and the processing height and width that its own picture has.
+
+    Args:
+        look: at a clip.
+        options: that may say the size.
+        pixels: of the processing size where they don't.
+    """
+    firsts, out = look.shots or (0,), []
+    for first, end in zip(firsts, (*firsts[1:], None), strict=True):
+        size = options.for_video(*look.bars.within(first, end).size, pixels).size
+        assert size is not None
+        out.append((first, *size))
+    return tuple(out)
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """What a run depends on. The device is not part of it: a run may be gone on with elsewhere."""
@@ -54,11 +86,13 @@ class RunRecord:
     reading: Reading
     """How its frames are made: see :attr:`Reading.making`."""
     bars: Bars
-    """What of its frames is picture; the networks see the union over the clip."""
+    """What of its frames is picture; the networks see the union over each shot."""
     shots: tuple[int, ...] | None
     """The first frame of each; None for an iterator, whose cuts are found as its frames come."""
+    sizes: tuple[tuple[int, int, int], ...]
+    """The first frame of each shot, and its processing height and width."""
     options: Options
-    """With the processing size."""
+    """With the processing size of the largest shot."""
     model: str
     """Its name and variant."""
     weights: str
@@ -74,7 +108,14 @@ class RunRecord:
 
     @classmethod
     def of(
-        cls, source: FrameSource, look: Look, networks: Networks, prior: Prior, options: Options, noise: Tensor | None
+        cls,
+        source: FrameSource,
+        look: Look,
+        networks: Networks,
+        prior: Prior,
+        options: Options,
+        noise: Tensor | None,
+        pixels: int,
     ) -> RunRecord:
         """The record of a run that is about to begin.
 
@@ -83,9 +124,12 @@ class RunRecord:
             look: at them.
             networks: of the model.
             prior: per-frame.
-            options: with the processing size.
+            options: as they were given.
             noise: ``[1, window, 4, h, w]`` where the caller gives it.
+            pixels: of the processing size where the options give none.
         """
+        sizes = sizes_of(look, options, pixels)
+        options = replace(options, size=max((size[1:] for size in sizes), key=math.prod), max_size=None)
         return cls(
             content=source.content(),
             height=source.height,
@@ -96,6 +140,7 @@ class RunRecord:
             reading=source.how.making,
             bars=look.bars,
             shots=look.shots,
+            sizes=sizes,
             options=options,
             model=f"{networks.name}/{networks.variant}",
             weights=networks.identity,
@@ -115,7 +160,9 @@ class RunRecord:
             reading = read_settings(Reading, stored["reading"], "reading")
             bars = Bars.of_stored(stored["bars"])
             shots = None if stored["shots"] is None else tuple(map(int, stored["shots"]))
-            return cls(**dict(stored) | {"options": options, "reading": reading, "bars": bars, "shots": shots})
+            sizes = tuple((int(first), int(height), int(width)) for first, height, width in stored["sizes"])
+            read = {"options": options, "reading": reading, "bars": bars, "shots": shots, "sizes": sizes}
+            return cls(**dict(stored) | read)
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -123,16 +170,17 @@ class RunRecord:
         """As plain values, one form for the disk and for comparison."""
         return asdict(self) | {"options": self.options.stored(), "bars": self.bars.stored()}
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Processing height and width."""
-        assert self.options.size is not None
-        return self.options.size
+    def view(self, frame: int) -> View:
+        """What the networks see of the shot that a frame is in."""
+        index = max(bisect_right(self.sizes, frame, key=lambda size: size[0]) - 1, 0)
+        first, *size = self.sizes[index]
+        end = self.sizes[index + 1][0] if index + 1 < len(self.sizes) else None
+        return View(self.bars.within(first, end), (size[0], size[1]))
 
     @property
-    def picture(self) -> Box:
-        """What of the frames is picture in any of them: the networks see no more."""
-        return self.bars.union
+    def views(self) -> list[View]:
+        """Of each shot; where they are found as frames come, all have one."""
+        return [self.view(first) for first, *_ in self.sizes]
 
     def look_of(self, source: FrameSource, options: Options) -> Look | None:
         """Bars and shots as the run found them, where it looked at the same frames for the same; None where it didn't.
@@ -155,8 +203,9 @@ class RunRecord:
                 were read, makes no difference then; the frames themselves are compared one by one.
         """
         # Shots are told by the option, or are others after the frames that were read.
-        ignored = {"options", "reading", "shots"} | ({"content", "end"} if observing else set())
-        if self.reading.bars != other.reading.bars or (observing and self.picture == other.picture):
+        ignored = {"options", "reading", "shots", "sizes"} | ({"content", "end"} if observing else set())
+        same_views = all(self.view(first) == other.view(first) for first, *_ in self.sizes)
+        if self.reading.bars != other.reading.bars or (observing and same_views):
             ignored.add("bars")  # the option says it; or they change after the frames that were read
         words = [
             _prior_word(other.prior) if f.name == "prior" else WORDS.get(f.name, f.name)

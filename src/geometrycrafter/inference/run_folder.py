@@ -114,24 +114,28 @@ class ObservedFrames:
     """Of each frame's pixels: a run is only gone on with on the same frames."""
     pictures: list[Box]
     """What of each frame was no bar."""
+    view: list[int]
+    """What the networks saw of their shot: :attr:`View.stored`."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """As they are stored: ``[N, 5]``, ``[N]``, ``[N, 32]`` and ``[N, 4]``."""
+        """As they are stored: ``[N, 5]``, ``[N]``, ``[N, 32]``, ``[N, 4]`` and ``[6]``."""
         return {
             "statistics": torch.tensor([astuple(s) for s in self.statistics], dtype=torch.float64),
             "times": torch.tensor(self.times, dtype=torch.float64),
             "digests": torch.tensor([list(d) for d in self.digests], dtype=torch.uint8),
             "pictures": torch.tensor(self.pictures, dtype=torch.int64),
+            "view": torch.tensor(self.view, dtype=torch.int64),
         }
 
     @classmethod
-    def of(cls, statistics: Tensor, times: Tensor, digests: Tensor, pictures: Tensor) -> ObservedFrames:
-        """From ``[N, 5]``, ``[N]``, ``[N, 32]`` and ``[N, 4]``."""
+    def of(cls, statistics: Tensor, times: Tensor, digests: Tensor, pictures: Tensor, view: Tensor) -> ObservedFrames:
+        """From ``[N, 5]``, ``[N]``, ``[N, 32]``, ``[N, 4]`` and ``[6]``."""
         return cls(
             [FrameStatistics(*row) for row in statistics.tolist()],
             times.tolist(),
             [bytes(d) for d in digests.tolist()],
             [Box(*row) for row in pictures.tolist()],
+            view.tolist(),
         )
 
 
@@ -195,11 +199,16 @@ class RunFolder:
 
     @property
     def small_size(self) -> tuple[int, int]:
-        """Height and width of the small frames that the scene keeps: the processing size, and the bars around it."""
-        picture, size = self.record.picture.size, self.record.size
+        """Height and width of the small frames that the scene keeps: the processing size, and the bars around it.
+
+        Of shots that differ in it, the largest.
+        """
         whole = self.record.height, self.record.width
-        height, width = (round(w * s / p) for w, s, p in zip(whole, size, picture, strict=True))
-        return height, width
+        sizes = []
+        for picture, size in self.record.views:
+            height, width = (round(w * s / p) for w, s, p in zip(whole, size, picture.size, strict=True))
+            sizes.append((height, width))
+        return max(sizes, key=lambda size: size[0] * size[1])
 
     @property
     def begun(self) -> bool:
@@ -241,7 +250,7 @@ class RunFolder:
 
     def known(self, first: int) -> ObservedFrames:
         """What is known of an observed batch."""
-        return ObservedFrames.of(*self.observed.load(first, "statistics", "times", "digests", "pictures"))
+        return ObservedFrames.of(*self.observed.load(first, "statistics", "times", "digests", "pictures", "view"))
 
     def read_shots(self) -> list[Shot]:
         """Those of a video that has been read to its end.

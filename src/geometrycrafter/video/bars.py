@@ -101,7 +101,17 @@ class Bars:
     @property
     def union(self) -> Box:
         """What is picture in any frame."""
-        boxes = [box for _, box in self.changes]
+        return self.within(0, None)
+
+    def within(self, first: int, end: int | None) -> Box:
+        """What is picture in any of some frames.
+
+        Args:
+            first: of them.
+            end: the one after the last; None: the clip's end.
+        """
+        begun = [box for start, box in self.changes if first < start and (end is None or start < end)]
+        boxes = [self.picture(first), *begun]
         low, high = (tuple(choose(b[i] for b in boxes) for i in range(4)) for choose in (min, max))
         return Box(low[0], low[1], high[2], high[3])
 
@@ -129,35 +139,56 @@ def brightest(picture: np.ndarray) -> np.ndarray:
 
 
 def find_bars(brightness: Iterable[np.ndarray], rate: float, height: int, width: int) -> Bars:
-    """Look for bars in a clip.
+    """Look for bars in a clip that is one shot: see :class:`Sides`."""
+    sides = Sides()
+    for _ in sides.watched(brightness):
+        pass
+    return sides.bars(rate, height, width)
 
-    Args:
-        brightness: ``[h, w]`` uint8 of each frame, all of one size, shown as ``height`` x ``width``.
-        rate: frames a second.
-        height: of the frames.
-        width: likewise.
 
-    Returns:
-        what is picture; the whole frame where there are no bars or no frames.
-    """
-    shape: tuple[int, int] | None = None
-    rows = []
-    for frame in brightness:
-        shape = shape or (frame.shape[0], frame.shape[1])
-        rows.append(_sides(frame))
-    if shape is None:
-        return Bars.none(height, width)
-    shortest = min(len(rows), max(SHORTEST[1], round(SHORTEST[0] * rate)))
-    margins = _margins(np.stack(rows), shape, shortest)
-    scale = np.array([height / shape[0], height / shape[0], width / shape[1], width / shape[1]])
-    margins = np.round(margins * scale).astype(int)
-    first = np.flatnonzero(np.r_[True, (margins[1:] != margins[:-1]).any(1)])
-    return Bars(
-        tuple(
-            (int(t), Box(int(top), int(left), height - int(bottom), width - int(right)))
-            for t, (top, bottom, left, right) in zip(first, margins[first], strict=True)
+class Sides:
+    """What the sides of a clip's frames look like: little of each, from which its bars are told in the end."""
+
+    def __init__(self) -> None:
+        self._shape: tuple[int, int] | None = None
+        self._rows: list[np.ndarray] = []
+
+    def watched(self, brightness: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The frames as they come, ``[h, w]`` uint8 each and all of one size; each is looked at."""
+        for frame in brightness:
+            self._shape = self._shape or (frame.shape[0], frame.shape[1])
+            self._rows.append(_sides(frame))
+            yield frame
+
+    def bars(self, rate: float, height: int, width: int, firsts: Sequence[int] = (0,)) -> Bars:
+        """Bars of the clip; what one shot shows tells nothing of another's.
+
+        Args:
+            rate: frames a second.
+            height: that frames are shown at.
+            width: likewise.
+            firsts: the first frame of each shot; those beyond the end count for nothing.
+
+        Returns:
+            what is picture; the whole frame where there are no bars or no frames.
+        """
+        shape, count = self._shape, len(self._rows)
+        if shape is None:
+            return Bars.none(height, width)
+        rows, least = np.stack(self._rows), max(SHORTEST[1], round(SHORTEST[0] * rate))
+        edges = [*(f for f in firsts if f < count), count]
+        margins = np.concatenate(
+            [_margins(rows[a:b], shape, min(b - a, least)) for a, b in zip(edges, edges[1:], strict=False)]
         )
-    )
+        scale = np.array([height / shape[0], height / shape[0], width / shape[1], width / shape[1]])
+        margins = np.round(margins * scale).astype(int)
+        first = np.flatnonzero(np.r_[True, (margins[1:] != margins[:-1]).any(1)])
+        return Bars(
+            tuple(
+                (int(t), Box(int(top), int(left), height - int(bottom), width - int(right)))
+                for t, (top, bottom, left, right) in zip(first, margins[first], strict=True)
+            )
+        )
 
 
 def _sides(frame: np.ndarray) -> np.ndarray:

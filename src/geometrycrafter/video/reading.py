@@ -21,7 +21,7 @@ import numpy as np
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import fingerprint, is_url, on_disk
 from geometrycrafter.geometry.lens import Lens
-from geometrycrafter.video.bars import Bars, Shown, brightest, find_bars
+from geometrycrafter.video.bars import Bars, Shown, Sides, brightest
 from geometrycrafter.video.cuts import Cuts
 from geometrycrafter.video.decoding import Header, decode, glance, picture_size, read_header, read_image
 from geometrycrafter.video.frames import as_array, as_frame, check_video
@@ -153,7 +153,9 @@ class FrameSource:
         for number, (seconds, frame) in enumerate(self.timed()):
             yield Shown(seconds, frame, bars.picture(number))
 
-    def look(self, bars: bool = True, cuts: bool = True, told: Callable[[int], None] | None = None) -> Look:
+    def look(
+        self, bars: bool = True, cuts: bool | Sequence[int] = True, told: Callable[[int], None] | None = None
+    ) -> Look:
         """Look for black bars and cuts, in one pass over the chosen frames that costs little more than decoding.
 
         What can be had a single time is not looked at: its frames are whole, and so are those of a reading that keeps
@@ -161,28 +163,29 @@ class FrameSource:
         who reads the frames is told.
 
         Args:
-            bars: are looked for; else there are none.
-            cuts: likewise; else all is one shot.
+            bars: are looked for, in each shot alone; else there are none.
+            cuts: likewise; else all is one shot, or those begin with the frames that are given.
             told: called with the number of frames looked at.
         """
-        whole, one = Bars.none(self.height, self.width), (0,)
+        whole, given = Bars.none(self.height, self.width), (0,) if isinstance(cuts, bool) else tuple(cuts)
         if self.once:
-            return Look(whole, None if cuts else one)
+            return Look(whole, None if cuts is True else given)
         bars = bars and self._looks
-        if not (bars or cuts):
-            return Look(whole, one)
+        if not (bars or cuts is True):
+            return Look(whole, given)
         with warnings.catch_warnings(action="ignore"):  # they come again when the frames are read
             return self._look(self._looked_at(told), bars, cuts)
 
-    def _look(self, brightness: Iterator[np.ndarray], bars: bool, cuts: bool) -> Look:
-        found, watch = Bars.none(self.height, self.width), Cuts()
-        if cuts:
+    def _look(self, brightness: Iterator[np.ndarray], bars: bool, cuts: bool | Sequence[int]) -> Look:
+        watch, sides = Cuts(), Sides()
+        if cuts is True:
             brightness = watch.watched(brightness)
         if bars:
-            found = find_bars(brightness, self.fps, self.height, self.width)
+            brightness = sides.watched(brightness)
         for _ in brightness:
             pass
-        return Look(found, tuple(watch.finish()) or (0,))
+        firsts = (tuple(watch.finish()) or (0,)) if isinstance(cuts, bool) else tuple(cuts)
+        return Look(sides.bars(self.fps, self.height, self.width, firsts), firsts)
 
     def find_bars(self, told: Callable[[int], None] | None = None) -> Bars:
         """Look for black bars alone: see :meth:`look`.
@@ -209,11 +212,11 @@ class FrameSource:
                 if told is not None:
                     told(number + 1)
 
-    def survey(self, cuts: bool = True) -> tuple[list[float], Look]:
+    def survey(self, cuts: bool | Sequence[int] = True) -> tuple[list[float], Look]:
         """Times of the chosen frames, in seconds, their bars and shots, in one pass that makes no pictures.
 
         Args:
-            cuts: are looked for; else all is one shot.
+            cuts: as :meth:`look` takes them.
 
         Raises:
             InputError: where the source is damaged, or its frames differ in size.

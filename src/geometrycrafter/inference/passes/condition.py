@@ -33,13 +33,14 @@ def condition(run: RunFolder, networks: Networks, progress: Progress) -> None:
 
 def _condition_batch(run: RunFolder, first: int, norm: ClipNormalisation, networks: Networks) -> None:
     record = run.record
+    picture, size = record.view(first)
     depth, valid, half_field = (x.to(networks.device) for x in run.observed.load(first, "depth", "valid", "half_field"))
     if record.options.intrinsics is not None:
         fx, fy = record.options.intrinsics[:2]
-        height, width = record.picture.size
+        height, width = picture.size
         sides = half_field.new_tensor([(width - 1) / 2 / fx, (height - 1) / 2 / fy])
         half_field = sides.expand_as(half_field)
     maps = PriorMaps(depth, valid.float() / 255, half_field)
-    disparity, valid, log_depth, theta = encoder_inputs(maps, norm, *record.size)
+    disparity, valid, log_depth, theta = encoder_inputs(maps, norm, *size)
     latents = networks.point_map_vae.encode(networks.autoencoder, disparity, valid, log_depth, theta)
     run.conditioned.save(first, prior=latents * networks.autoencoder.config.scaling_factor)

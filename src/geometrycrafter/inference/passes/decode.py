@@ -15,7 +15,7 @@ from geometrycrafter.files import explained
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
 from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_joined
 from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
-from geometrycrafter.inference.record import RunRecord, clip_digest
+from geometrycrafter.inference.record import clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.inference.shot import Shot
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
@@ -23,6 +23,7 @@ from geometrycrafter.scene.journal import Journal
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
 from geometrycrafter.version import program_version
+from geometrycrafter.video.bars import Box
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.video.timing import believed_rate
 from geometrycrafter.weights.models import Networks
@@ -73,6 +74,7 @@ def _decoded(
         before: chunks of the shots before.
     """
     run, chunks = shot.run, shot.plan_chunks()
+    picture = run.record.view(shot.first).picture
     first, factor = max(len(journal.entries) - before, 0), networks.autoencoder.config.scaling_factor
     if first >= len(chunks):
         return
@@ -89,8 +91,8 @@ def _decoded(
         for offset in range(len(maps.log_depth)):
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
             t = shot.first + start + offset
-            decoded = at_video_size(frame, *run.record.picture.size, run.record.options.depth_resize)
-            decoded = _within_lens(_without_bars(decoded, run.record, t), source)
+            decoded = at_video_size(frame, *picture.size, run.record.options.depth_resize)
+            decoded = _within_lens(_without_bars(decoded, run.record.bars.picture(t), picture), source)
             arrays.put(t, decoded, shot)
             arrays.add_to(digest, t)
             angles.append(FrameAngle.of(decoded).stored())
@@ -130,13 +132,12 @@ def _joined_latents(shot: Shot, start: int, end: int) -> Tensor:
     return torch.cat(rows)
 
 
-def _without_bars(decoded: DecodedFrames, record: RunRecord, t: int) -> DecodedFrames:
-    """The maps of a frame, invalid where its own bars are wider than the clip's."""
-    own = record.bars.picture(t)
-    if own == record.picture:
+def _without_bars(decoded: DecodedFrames, own: Box, picture: Box) -> DecodedFrames:
+    """The maps of a frame, invalid where its own bars are wider than its shot's."""
+    if own == picture:
         return decoded
     mask = torch.zeros_like(decoded.mask)
-    inside = (slice(None), *own.within(record.picture).slices)
+    inside = (slice(None), *own.within(picture).slices)
     mask[inside] = decoded.mask[inside]
     return replace(decoded, mask=mask)
 
@@ -176,10 +177,10 @@ class _Arrays:
                 digest.update(np.ascontiguousarray(array[t]).tobytes())
 
     def put(self, t: int, decoded: DecodedFrames, shot: Shot) -> None:
-        """One frame; in the clip's bars, where nothing is valid, depth and rays go on as they are beside them."""
+        """One frame; in its shot's bars, where nothing is valid, depth and rays go on as they are beside them."""
         (small,) = shot.observed(t - shot.first, t - shot.first + 1, "frames")
         run = shot.run
-        picture = run.record.picture
+        picture = run.record.view(shot.first).picture
         around = ((picture.top, run.record.height - picture.bottom), (picture.left, run.record.width - picture.right))
         with explained(run.folder, REMEDY):
             self.depth[t] = np.pad(decoded.depth[0].cpu().numpy(), around, mode="edge")
@@ -220,4 +221,4 @@ def _intrinsics(shot: Shot, angles: list[FrameAngle]) -> Tensor:
     record, trusted = shot.run.record, None
     if record.trusted_field and not record.options.exact:
         (trusted,) = shot.observed(0, len(shot), "half_field")
-    return clip_intrinsics(angles, record.options, record.picture, trusted)
+    return clip_intrinsics(angles, record.options, record.view(shot.first).picture, trusted)

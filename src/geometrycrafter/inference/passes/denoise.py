@@ -44,7 +44,7 @@ def _denoised(shot: Shot, networks: Networks, noise: Tensor | None) -> Iterator[
     windows, record = shot.plan_windows(), shot.run.record
     options = record.options
     longest = max(w.frames for w in windows)
-    noise = drawn_noise(record.size, longest, options.seed) if noise is None else noise
+    noise = drawn_noise(record.view(shot.first).size, longest, options.seed) if noise is None else noise
     if noise.shape[1] < longest:
         raise InputError(f"noise covers {noise.shape[1]} frames and the windows have {longest}; give as many.")
     noise = noise[:, :longest].to(networks.device, torch.float32)

@@ -14,7 +14,7 @@ from torch import Tensor
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.conditioning import prior_view, resized
 from geometrycrafter.inference.look import check_within
-from geometrycrafter.inference.record import frame_digest
+from geometrycrafter.inference.record import RunRecord, frame_digest
 from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
 from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 from geometrycrafter.video.bars import Box, Shown, brightest
@@ -58,7 +58,7 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
         return
     known = None if spans is None else spans[-1][1]
     starts = run.record.shots if shots is None else tuple(s.first for s in shots)
-    camera, before = _camera(run), run.observed.firsts()
+    before = run.observed.firsts()
     asked: ClipPrior | None = None
     found, done = [], 0
     for index, batch in enumerate(_batches(in_shots(source.shown(run.record.bars), starts), run.batch)):
@@ -71,7 +71,7 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
         else:
             if asked is None or batch.begins:
                 asked = prior.begin(batch.first)
-            _observe_batch(run, batch, networks, prior, asked, camera)
+            _observe_batch(run, batch, networks, prior, asked)
         done = batch.end
         progress("observe", done, source.count)
     if done == 0:
@@ -96,9 +96,9 @@ def in_shots(frames: Iterable[Shown], starts: Sequence[int] | None) -> Iterator[
     return ((shown, number in first) for number, shown in enumerate(frames))
 
 
-def _camera(run: RunFolder) -> KnownCamera | None:
-    k = run.record.options.intrinsics
-    return None if k is None else KnownCamera(2 * math.atan(run.record.picture.size[1] / 2 / k[0]))
+def _camera(record: RunRecord, picture: Box) -> KnownCamera | None:
+    k = record.options.intrinsics
+    return None if k is None else KnownCamera(2 * math.atan(picture.size[1] / 2 / k[0]))
 
 
 def _check_seen(run: RunFolder, batch: _Batch, before: list[int]) -> None:
@@ -122,9 +122,12 @@ def _check_seen(run: RunFolder, batch: _Batch, before: list[int]) -> None:
 
 
 def _observed_before(run: RunFolder, batch: _Batch) -> bool:
-    """Whether a batch is done: as many frames, whose pictures are the same."""
+    """Whether a batch is done: as many frames, whose pictures are the same, and seen alike."""
     # What follows a clip that was shorter may tell more of its last shots and bars.
-    return batch.first in run.observed and run.known(batch.first).pictures == [s.picture for s in batch.frames]
+    if batch.first not in run.observed:
+        return False
+    known = run.known(batch.first)
+    return known.pictures == [s.picture for s in batch.frames] and known.view == run.record.view(batch.first).stored
 
 
 def _other_frames(run: RunFolder, frame: int) -> OtherFramesError:
@@ -139,10 +142,10 @@ def _observe_batch(
     networks: Networks,
     prior: Prior,
     asked: ClipPrior,
-    camera: KnownCamera | None,
 ) -> None:
     record, exact = run.record, run.record.options.exact
-    union = record.picture
+    view = record.view(batch.first)
+    union, size = view
 
     def images(picture: Box = union) -> Iterator[Tensor]:  # one by one, as they may be large
         for shown in batch.frames:
@@ -151,15 +154,24 @@ def _observe_batch(
 
     inside = [shown.picture.shares(union) for shown in batch.frames]
     maps, statistics = prior_view(
-        prior, asked, images(), union.size, record.size, camera, exact, warn=batch.first == 0, pictures=inside
+        prior,
+        asked,
+        images(),
+        union.size,
+        size,
+        _camera(record, union),
+        exact,
+        warn=batch.first == 0,
+        pictures=inside,
     )
-    small = torch.cat([resized(image, record.size, "bicubic") for image in images()])
+    small = torch.cat([resized(image, size, "bicubic") for image in images()])
     pixels = small.to(networks.dtype)
     whole = Box(0, 0, record.height, record.width)
-    if whole != union:  # the scene shows bars too
+    if whole != union or size != run.small_size:  # the scene shows bars too, and has one size
         small = torch.cat([resized(image, run.small_size, "bicubic") for image in images(whole)])
     digests = [frame_digest(s.frame) for s in batch.frames]
-    known = ObservedFrames(statistics, [s.seconds for s in batch.frames], digests, [s.picture for s in batch.frames])
+    pictures, times = [s.picture for s in batch.frames], [s.seconds for s in batch.frames]
+    known = ObservedFrames(statistics, times, digests, pictures, view.stored)
     run.observed.save(
         batch.first,
         depth=maps.depth,
