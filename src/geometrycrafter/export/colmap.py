@@ -13,9 +13,11 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 import torch
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import ColmapOptions
 from geometrycrafter.export.pictures import named, write_pictures
+from geometrycrafter.export.seen_tracks import SeenTracks
 from geometrycrafter.export.world import Cloud, World
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
@@ -32,8 +34,9 @@ SEEN = np.dtype([("xy", "<f8", 2), ("point", "<u8")])
 def write_colmap(scene: Scene, path: Path, options: ColmapOptions | None = None) -> Path:
     """Write a COLMAP project; memory holds a frame and the points of the world.
 
-    Observations are where a point falls in every frame whose own depth sees it there, so they err by nothing: they say
-    who sees what, and have been matched by depth alone.
+    Points and observations are those that the poses were found from, with the errors that they have. Where the scene
+    keeps none, or the static world is asked for, observations are where a point falls in every frame whose own depth
+    sees it there, so they err by nothing: they say who sees what, and have been matched by depth alone.
 
     Args:
         scene: with poses.
@@ -48,7 +51,8 @@ def write_colmap(scene: Scene, path: Path, options: ColmapOptions | None = None)
     sparse = path / "sparse" / "0"
     sparse.mkdir(parents=True)
     pictures = write_pictures(world, path, Colours(scene, options), options.images)
-    cloud = world.fuse(pictures, options.points)
+    tracks = _tracks_of(world, options)
+    points = tracks.coloured(pictures) if tracks else _Cloud(world, world.fuse(pictures, options.points))
     names = [named(t, options.images) for t in world.frames.tolist()]
     kinds = ("text", "binary") if options.model == "both" else (options.model,)
     cameras = Cameras(scene, world.frames)
@@ -59,17 +63,42 @@ def write_colmap(scene: Scene, path: Path, options: ColmapOptions | None = None)
     lengths = []
     with open(log, "wb") as file:
         for number, (t, name) in enumerate(zip(world.frames, names)):
-            points, xy = world.seen(int(t), cloud.points, NEARNESS)
-            file.write(points.astype("<u4").tobytes())
-            lengths.append(len(points))
+            which, xy = points.seen(int(t))
+            file.write(which.astype("<u4").tobytes())
+            lengths.append(len(which))
             pose = _pose(world.poses[t])
             for writer in writers:
-                writer.add(number + 1, pose, cameras.of_frame[number], name, xy + 0.5, points + 1)
+                writer.add(number + 1, pose, cameras.of_frame[number], name, xy + 0.5, which + 1)
     for writer in writers:
         writer.close()
-    _write_points(sparse, kinds, cloud, log, lengths)
+    _write_points(sparse, kinds, points, log, lengths)
     log.unlink()
     return path
+
+
+class _Cloud:
+    """The static world, seen by the frames whose depth it agrees with."""
+
+    def __init__(self, world: World, cloud: Cloud):
+        self.points, self.rgb, self.errors = cloud.points, cloud.rgb, np.zeros(len(cloud))
+        self._world = world
+
+    def seen(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers ``[n]`` of the points that a frame sees, and the pixels ``[n, 2]``."""
+        return self._world.seen(t, self.points, NEARNESS)
+
+
+def _tracks_of(world: World, options: ColmapOptions) -> SeenTracks | None:
+    """What poses were found from, where it is there and wanted.
+
+    Raises:
+        InputError: where it is wanted and not there.
+    """
+    found = None if options.observations == "cloud" else SeenTracks.of(world)
+    if found is None and options.observations == "tracks":
+        place = world.scene.place
+        raise InputError(f"{place}: the scene keeps no tracks; run 'geometrycrafter poses {place}' again.")
+    return found
 
 
 class Cameras:
@@ -141,7 +170,9 @@ class _BinaryImages:
         self.file.close()
 
 
-def _write_points(sparse: Path, kinds: tuple[str, ...], cloud: Cloud, log: Path, lengths: list[int]) -> None:
+def _write_points(
+    sparse: Path, kinds: tuple[str, ...], cloud: _Cloud | SeenTracks, log: Path, lengths: list[int]
+) -> None:
     """Each point's place, colour, error and track: of those that some frame sees."""
     text = open(sparse / "points3D.txt", "w", encoding="ascii") if "text" in kinds else None  # noqa: SIM115
     binary = open(sparse / "points3D.bin", "wb") if "binary" in kinds else None  # noqa: SIM115
@@ -150,14 +181,14 @@ def _write_points(sparse: Path, kinds: tuple[str, ...], cloud: Cloud, log: Path,
     if binary is not None:
         binary.write(struct.pack("<Q", 0))
     count = 0
-    for p, track in _tracks(log, lengths, len(cloud)):
+    for p, track in _tracks(log, lengths, len(cloud.points)):
         count += 1
-        xyz, rgb = cloud.points[p].tolist(), cloud.rgb[p].tolist()
+        xyz, rgb, error = cloud.points[p].tolist(), cloud.rgb[p].tolist(), float(cloud.errors[p])
         if text is not None:
             tail = " ".join(map(str, track.ravel().tolist()))
-            text.write(f"{p + 1} {_numbers(xyz)} {rgb[0]} {rgb[1]} {rgb[2]} 0 {tail}\n")
+            text.write(f"{p + 1} {_numbers(xyz)} {rgb[0]} {rgb[1]} {rgb[2]} {error:.9g} {tail}\n")
         if binary is not None:
-            binary.write(struct.pack("<Q3d3BdQ", p + 1, *xyz, *rgb, 0.0, len(track)) + track.astype("<i4").tobytes())
+            binary.write(struct.pack("<Q3d3BdQ", p + 1, *xyz, *rgb, error, len(track)) + track.astype("<i4").tobytes())
     if text is not None:
         text.close()
     if binary is not None:

@@ -91,6 +91,13 @@ class ColmapOptions(WorldOptions):
     model: Literal["both", "text", "binary"] = field(
         default="both", metadata={"help": "how cameras, poses and points are written"}
     )
+    observations: Literal["auto", "tracks", "cloud"] = field(
+        default="auto",
+        metadata={
+            "help": "points, and who sees them: those that poses were found from, which are taken where the scene has "
+            "them, or the static world"
+        },
+    )
 
 
 @dataclass(frozen=True)

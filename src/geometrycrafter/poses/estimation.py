@@ -15,7 +15,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.poses.bundle import covariance, solve
 from geometrycrafter.poses.guided_matching import GuidedMatching
-from geometrycrafter.poses.initial import begin, points_of, with_poses
+from geometrycrafter.poses.initial import begin, known_cameras, points_of, with_poses
 from geometrycrafter.poses.loops import Loops
 from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.masks import Masks, check_masks, given_masks
@@ -24,6 +24,7 @@ from geometrycrafter.poses.problem import Problem, State, Weights
 from geometrycrafter.poses.protocol import Keypoints, PointTracker
 from geometrycrafter.poses.residual_motion import ResidualMotion
 from geometrycrafter.poses.shots import ShotOfScene, ShotsOfClip, part_of_progress
+from geometrycrafter.poses.static_tracks import StaticTracks
 from geometrycrafter.poses.surfaces import Surfaces
 from geometrycrafter.poses.tracks import Tracks, log_depth_at
 from geometrycrafter.poses.unknown import told_found, told_unknown
@@ -76,6 +77,8 @@ class Estimate:
     """``[h, w]`` bool of each frame, what moves by itself and was left out."""
     notes: list[str]
     """What can't be known of this clip, in sentences."""
+    tracks: StaticTracks | None = None
+    """Static points that the poses were found from, and where they are seen; None: there are none."""
     metres: np.ndarray | None = None
     """``[T]``, where depth and poses are in metres: how many one unit of the predicted depth was."""
 
@@ -91,6 +94,7 @@ class Estimate:
         def whole(name: str) -> np.ndarray:
             return np.concatenate([getattr(part, name) for part in parts])
 
+        kept = [(first, part.tracks) for part, (first, _) in zip(parts, shots, strict=True) if part.tracks is not None]
         return cls(
             poses=whole("poses"),
             quality=whole("quality"),
@@ -99,6 +103,7 @@ class Estimate:
             intrinsics=whole("intrinsics"),
             correction=None if parts[0].correction is None else whole("correction"),
             moving=Masks(mask for part in parts for mask in part.moving),
+            tracks=StaticTracks.joined([t for _, t in kept], [f for f, _ in kept]) if kept else None,
             notes=[
                 f"Shot {first}-{end - 1}: {note}"
                 for part, (first, end) in zip(parts, shots, strict=True)
@@ -161,7 +166,7 @@ def estimate(
         raise InputError("surfaces want depth that is measured and cameras that are not known; leave the other out.")
     _check_scene(scene)
     count = len(scene.depth)
-    known = None if poses is None else _known_poses(poses, count)
+    known = None if poses is None else known_cameras(poses, count)
     given = None if moving is None or callable(moving) else given_masks(moving, count)
     carry = getattr(moving, "carry", moving) if callable(moving) else None
     ask = _Ask(given, carry, refine, refine_focal, surfaces, known, keypoints, tracker, told)
@@ -391,6 +396,8 @@ def _estimate(
     k = np.array(scene.intrinsics, np.float32)
     k[:, [0, 1], [0, 1]] *= np.exp(state.log_focal)
     grid = problem.grid
+    sound_ones = agree & (quality > 0)[frame]
+    tracks = StaticTracks.of(problem, state, sound_ones, np.asarray(scene.intrinsics)) if sound_ones.any() else None
     return Estimate(
         poses=poses.numpy().astype(np.float32),
         quality=quality.numpy().astype(np.float32),
@@ -399,6 +406,7 @@ def _estimate(
         intrinsics=k,
         correction=_correction(state, grid, refined, known),
         moving=masks,
+        tracks=tracks,
         notes=notes,
     )
 
@@ -475,25 +483,6 @@ def _check_scene(scene: Scene) -> None:
         raise InputError(f"{scene.place}: there are cameras without a focal length; give intrinsics in pixels.")
     if not any((scene.mask[t] & np.isfinite(scene.depth[t]) & (scene.depth[t] > 0)).any() for t in range(len(scene))):
         raise InputError(f"{scene.place}: no frame has depth, so no pose can be found; make the scene again.")
-
-
-def _known_poses(poses: Any, count: int) -> Tensor:
-    """Known poses as a tensor, checked.
-
-    Raises:
-        InputError: where they are no rigid motions, or of another number.
-    """
-    known = torch.as_tensor(np.asarray(poses, np.float64))
-    if known.shape != (count, 4, 4):
-        raise InputError(f"poses have shape {list(known.shape)}; give [{count}, 4, 4].")
-    turn = known[:, :3, :3]
-    unknown = torch.isnan(known).all(-1).all(-1)
-    turn = turn[~unknown]
-    if not torch.isfinite(known[~unknown]).all() or not len(turn) or (turn @ turn.mT - torch.eye(3)).abs().max() > 1e-2:
-        raise InputError("poses hold values that are no rigid motions; give camera-to-world matrices.")
-    if (torch.linalg.det(turn) < 0).any():
-        raise InputError("poses mirror the world (determinant -1); give camera-to-world with OpenCV's axes.")
-    return known
 
 
 def _within(static: Sequence[np.ndarray], tracks: Tracks, size: tuple[int, int]) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.rigid import rotation_of_vector
 from geometrycrafter.poses.problem import NEAREST, Problem, State
 
@@ -140,6 +142,25 @@ def points_of(problem: Problem, state: State) -> Tensor:
             weight = part.has_depth / (1e-3 + away)
         points[part.points] = mean
     return points
+
+
+def known_cameras(poses: Any, count: int) -> Tensor:
+    """Known poses as a tensor ``[T, 4, 4]``, checked; NaN where there is none.
+
+    Raises:
+        InputError: where they are no rigid motions, or of another number.
+    """
+    known = torch.as_tensor(np.asarray(poses, np.float64))
+    if known.shape != (count, 4, 4):
+        raise InputError(f"poses have shape {list(known.shape)}; give [{count}, 4, 4].")
+    turn = known[:, :3, :3]
+    unknown = torch.isnan(known).all(-1).all(-1)
+    turn = turn[~unknown]
+    if not torch.isfinite(known[~unknown]).all() or not len(turn) or (turn @ turn.mT - torch.eye(3)).abs().max() > 1e-2:
+        raise InputError("poses hold values that are no rigid motions; give camera-to-world matrices.")
+    if (torch.linalg.det(turn) < 0).any():
+        raise InputError("poses mirror the world (determinant -1); give camera-to-world with OpenCV's axes.")
+    return known
 
 
 def with_poses(problem: Problem, poses: Tensor) -> State:

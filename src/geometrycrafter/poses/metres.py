@@ -136,7 +136,8 @@ def in_metres(found: Estimate, scales: NDArray[np.float64]) -> Estimate:
     spread[:, :, 3:] *= scales[:, None, None]
     before = np.zeros((len(scales), 1, 1)) if found.correction is None else found.correction
     correction = before + np.log(scales)[:, None, None]
-    return replace(found, poses=poses, covariance=spread, correction=correction, metres=scales)
+    tracks = None if found.tracks is None else found.tracks.scaled(scales)
+    return replace(found, poses=poses, covariance=spread, correction=correction, tracks=tracks, metres=scales)
 
 
 def _depth(scene: Scene, found: Estimate | None, t: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from geometrycrafter.poses.estimation import Estimate
 from geometrycrafter.poses.masks import mask_at_size
+from geometrycrafter.poses.static_tracks import NAMES
 from geometrycrafter.scene import Scene
 from geometrycrafter.scene.writer import FrameByFrame
 
@@ -23,8 +24,10 @@ def store(scene: Scene, found: Estimate) -> None:
     size = scene.mask.shape
     k = np.asarray(scene.predicted.intrinsics)
     moving = FrameByFrame(size, np.dtype(bool), (mask_at_size(mask, size[1:]) for mask in found.moving))
+    tracks = dict.fromkeys(NAMES) if found.tracks is None else found.tracks.arrays()
     scene.set_arrays(
         {
+            **tracks,
             "depth_correction": found.correction,
             "intrinsics_refined": None if np.array_equal(found.intrinsics, k) else found.intrinsics,
             "moving": moving,
@@ -43,4 +46,4 @@ def discard(scene: Scene) -> None:
         InputError: where another process writes the scene, or it can't be written.
     """
     names = ("depth_correction", "intrinsics_refined", "metres", "moving", "pose_covariance", "pose_quality", "poses")
-    scene.set_arrays(dict.fromkeys(names))
+    scene.set_arrays(dict.fromkeys((*NAMES, *names)))

@@ -8,6 +8,7 @@ NAME.gc/                   a Zarr v3 group, chunked by frame
   rays        [T, H, W, 2] float32, x/z and y/z; only where the focal length is free
   poses       [T, 4, 4]    float32, camera-to-world; where known
   pose_quality, pose_covariance, moving, depth_correction, intrinsics_refined: what the motion tells, where asked for
+  track_points, track_seen, track_pixels: static points of the world, and the frames and pixels that they are seen in
   times       [T]          float64, seconds since the source's first frame
   shots       [S]          int64, the first frame of each shot; scale and poses are each one's own
   frames      [T, h, w, 3] uint8, a small copy for pictures

@@ -139,7 +139,7 @@ def brightest(picture: np.ndarray) -> np.ndarray:
 
 
 def find_bars(brightness: Iterable[np.ndarray], rate: float, height: int, width: int) -> Bars:
-    """Look for bars in a clip that is one shot: see :class:`Sides`."""
+    """Look for bars in a clip that is one shot, of frames ``[h, w]`` uint8: see :class:`Sides`."""
     sides = Sides()
     for _ in sides.watched(brightness):
         pass
