@@ -46,6 +46,12 @@ def add_parser(commands: Any) -> None:
         "--model", default="tiny", help="tiny (embedded, the default), diffusion, deterministic, or a folder of weights"
     )
     add("--variant", choices=("diffusion", "deterministic"), help="which UNet of the model (default: the model's own)")
+    add(
+        "--depth",
+        choices=("estimated", "recorded"),
+        default="estimated",
+        help="by the model, or as the sensor of an RGB-D recording measured it: VIDEO is then its folder (estimated)",
+    )
     place = parser.add_argument_group("which frames, at which size")
     _option(place, "--start", Reading, metavar="FRAME", help="first frame, as a player counts them (0)")
     _option(place, "--end", Reading, metavar="FRAME", help="frame to stop before (default: the video's end)")
@@ -145,6 +151,8 @@ def call(args: argparse.Namespace) -> int:
         raise InputError("the following arguments are required: -o/--output.")
     if args.output == "":
         raise InputError("-o: give the folder of the scene.")
+    if args.depth == "recorded":
+        return _recorded(args, settings)
     videos, several = _inputs(args.videos)
     outputs = _outputs(videos, args.output, several)
     finding = _finding(args, several)
@@ -187,6 +195,34 @@ def call(args: argparse.Namespace) -> int:
         for video, why in failures.items():
             print(f"  {why if video in why else f'{video}: {why}'}", file=sys.stderr)
     return 2 if failures else 0
+
+
+def _recorded(args: argparse.Namespace, settings: dict[str, Any]) -> int:
+    """A scene of a recording.
+
+    Raises:
+        InputError: where flags are about a model, or the recording is at fault.
+    """
+    from geometrycrafter.inference.recorded import recorded_scene
+
+    others = ("variant", "resume", "dry_run", "camera")
+    of_model = [*(k for k in settings if k != "intrinsics"), *(k for k in others if getattr(args, k, None))]
+    if of_model:
+        raise InputError(f"--{of_model[0].replace('_', '-')} is no use with --depth recorded; leave one of them out.")
+    if len(args.videos) > 1 or is_url(args.videos[0]):
+        raise InputError("--depth recorded takes the folder of one recording; run them one by one.")
+    finding = _finding(args, False)
+    if finding is not None:
+        Stages.load(finding, _device(args))
+    folder, how = args.videos[0], {k: v for k, v in vars(args).items() if k in kinds_of(Reading)}
+    with ProgressBar(folder) as progress:
+        scene = recorded_scene(
+            folder, args.output, Reading(**how), settings.get("intrinsics"), args.overwrite, progress
+        )
+        if finding is not None:
+            _pose(scene, scene.open_source(), finding, _device(args), progress)
+    print(f"scene: {args.output}", flush=True)
+    return 0
 
 
 def _finding(args: argparse.Namespace, several: bool) -> Finding | None:

@@ -121,12 +121,12 @@ class Recording(RecordingOptions):
         depth = _alike([s.depth for s in shots], partial(read_depth, unit=self.unit))
         with np.errstate(invalid="ignore"):
             depth[(depth > self.farthest) | ~np.isfinite(depth) | (depth < 0)] = 0
-        poses = [_pose(s.pose) for s in shots if s.pose is not None]
+        poses = [read_pose(s.pose) for s in shots if s.pose is not None]
         clip = Clip(
             frames=frames,
             # A map of another resolution is registered to the picture already.
             depth=resize_map(depth, *frames.shape[1:3]),
-            intrinsics=np.broadcast_to(self._camera(), (len(shots), 3, 3)).copy(),
+            intrinsics=np.broadcast_to(self.camera(), (len(shots), 3, 3)).copy(),
             poses=np.stack(poses) if poses else None,
             fps=self.fps,
             source=f"recording {self.name}",
@@ -141,7 +141,12 @@ class Recording(RecordingOptions):
                 return path
         return None
 
-    def _camera(self) -> np.ndarray:
+    def camera(self) -> np.ndarray:
+        """Intrinsics ``[3, 3]`` of the pictures, as they were given or as a file has them.
+
+        Raises:
+            InputError: where there are none.
+        """
         if self.intrinsics is not None:
             fx, fy, cx, cy = self.intrinsics
             return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
@@ -199,7 +204,12 @@ def _picture(path: Path) -> np.ndarray:
     return picture if picture.dtype == np.uint8 else (picture * 255).round().astype(np.uint8)
 
 
-def _pose(path: Path) -> np.ndarray:
+def read_pose(path: Path) -> np.ndarray:
+    """A camera-to-world matrix ``[4, 4]``.
+
+    Raises:
+        InputError: where it can't be read, or is not finite.
+    """
     values = read_matrix(path).astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"{path}: the pose is not finite; leave such frames out.")

@@ -223,7 +223,8 @@ class Scene:
     @property
     def unit(self) -> str | None:
         """``"m"`` where depth, points and poses are in metres; None where their unit is the clip's own."""
-        return None if self._refinement("metres") is None else "m"
+        measured = self._group.attrs.get("unit") == "m" and self._refinement("depth_correction") is None
+        return "m" if measured or self._refinement("metres") is not None else None
 
     @property
     def predicted(self) -> Scene:
