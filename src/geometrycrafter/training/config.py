@@ -55,6 +55,9 @@ class Augmentation(Settings):
     mirror: bool = False
     reverse: bool = False
     """Play half of the clips backwards."""
+    stride: Annotated[int, Range(1, 64)] = 1
+    """Most that a sample goes on by from frame to frame, drawn for each from 1 to this, or to what its clip is long
+    enough for; 1: every frame."""
     photographic: bool = False
     """Random gain, gamma, colour cast, saturation, blur and noise of the pictures."""
     level: Annotated[float, Range(0, 10)] = 0.0

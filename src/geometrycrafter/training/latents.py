@@ -159,7 +159,9 @@ def encoded(
     with workers.together():
         if workers.first:
             settings = {"seed": config.seed, "size": list(config.size), "frames": config.frames[1]}
-            drawn = {k: v for k, v in asdict(config.augmentation).items() if k != "reverse"}
+            # What came after notes were first made is left out at its default.
+            plain = asdict(config.augmentation).items()
+            drawn = {k: v for k, v in plain if k != "reverse" and (k, v) != ("stride", 1)}
             sources = [shards.digest() for shards in make.sources]
             latents.claim(settings | {"augmentation": drawn, "sources": sources} | stage.encoders())
     with workers.together():

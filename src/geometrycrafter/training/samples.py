@@ -44,8 +44,10 @@ class ClipSamples:
         shards = self.sources[draw.source]
         length = shards.clips.length(draw.clip)
         # A clip that is too short goes to and fro, so that all samples of a batch are of one length.
-        start = int(rng.integers(max(1, length - draw.frames + 1)))
-        clip = shards.read(draw.clip, slice(start, start + draw.frames))
+        stride = self._stride(rng, length, draw.frames)
+        reach = (draw.frames - 1) * stride + 1
+        start = int(rng.integers(max(1, length - reach + 1)))
+        clip = shards.read(draw.clip, slice(start, start + reach, stride))
         times = np.arange(draw.frames)
         if length < draw.frames:
             there_and_back = np.r_[np.arange(length), np.arange(length - 2, 0, -1)]
@@ -72,6 +74,11 @@ class ClipSamples:
             scales = np.exp(spread * rng.standard_normal(len(clip.frames))).astype(np.float32)
             maps["depth"] = maps["depth"] * torch.from_numpy(scales)[:, None, None]
         return {k: v[torch.from_numpy(times)] for k, v in maps.items()}
+
+    def _stride(self, rng: np.random.Generator, length: int, frames: int) -> int:
+        """What a sample goes on by from frame to frame: never past the end of its clip, which no cut is in."""
+        most = min(self.augmentation.stride, (length - 1) // max(1, frames - 1))
+        return int(rng.integers(1, most + 1)) if frames > 1 and most > 1 else 1
 
 
 def as_numbers(frames: Tensor) -> Tensor:
