@@ -19,6 +19,7 @@ from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
 from geometrycrafter.poses.pose_matching import Frames, Trajectory
 from geometrycrafter.poses.trajectories import read_poses
+from geometrycrafter.video.reading import open_frames
 
 SIZE = (12, 96, 128)
 UNIT = 2.5
@@ -197,3 +198,32 @@ def test_nerfstudios_cameras_are_turned(tmp_path):
     assert found[:, 0, 3].tolist() == [1, 5]  # in order of names
     np.testing.assert_allclose(found[0, :3, :3] @ [0, 0, 1], -pose[:3, 2])  # looks along -z
     np.testing.assert_allclose(found[0, :3, :3] @ [0, 1, 0], -pose[:3, 1])  # y points down
+
+
+@pytest.mark.parametrize("kind", ["video", "pictures"])
+def test_a_scene_of_a_part_is_matched_to_its_part_of_a_longer_source(clip, tmp_path, capsys, kind):
+    """The scene is of frames 3 to 8, and says no source, or one that was cut out as a file of its own."""
+    part = slice(3, 9)
+    longer = tmp_path / "all"
+    if kind == "video":
+        longer = tmp_path / "all.mp4"
+        write_video(longer, clip.frames)
+    else:
+        longer.mkdir()
+        for t, frame in enumerate(clip.frames):
+            Image.fromarray(frame).save(longer / f"{t:03d}.png")
+    place = str(tmp_path / "a.gc")
+    gc.Scene.from_depth(clip.depth[part], clip.mask[part], clip.intrinsics[part]).save(place)
+    mask = tmp_path / "mask.mp4"
+    write_video(mask, np.repeat(np.asarray(clip.dynamic)[part][..., None], 3, -1).astype(np.uint8) * 255)
+    command = ["poses", place, "--source", str(longer), "--mask", str(mask)]
+    assert main(command) == 2
+    assert "there are 12 frames, and the scene has 6; say which" in capsys.readouterr().err
+    assert main([*command, "--start", "3", "--end", "9"]) == 0
+    found, frames = np.asarray(gc.open(place).poses), list(open_frames(longer))
+    masks = np.stack([picture[..., 0] > 127 for picture in open_frames(mask)])
+    np.testing.assert_array_equal(found, gc.poses.estimate(gc.open(place).predicted, frames[part], masks).poses)
+    assert main(["poses", place, "--start", "3"]) == 2
+    assert "--source" in capsys.readouterr().err
+    assert main([*command, "--start", "9"]) == 2
+    assert "3 frames where the scene has 6" in capsys.readouterr().err

@@ -109,6 +109,6 @@ def test_the_two_commands_have_the_same_flags():
         return {flag: action.help for action in commands.choices[name]._actions for flag in action.option_strings}
 
     ran, found = flags("run"), flags("poses")
-    own = {"--poses", "--source", "--discard", "--device", "-h", "--help"}
+    own = {"--poses", "--source", "--start", "--end", "--stride", "--discard", "--device", "-h", "--help"}
     assert {k: v for k, v in found.items() if k not in own} == {k: ran[k] for k in found if k not in own}
     assert len(found) > 12

@@ -6,16 +6,22 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from geometrycrafter.cli.pose_flags import Finding, add_flags
+from geometrycrafter.cli.pose_flags import Finding, add_flags, flag_of
 from geometrycrafter.cli.pose_stages import Stages
 from geometrycrafter.cli.progress import ProgressBar
 from geometrycrafter.errors import InputError
+from geometrycrafter.settings import argument
+from geometrycrafter.video.options import Reading
 
 if TYPE_CHECKING:
     import numpy as np
 
     from geometrycrafter.cli.pose_stages import Measure
     from geometrycrafter.scene import Scene
+
+
+PART = ("start", "end", "stride")
+"""Flags that choose frames of a longer source."""
 
 
 def add_parser(commands: Any) -> None:
@@ -31,6 +37,12 @@ def add_parser(commands: Any) -> None:
     add_flags(parser, known_poses="--poses")
     add("--device", default="cpu", help="of these networks: cpu, cuda, cuda:1, mps")
     add("--source", metavar="PATH", help="where the video is now")
+    for flag, metavar, help in (
+        ("--start", "FRAME", "with --source: its first frame that the scene has, where it is a longer video (0)"),
+        ("--end", "FRAME", "likewise: the frame to stop before (the end)"),
+        ("--stride", "N", "likewise: take every n-th frame (1)"),
+    ):
+        add(flag, type=argument(Reading, flag[2:]), metavar=metavar, help=help)
     add("--discard", action="store_true", help="take poses and refinement out of the scene again")
     parser.set_defaults(call=call)
 
@@ -43,19 +55,21 @@ def call(args: argparse.Namespace) -> None:
     """
     from geometrycrafter.scene import open_scene
 
-    asked = Finding.of(args)
+    asked, part = Finding.of(args), {k: v for k in PART if (v := getattr(args, k)) is not None}
+    if part and not args.source:
+        raise InputError(f"{flag_of(next(iter(part)))} says which frames of --source the scene has; name that, too.")
     scene = open_scene(args.scene)
     if args.discard:
         from geometrycrafter.poses.stored import discard
 
-        given = [*asked.given, *(["--source"] if args.source else [])]
+        given = [*asked.given, *(flag_of(name) for name in ("source", *part) if getattr(args, name))]
         if given:
             raise InputError(f"--discard takes all of that out, and {given[0]} finds it; give one of them.")
         discard(scene)
         print(f"{args.scene}: depth is as predicted; there are no poses.")
         return
     stages = Stages.load(asked, args.device)
-    source = scene.open_source(args.source)
+    source = scene.open_source(args.source, Reading(**part) if part else None)
     with ProgressBar(args.scene) as progress:
         find_poses(scene, source, stages, progress, stages.measure(scene, source))
 

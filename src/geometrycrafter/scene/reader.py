@@ -23,9 +23,10 @@ from geometrycrafter.scene.arrays import StoredArray
 from geometrycrafter.scene.layout import LAYOUTS, MADE, NEEDED, checked
 from geometrycrafter.scene.places import reading, store_of
 from geometrycrafter.scene.shots import Span, spans_of
-from geometrycrafter.scene.source import SourceRecord
+from geometrycrafter.scene.source import SourceRecord, of_length, part_of
 from geometrycrafter.scene.writer import FORMAT_VERSION, FrameByFrame, changing, copy_scene, is_scene, put_in_memory
 from geometrycrafter.settings import NotNegative, Rate, value_of
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource, open_frames
 
 DEFAULT_RATE = 24.0
@@ -285,23 +286,28 @@ class Scene:
         """
         return None if self.source is None else self.source.reading.camera
 
-    def open_source(self, path: str | os.PathLike[str] | None = None) -> FrameSource:
+    def open_source(self, path: str | os.PathLike[str] | None = None, part: Reading | None = None) -> FrameSource:
         """The frames that the scene was made from, ``[H, W, 3]`` each, at their full size and the scene's number.
 
         Args:
             path: where they are now; None: where they were.
+            part: which of the frames there they are, where the scene doesn't say, or another file holds them: its
+                ``start``, ``end`` and ``stride``.
 
         Raises:
-            InputError: where they have moved or changed, or the scene doesn't say what it was made from.
+            InputError: where they have moved or changed, are too many, or the scene doesn't say what it was made from.
         """
         record = self.source
+        if part is not None and path is not None:
+            return of_length(part_of(path, part, record), len(self))
         if record is not None:
-            return record.open(path, len(self))
+            source = record.open(path, len(self))
+            return source if path is None else of_length(source, len(self))
         if path is None:
             raise InputError(
                 f"{self.place}: the scene doesn't say which frames it was made from; name them with --source PATH."
             )
-        return open_frames(path)
+        return of_length(open_frames(path), len(self))
 
     @property
     def points(self) -> Points:

@@ -156,3 +156,37 @@ class SourceRecord(Settings):
         if self.kind in ("video", "images") and (source.kind != self.kind or source.content() != self.content):
             return "their content is another"
         return None
+
+
+def part_of(path: str | os.PathLike[str], part: Reading, record: SourceRecord | None) -> FrameSource:
+    """Some frames of a source, made as those of a scene were.
+
+    Args:
+        path: of it.
+        part: ``start``, ``end`` and ``stride``.
+        record: of the scene's own source, which may be a part that was cut out; None: it has none.
+
+    Raises:
+        InputError: where they can't be read, or are of another size.
+    """
+    how = part if record is None else replace(record.reading, start_time=None, end_time=None, fps=None)
+    source = open_frames(path, replace(how, start=part.start, end=part.end, stride=part.stride))
+    if record is not None and (source.height, source.width) != (record.height, record.width):
+        size = f"{source.width}x{source.height}, not {record.width}x{record.height}"
+        raise InputError(f"{os.fspath(path)}: these are not the scene's frames (they are {size}); name others.")
+    return source
+
+
+def of_length(source: FrameSource, frames: int) -> FrameSource:
+    """A source of a scene's frames, where it is as long as the scene.
+
+    Raises:
+        InputError: where it is longer, so that it can't be told which of its frames the scene has.
+    """
+    slack = 0.05 * frames + 3 if source.kind == "video" else 0  # headers may lie a bit
+    if source.count is not None and source.count > frames + slack:
+        raise InputError(
+            f"{source.name}: there are {source.count} frames, and the scene has {frames}; say which of them with "
+            "--start and --end."
+        )
+    return source
