@@ -275,3 +275,20 @@ def test_a_cloud_keeps_to_its_size_and_is_the_mean_of_what_it_saw():
         np.testing.assert_allclose(cloud.values.sum(0) * 0 + cloud.counts @ cloud.values, values.sum(0), atol=1e-6)
     cloud.add(np.array([[np.nan, 0, 0], [np.inf, 1, 1]]), np.zeros((2, 3)))
     assert cloud.counts.sum() == 20000
+
+
+@pytest.mark.parametrize("metres", [True, False])
+def test_exports_say_their_unit(tmp_path, metres):
+    scene = plane()
+    told = "in metres" if metres else "in the scene's own unit"
+    if metres:
+        scene.set_array("metres", np.ones(FRAMES))
+    colmap = export(scene, "colmap", tmp_path / "a", points=500)
+    assert told in (colmap / "sparse" / "0" / "images.txt").read_text().splitlines()[0]
+    assert pycolmap.Reconstruction(str(colmap / "sparse" / "0")).num_images() == FRAMES
+    for folder in (colmap, export(scene, "nerfstudio", tmp_path / "b", points=500)):
+        assert json.loads((folder / "geometrycrafter.json").read_text())["unit"] == ("m" if metres else None)
+    assert json.loads((tmp_path / "b" / "transforms.json").read_text())["unit"] in told
+    assert told in export(scene, "tum", tmp_path / "c.tum").read_text().splitlines()[0]
+    for name, world in (("d.ply", True), ("e.ply", False)):
+        assert told.encode() in export(scene, "ply", tmp_path / name, world=world).read_bytes()[:300]

@@ -18,7 +18,7 @@ from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import ColmapOptions
 from geometrycrafter.export.pictures import named, write_pictures
 from geometrycrafter.export.seen_tracks import SeenTracks
-from geometrycrafter.export.world import Cloud, World
+from geometrycrafter.export.world import Cloud, World, told_unit
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 
@@ -57,9 +57,10 @@ def write_colmap(scene: Scene, path: Path, options: ColmapOptions | None = None)
     kinds = ("text", "binary") if options.model == "both" else (options.model,)
     cameras = Cameras(scene, world.frames)
     log = path / ".observations"
+    unit = told_unit(scene)
     for kind in kinds:
         _write_cameras(sparse, kind, cameras)
-    writers = [(_TextImages if kind == "text" else _BinaryImages)(sparse, len(names)) for kind in kinds]
+    writers = [_TextImages(sparse, unit) if kind == "text" else _BinaryImages(sparse, len(names)) for kind in kinds]
     lengths = []
     with open(log, "wb") as file:
         for number, (t, name) in enumerate(zip(world.frames, names)):
@@ -141,9 +142,10 @@ def _write_cameras(sparse: Path, kind: str, cameras: Cameras) -> None:
 class _TextImages:
     """``images.txt``: a line of an image's pose, and a line of its points."""
 
-    def __init__(self, sparse: Path, count: int):
+    def __init__(self, sparse: Path, unit: str):
         self.file: TextIO = open(sparse / "images.txt", "w", encoding="ascii")  # noqa: SIM115
-        self.file.write("# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME\n# POINTS2D[] as (X, Y, POINT3D_ID)\n")
+        self.file.write(f"# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME; places in {unit}\n")
+        self.file.write("# POINTS2D[] as (X, Y, POINT3D_ID)\n")
 
     def add(self, number: int, pose: list[float], camera: int, name: str, xy: np.ndarray, points: np.ndarray) -> None:
         self.file.write(f"{number} {_numbers(pose)} {camera} {name}\n")

@@ -16,7 +16,7 @@ from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import NerfstudioOptions
 from geometrycrafter.export.pictures import named, write_pictures
 from geometrycrafter.export.ply import write_points
-from geometrycrafter.export.world import World
+from geometrycrafter.export.world import World, told_unit
 from geometrycrafter.scene import Scene
 from geometrycrafter.video.pictures import encode_png
 
@@ -42,7 +42,7 @@ def write_nerfstudio(scene: Scene, path: Path, options: NerfstudioOptions | None
     world = World(scene, options.shot)
     path.mkdir(exist_ok=True)
     cloud = world.fuse(write_pictures(world, path, Colours(scene, options), options.images), options.points)
-    write_points(path / "points.ply", cloud.points, cloud.rgb, "static points of all frames")
+    write_points(path / "points.ply", cloud.points, cloud.rgb, f"static points of all frames, in {told_unit(scene)}")
     if options.depth == "on":
         (path / "depths").mkdir()
     frames = []
@@ -64,6 +64,7 @@ def write_nerfstudio(scene: Scene, path: Path, options: NerfstudioOptions | None
             whole[name] = frames[0][name]
             for f in frames:
                 del f[name]
+    whole["unit"] = told_unit(scene)  # of places; depth is in thousandths of it
     whole |= {"ply_file_path": "points.ply", "frames": frames}
     (path / "transforms.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="ascii")
     return path

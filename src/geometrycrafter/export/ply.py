@@ -11,7 +11,7 @@ import torch
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import PlyOptions
-from geometrycrafter.export.world import World
+from geometrycrafter.export.world import World, told_unit
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 
@@ -47,7 +47,9 @@ def write_ply(scene: Scene, path: Path, options: PlyOptions | None = None) -> Pa
         if not np.isfinite(pose).all():
             raise InputError(f"{scene.place}: the pose of frame {frame} is not finite; estimate the poses anew.")
         points = rigid.apply(torch.tensor(pose), torch.tensor(points)).numpy()
-    return write_points(path, points, Colours(scene, options)[frame][::step, ::step][valid], f"frame {frame}")
+    return write_points(
+        path, points, Colours(scene, options)[frame][::step, ::step][valid], f"frame {frame}, in {told_unit(scene)}"
+    )
 
 
 def _write_world(scene: Scene, path: Path, options: PlyOptions) -> Path:
@@ -72,8 +74,9 @@ def _write_world(scene: Scene, path: Path, options: PlyOptions) -> Path:
 
     cloud = world.fuse(noted(), options.points)
     points, rgb = (np.concatenate(x) for x in zip((cloud.points, cloud.rgb), *apart))
+    about = f"static points of all frames, merged over {cloud.size:.3g}, in {told_unit(scene)}"
     moving = None if options.moving is None else np.arange(len(points)) >= len(cloud)
-    return write_points(path, points, rgb, f"static points of all frames, merged over {cloud.size:.3g}", moving)
+    return write_points(path, points, rgb, about, moving)
 
 
 def write_points(

@@ -95,7 +95,13 @@ def check_target(path: str | os.PathLike[str], *scenes: Scene, folder: tuple[str
 def begin_folder(path: Path, format: str, scene: Scene) -> None:
     """Make the folder of an export, with a file that says what it is: only such folders are ever replaced."""
     path.mkdir()
-    about = {"format": format, "scene": scene.place, "frames": len(scene), "version": program_version()}
+    about = {
+        "format": format,
+        "scene": scene.place,
+        "frames": len(scene),
+        "unit": scene.unit,
+        "version": program_version(),
+    }
     (path / MARK).write_text(json.dumps(about) + "\n")
 
 

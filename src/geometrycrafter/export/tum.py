@@ -10,7 +10,7 @@ import torch
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.formats import TumOptions
-from geometrycrafter.export.world import chosen_shot
+from geometrycrafter.export.world import chosen_shot, told_unit
 from geometrycrafter.geometry.rigid import quaternion_of_rotation
 from geometrycrafter.scene import Scene
 
@@ -46,7 +46,7 @@ def write_tum(scene: Scene, path: Path, options: TumOptions | None = None) -> Pa
     w, x, y, z = quaternion_of_rotation(poses[:, :3, :3]).unbind(-1)
     rows = torch.stack([torch.from_numpy(scene.times[frames]), *poses[:, :3, 3].unbind(-1), x, y, z, w], -1)
     with open(path, "w", encoding="ascii") as file:
-        file.write("# time tx ty tz qx qy qz qw\n")
+        file.write(f"# time tx ty tz qx qy qz qw; places in {told_unit(scene)}\n")
         for row in rows.tolist():
             file.write(" ".join(f"{value:.9g}" for value in row) + "\n")
     return path

@@ -156,3 +156,8 @@ def off_edges(depth: np.ndarray, good: np.ndarray) -> np.ndarray:
         sound[first] &= ~step
         sound[second] &= ~step
     return sound
+
+
+def told_unit(scene: Scene) -> str:
+    """What depth, points and poses are measured in, in words."""
+    return "metres" if scene.unit == "m" else "the scene's own unit"

@@ -85,8 +85,17 @@ def draw_world(
             show(axis, picture, most=WIDTH)
             axis.text(0.01, 0.99, title, transform=axis.transAxes, va="top", fontsize=8)
             if half == 0:
+                told = f"the cameras' path: {_path(scenes[row], chosen):.3g} {scenes[row].unit or 'of its own unit'}"
+                axis.text(0.01, 0.01, told, transform=axis.transAxes, va="bottom", fontsize=7)
                 axis.text(-0.01, 0.5, name, transform=axis.transAxes, rotation=90, ha="right", va="center", fontsize=8)
     return save_figure(figure, target)
+
+
+def _path(scene: Scene, chosen: Sequence[int]) -> float:
+    """How long the way of the cameras is, from the first chosen frame to the last."""
+    assert scene.poses is not None
+    places = np.asarray(scene.poses[:], np.float64)[chosen[0] : chosen[-1] + 1, :3, 3]
+    return float(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())
 
 
 def _axis(figure: Any, place: Any) -> Any:
