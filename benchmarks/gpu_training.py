@@ -35,7 +35,7 @@ from geometrycrafter.training.recomputation import recompute
 from geometrycrafter.training.samples import on_device
 from geometrycrafter.training.stages import Batch, SizesAlone, stage_of
 from geometrycrafter.training.state import TrainingState
-from geometrycrafter.training.steps import gradients
+from geometrycrafter.training.steps import gradients, lowered
 from geometrycrafter.weights.places import EMBEDDED
 
 GIB = 1 << 30
@@ -142,7 +142,7 @@ def measured(config: LoopConfig, device: torch.device, steps: int) -> dict[str, 
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     stage.eval()
-    with state.averaged(), torch.no_grad():
+    with state.averaged(), torch.no_grad(), lowered(config, device):
         found["validation_seconds"] = timed(lambda: stage.scores(on_device(batch, device)), device)
     if cuda:
         found["validation_gib"] = torch.cuda.max_memory_allocated() / GIB

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -23,6 +26,7 @@ from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights.places import EMBEDDED
 
 GIB = 1 << 30
+PAPERS = sorted(p.stem for p in PUBLISHED.glob("paper-*.toml"))
 TINY = sorted(p.stem for p in PUBLISHED.glob("tiny-*.toml"))
 MEASURED = """
 import gc, json, sys
@@ -156,6 +160,21 @@ def test_a_plan_wants_neither_data_nor_weights(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "point_map_vae, autoencoder: as published" in said
     assert "fits GPUs of 80 GiB" in said
+
+
+@pytest.mark.parametrize("name", [n if "vae" in n else pytest.param(n, marks=pytest.mark.slow) for n in PAPERS])
+def test_the_papers_configurations_fit_and_say_what_they_need(name, tmp_path):
+    text = (PUBLISHED / f"{name}.toml").read_text()
+    said, others = re.search(r"# Each of 8 GPUs needs (\d+) GiB(.*)", text).groups()
+    needed = plan_of(read_train_config(name, {"hub": str(tmp_path)}), processes=8).needed
+    assert needed <= 79 * GIB  # what a card of 80 GB has
+    assert int(said) == math.ceil(needed / GIB)
+    for other, key, value in re.findall(r"; (\d+) GiB with (\w+) = (\[.*?\]|\w+)", others):
+        changes = tomllib.loads(f"{key} = {value}")
+        with_it = plan_of(read_train_config(name, {"hub": str(tmp_path)} | changes), processes=8).needed
+        assert int(other) == math.ceil(with_it / GIB)
+        said = other
+    assert int(said) <= 24
 
 
 def test_priors_that_solve_for_the_camera_can_be_planned(tmp_path):

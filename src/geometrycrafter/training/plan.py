@@ -204,7 +204,7 @@ class _Run:
         averaged = self.ledger.making("averaged weights", self.share)
         with averaged, self.state.averaged(), torch.no_grad(), lowered(self.config, CPU):
             self.ledger.forget_peak()
-            with self.ledger.making("activations"):
+            with self.ledger.making("activations"), lowered(self.config, CPU):
                 self.stage.scores(on_device(batch, CPU))
         self.stage.train()
         return Peak.of(self.ledger)
