@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from geometrycrafter.inference.conditioning import PriorMaps, statistics
 from geometrycrafter.networks import cpu_products
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
-from geometrycrafter.networks.blocks import SpatioTemporalResBlock, Upsample
+from geometrycrafter.networks.blocks import SpatioTemporalResBlock, Upsample, clip_of, frames_of
 from geometrycrafter.networks.unet import SpatioTemporalTransformer, UNetConfig, VideoUNet, published_time_ids
 from geometrycrafter.priors.moge import focal_and_shift, focals_and_shifts
 
@@ -63,6 +63,18 @@ def test_products_are_the_plain_layers(n, tokens, channels, out, bias, added):
         torch.testing.assert_close(cpu_products.gated_gelu(layer, x), (value * gelu).float(), **CLOSE)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 4), sizes, sizes, sizes, st.booleans())
+def test_clips_are_the_frames_beside_each_other_in_either_layout(batch, frames, channels, height, width, last):
+    x = torch.randn(batch * frames, channels, height, width)
+    given = x.contiguous(memory_format=torch.channels_last) if last else x
+    clip = clip_of(given, frames)
+    for b in range(batch):
+        for t in range(frames):
+            assert torch.equal(clip[b, :, t], x[b * frames + t].flatten(1))
+    assert torch.equal(frames_of(clip, height, width), x)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 6), st.integers(1, 6), st.booleans(), st.booleans())
 def test_a_block_that_blends_in_its_kernel_is_the_plain_one(batch, frames, height, width, towards_time, timed):
@@ -94,7 +106,7 @@ def test_whole_networks_are_the_plain_ones_and_leave_their_inputs_as_they_were()
     latents, context = torch.randn(2, 3, 8, 6, 10), torch.randn(2, 3, 8)
     vae = VideoAutoencoder(AutoencoderConfig(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4))
     vae.requires_grad_(False).eval()
-    images, z = torch.rand(3, 3, 16, 32), torch.randn(3, 4, 4, 6)
+    images, z = torch.rand(2, 3, 128, 160), torch.randn(3, 4, 64, 80)  # large enough for channels to come last
     inputs = (latents, context, images, z)
     kept = [x.clone() for x in inputs]
     ids = published_time_ids(2, latents.device)

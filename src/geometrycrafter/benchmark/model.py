@@ -34,6 +34,7 @@ class MeasuredModel:
         random: weights are drawn.
         dtype: of all but the point-map VAE and the prior, which stay in float32 as published.
         device: where they go.
+        planned: nothing is drawn or filled: weights have no values.
     """
 
     root: Path | None
@@ -41,6 +42,7 @@ class MeasuredModel:
     random: bool
     dtype: torch.dtype
     device: torch.device
+    planned: bool = False
 
     @classmethod
     def of(cls, options: BenchmarkOptions) -> MeasuredModel:
@@ -73,7 +75,7 @@ class MeasuredModel:
         dtype = torch.float32 if part in ("point_map_vae", "prior") else self.dtype
         if self.root is None or self.random:
             sizes = self.sizes(part)
-            return drawn(lambda: PARTS[part].network(sizes), dtype, self.device)
+            return self._made(lambda: PARTS[part].network(sizes), dtype)
         return filled(part, self.root, dtype, self.device)
 
     def unet(self) -> Any:
@@ -97,7 +99,7 @@ class MeasuredModel:
             return self.part("point_map_vae").decoder
         sizes: PointMapVAEConfig = self.sizes("point_map_vae")
         light = replace(sizes, decoder="light", dec_block_out_channels=LIGHT_WIDTHS, dec_layers_per_block=2)
-        return drawn(lambda: PointMapVAE(light).decoder, torch.float32, self.device)
+        return self._made(lambda: PointMapVAE(light).decoder, torch.float32)
 
     def prior(self) -> Prior:
         """The per-frame prior: the model's own, or MoGe with drawn weights."""
@@ -106,7 +108,17 @@ class MeasuredModel:
             return load_prior(file, self.device)
         if file is not None and file.suffix == ".safetensors":
             return TinyPrior(self.part("prior"))
-        return MoGePrior(drawn(lambda: MoGe(MoGeConfig()), torch.float32, self.device))
+        return MoGePrior(self._made(lambda: MoGe(MoGeConfig()), torch.float32))
+
+    def _made(self, make: Callable[[], Any], dtype: torch.dtype) -> Any:
+        if not self.planned:
+            return drawn(make, dtype, self.device)
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            return make().requires_grad_(False).eval()
+        finally:
+            torch.set_default_dtype(before)
 
 
 def drawn(make: Callable[[], Any], dtype: torch.dtype, device: torch.device) -> Any:

@@ -17,9 +17,11 @@ from geometrycrafter.networks.blocks import (
     SpatioTemporalResBlock,
     TemporalConv,
     Upsample,
+    clip_of,
+    frames_of,
     own_precision,
 )
-from geometrycrafter.networks.cpu_products import silu
+from geometrycrafter.networks.cpu_products import channels_last, silu
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, in, H, W]`` -> ``[N, out, H/8, W/8]``."""
+        x = channels_last(x)
         with own_precision(x):  # half a float's bits would make steps of what is smooth, as log depth is
             x = self.conv_in(x)
         for block in self.down_blocks:
@@ -140,7 +143,7 @@ class DecoderTrunk(nn.Module):
 
     def features(self, z: Tensor, num_frames: int) -> Tensor:
         """Latents ``[B*T, 4, h, w]`` -> features ``[B*T, C, 8h, 8w]``."""
-        x = self.mid_block(self.conv_in(z), num_frames)
+        x = self.mid_block(self.conv_in(channels_last(z, scale=2 ** (len(self.up_blocks) - 1))), num_frames)
         for block in self.up_blocks:
             x = block(x, num_frames)
         return x
@@ -163,9 +166,7 @@ class TemporalDecoder(DecoderTrunk):
 
 def over_time(layer: nn.Module, x: Tensor, num_frames: int) -> Tensor:
     """Apply a layer on ``[B, C, T, P]`` to frames ``[B*T, C, H, W]``."""
-    frames, channels, height, width = x.shape
-    clip = x.reshape(-1, num_frames, channels, height * width).transpose(1, 2)
-    return layer(clip.contiguous()).transpose(1, 2).reshape(frames, -1, height, width)
+    return frames_of(layer(clip_of(x, num_frames)), x.shape[-2], x.shape[-1])
 
 
 class VideoAutoencoder(nn.Module):

@@ -25,6 +25,22 @@ def own_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
 
 
+def clip_of(x: Tensor, num_frames: int) -> Tensor:
+    """Frames ``[B*T, C, H, W]`` as clips ``[B, C, T, P]``, P being the pixels: the same memory if channels are last."""
+    _, channels, height, width = x.shape
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, channels).permute(0, 3, 1, 2)
+    return x.reshape(-1, num_frames, channels, height * width).transpose(1, 2).contiguous()
+
+
+def frames_of(clip: Tensor, height: int, width: int) -> Tensor:
+    """Clips ``[B, C, T, P]`` as frames ``[B*T, C, H, W]``, likewise."""
+    channels = clip.shape[1]
+    if clip.is_contiguous(memory_format=torch.channels_last):
+        return clip.permute(0, 2, 3, 1).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+    return clip.transpose(1, 2).reshape(-1, channels, height, width)
+
+
 class TemporalConv(nn.Conv3d):
     """Convolution over time alone, kernel ``(3, 1, 1)``.
 
@@ -136,16 +152,16 @@ class SpatioTemporalResBlock(nn.Module):
     def forward(self, x: Tensor, num_frames: int, time_embedding: Tensor | None = None) -> Tensor:
         """``[B*T, in, H, W]`` and the time embedding ``[B*T, E]`` -> ``[B*T, out, H, W]``."""
         x = self.spatial_res_block(x, time_embedding)
-        frames, channels, height, width = x.shape
-        clip = x.view(-1, num_frames, channels, height * width).transpose(1, 2).contiguous()  # [B, C, T, P]
+        height, width = x.shape[-2:]
+        clip = clip_of(x, num_frames)
         if time_embedding is not None:
             time_embedding = time_embedding.view(-1, num_frames, time_embedding.shape[-1])
         if torch.is_grad_enabled():
             temporal = self.temporal_res_block(clip, time_embedding)
-            return self.time_mixer(x, temporal.transpose(1, 2).reshape(frames, channels, height, width))
+            return self.time_mixer(x, frames_of(temporal, height, width))
         del x
         mixed = self.temporal_res_block.blended(clip, time_embedding, self.time_mixer.share_of_time(clip))
-        return mixed.transpose(1, 2).reshape(frames, channels, height, width)
+        return frames_of(mixed, height, width)
 
 
 class Downsample(nn.Module):

@@ -10,7 +10,9 @@ Everything falls back to plain layers wherever gradients, other types or other d
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -29,8 +31,26 @@ AVAILABLE = _available()
 """Whether this build of PyTorch has oneDNN's fused operations."""
 
 
+LARGE_PICTURE = 128 * 128
+"""Pixels from which on autoencoders' channels come last."""
+
+_assumed: list[bool] = []
+
+
+@contextlib.contextmanager
+def assumed(on: bool) -> Iterator[None]:
+    """A block in which tensors without values take the way that inference on a processor takes, or another device."""
+    _assumed.append(on)
+    try:
+        yield
+    finally:
+        _assumed.pop()
+
+
 def applies(x: Tensor) -> bool:
     """Whether a tensor ``[...]`` is one of inference in float32 on a processor."""
+    if _assumed:
+        return AVAILABLE and _assumed[-1] and x.dtype == torch.float32
     return (
         AVAILABLE
         and x.device.type == "cpu"
@@ -46,10 +66,9 @@ def linear(layer: nn.Linear, x: Tensor, added: Tensor | None = None) -> Tensor:
     """A linear layer on tokens, ``[N, L, C]`` -> ``[N, L, D]``, plus ``added`` of the result's shape."""
     if not applies(x):
         return layer(x) if added is None else added + layer(x)
-    own: Any = torch.ops.mkldnn._linear_pointwise
     if added is None:
-        return own(x, layer.weight, layer.bias, "none", [], "")
-    return own.binary(x, added, layer.weight, layer.bias, "add")
+        return _product(x, layer.weight, layer.bias)
+    return _product(x, layer.weight, layer.bias, "add", added)
 
 
 def gated_gelu(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -58,14 +77,22 @@ def gated_gelu(layer: nn.Linear, x: Tensor) -> Tensor:
         value, gate = layer(x).chunk(2, dim=-1)
         return value * F.gelu(gate)
     (weight, gate_weight), (bias, gate_bias) = layer.weight.chunk(2), layer.bias.chunk(2)
+    return _product(x, weight, bias, "mul", _product(x, gate_weight, gate_bias, "gelu"))
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none", other: Tensor | None = None) -> Tensor:
+    """A linear layer, and an activation or a sum or product with ``other`` while the result is in the cache."""
+    if _assumed:
+        return x.new_empty(*x.shape[:-1], len(weight))
     own: Any = torch.ops.mkldnn._linear_pointwise
-    gate = own(x, gate_weight, gate_bias, "gelu", [], "none")
-    return own.binary(x, gate, weight, bias, "mul")
+    if other is None:
+        return own(x, weight, bias, then, [], "none" if then == "gelu" else "")
+    return own.binary(x, other, weight, bias, then)
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """A 1x1 convolution, ``[N, C, H, W]`` -> ``[N, D, H, W]``."""
-    if not applies(x):
+    if not applies(x) or _assumed:
         return layer(x)
     own: Any = torch.ops.mkldnn._convolution_pointwise
     return own(x, layer.weight, layer.bias, [0, 0], [1, 1], [1, 1], 1, "none", [], "")
@@ -76,7 +103,10 @@ def doubled(layer: nn.Conv2d, x: Tensor) -> Tensor:
     if not applies(x):
         return layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
     number, _, height, width = x.shape
-    out = x.new_empty(number, layer.out_channels, 2 * height, 2 * width)
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    size = (number, layer.out_channels, 2 * height, 2 * width)
+    out = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
     above, middle, below = layer.weight.unbind(2)
     # An upper row sees the pixel above once and its own twice, a lower one its own twice and that below once.
     for a, rows in enumerate(((above, middle + below), (above + middle, below))):
@@ -91,6 +121,21 @@ def _merged(row: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Three columns of kernels ``[D, C, 3]`` as the two that the left (0) or the right pixel of a pair sees."""
     left, middle, right = row.unbind(-1)
     return (left, middle + right) if side == 0 else (left + middle, right)
+
+
+def channels_last(x: Tensor, scale: int = 1) -> Tensor:
+    """What enters an autoencoder, ``[N, C, H, W]``, in the layout of its inference: on processors channels come last.
+
+    oneDNN then need not bring pictures into an order of its own and back, which takes as much memory again; tokens of a
+    picture, and a clip's frames beside each other, are the same memory. The UNet, whose pictures are small and whose
+    channels are many, is a little slower so; small pictures, which gain little, keep the published layout's rounding.
+
+    Args:
+        x: ``[N, C, H, W]``.
+        scale: how much higher and wider the pictures are at their largest.
+    """
+    large = scale**2 * x.shape[-2] * x.shape[-1] >= LARGE_PICTURE
+    return x.contiguous(memory_format=torch.channels_last) if large and applies(x) else x
 
 
 def silu(x: Tensor) -> Tensor:

@@ -311,4 +311,4 @@ class VideoUNet(nn.Module):
         for up in self.up_blocks:
             taken = [skips.pop() for _ in range(self.config.layers_per_block + 1)]
             x = up(x, taken, tuple(skips[-1].shape[-2:]) if skips else x.shape[-2:], num_frames, emb, context)
-        return self.conv_out(silu(self.conv_norm_out(x))).view(batch, num_frames, -1, height, width)
+        return self.conv_out(silu(self.conv_norm_out(x))).unflatten(0, (batch, num_frames))
