@@ -15,6 +15,7 @@ import argparse
 import gc
 import json
 import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -176,6 +177,11 @@ def figures(config: LoopConfig, device: torch.device, plan: Future[Plan], rate: 
     return line
 
 
+def _without_gpu() -> None:
+    """Plans need none, and would take memory of it only to be there."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
@@ -196,8 +202,8 @@ def main() -> None:
     assert set(ORDER) == {p.stem for p in PUBLISHED.glob("paper-*.toml")}
     configs = {n: share_of(n, args.processes, args.tiny, changes) for n in names}
     # Plans are made by processes beside, while the GPU works.
-    beside = multiprocessing.get_context("spawn")
-    with args.output.open("w") as file, ProcessPoolExecutor(1 if args.tiny else len(names), beside) as pool:
+    beside, workers = multiprocessing.get_context("spawn"), 1 if args.tiny else len(names)
+    with args.output.open("w") as file, ProcessPoolExecutor(workers, beside, _without_gpu) as pool:
 
         def tell(line: dict[str, Any]) -> None:
             text = json.dumps(line | {"at": round(time.perf_counter() - started, 1)})
