@@ -189,3 +189,15 @@ def test_poses_that_others_wrote_are_judged(tmp_path, capsys):
     (tmp_path / "own" / "rgbd.txt").unlink()
     assert main([*command, "--predictions", f"own={tmp_path / 'own'}"]) == 2
     assert "holds neither" in capsys.readouterr().err
+
+
+def test_help_is_of_poses_alone(capsys):
+    told = {}
+    for words in (["poses"], ["steady"], []):
+        with pytest.raises(SystemExit) as end:
+            main(["eval", *words, "--help"])
+        assert end.value.code == 0
+        told[" ".join(words)] = capsys.readouterr().out
+    assert "--align" in told["poses"] and "--baseline" not in told["poses"] and "gmu-kitchens" not in told["poses"]
+    assert "--" not in told["steady"] and "SCENE" in told["steady"]
+    assert "--baseline" in told[""] and "--align" in told[""]

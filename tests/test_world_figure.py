@@ -81,3 +81,17 @@ def test_a_world_without_valid_depth_is_drawn_empty(tmp_path):
     scene = gc.Scene.from_depth(np.full((FRAMES, 16, 24), np.nan), np.zeros((FRAMES, 16, 24), bool), np.eye(3))
     scene.set_poses(np.tile(np.eye(4), (FRAMES, 1, 1)))
     assert draw_world([scene], ["a"], tmp_path / "f.png").is_file()
+
+
+def test_outlines_beside_a_cloud_do_not_make_it_tiny():
+    """Cameras of a small clip are many points beside few, and some stand far out of view."""
+    side = np.linspace(-1, 1, 80)
+    wall = np.stack([*np.meshgrid(side, side), np.full((80, 80), 4.0)], -1).reshape(-1, 3)
+    far = np.stack([np.linspace(3, 6, 3000), np.zeros(3000), np.ones(3000)], -1)
+    points, rgb = np.concatenate([wall, far]), np.repeat(np.array([RED, BLUE], np.uint8), [6400, 3000], 0)
+    picture = view_of_world(points, rgb, View(0.0), 300, 400, lines=3000)
+    red = (picture == RED).all(-1)
+    assert np.ptp(np.flatnonzero(red.any(0))) > 250 and np.ptp(np.flatnonzero(red.any(1))) > 250
+    assert red[100:200, 150:200].mean() > 0.9  # few points are drawn larger
+    with_all = view_of_world(points, rgb, View(0.0), 300, 400)
+    assert np.ptp(np.flatnonzero((with_all == RED).all(-1).any(0))) < 100  # as it was

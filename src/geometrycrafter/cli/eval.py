@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from geometrycrafter.cli import eval_poses, eval_steady
 from geometrycrafter.cli.defaults import DefaultsFormatter
@@ -37,8 +37,10 @@ def add_parser(commands: Any) -> None:
         "judges them by the protocols of the literature; 'eval steady SCENE...' wants no truth and says how much what "
         "stands still changes its depth.",
         formatter_class=DefaultsFormatter,
+        add_help=False,
     )
     add = parser.add_argument
+    add("-h", "--help", action=_Help, help="show this help and end; behind 'poses' or 'steady', that of these alone")
     add("dataset", metavar="DATASET")
     add("root", metavar="ROOT", type=argument(Path), nargs="*")
     add(
@@ -50,7 +52,50 @@ def add_parser(commands: Any) -> None:
     what = parser.add_argument_group("what is judged")
     _add_methods(what.add_argument)
     how = parser.add_argument_group("on what, and how")
-    add = how.add_argument
+    _add_choice(how.add_argument)
+    eval_poses.add_flags(parser.add_argument_group("poses").add_argument)
+    parser.set_defaults(call=call)
+
+
+class _Help(argparse._HelpAction):
+    """Says what the words before it take: poses and steadiness have little in common with the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> NoReturn:
+        about = {"poses": _help_of_poses, "steady": _help_of_steady}.get(getattr(namespace, "dataset", ""))
+        (parser if about is None else about(parser.prog)).print_help()
+        parser.exit()
+
+
+def _help_of_poses(prog: str) -> argparse.ArgumentParser:
+    """A parser for its help alone."""
+    parser = argparse.ArgumentParser(
+        f"{prog} poses",
+        description="Judge poses of scenes against true ones (SCENE... --truth FILE), or find and judge them by the "
+        "protocols of the literature (NAME ROOT, of sintel, tum-dynamics, scannet, folder or rendered).",
+        formatter_class=DefaultsFormatter,
+        add_help=False,
+    )
+    parser.add_argument("root", metavar="SCENE... | NAME ROOT", nargs="*")
+    eval_poses.add_flags(parser.add_argument_group("what is judged, and how").add_argument)
+    more = parser.add_argument_group("of data sets")
+    more.add_argument("-o", "--output", metavar="FOLDER", help="for rows and reports")
+    _add_models(more.add_argument)
+    _add_choice(more.add_argument)
+    return parser
+
+
+def _help_of_steady(prog: str) -> argparse.ArgumentParser:
+    """A parser for its help alone."""
+    parser = argparse.ArgumentParser(
+        f"{prog} steady",
+        description="Say how much what stands still changes its depth over 1, 8 and 32 frames; it wants no truth.",
+        add_help=False,
+    )
+    parser.add_argument("root", metavar="SCENE", nargs="+", help="that has poses")
+    return parser
+
+
+def _add_choice(add: Callable[..., Any]) -> None:
     add("--protocol", metavar="NAME", help="another one than the paper's: see docs/evaluation.md")
     add("--clips", type=argument(Count), metavar="N", help="the first so many")
     add("--frames", type=argument(Count), metavar="N", help="the first so many of each clip, for a quick try")
@@ -58,11 +103,20 @@ def add_parser(commands: Any) -> None:
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
     add("--processes", type=argument(Processes), default=1, metavar="N", help="clips at a time")
     add("--engine", default="local", help="where clips are judged")
-    eval_poses.add_flags(parser.add_argument_group("poses").add_argument)
-    parser.set_defaults(call=call)
 
 
 def _add_methods(add: Callable[..., Any]) -> None:
+    _add_models(add)
+    known = ", ".join(name + place for name, place in BASELINES.items())
+    add(
+        "--baseline",
+        action="append",
+        metavar="NAME",
+        help=f"{known} (default: prior, constant and ramp; 'none' for none)",
+    )
+
+
+def _add_models(add: Callable[..., Any]) -> None:
     add("--model", action="append", default=[], metavar="NAME[:VARIANT]", help="as 'run --model' (default: tiny)")
     add(
         "--predictions",
@@ -70,13 +124,6 @@ def _add_methods(add: Callable[..., Any]) -> None:
         default=[],
         metavar="[NAME=]DIR",
         help="judge what another program wrote: DIR/CLIP.npz with point_map, depth or disparity, or folders of frames",
-    )
-    known = ", ".join(name + place for name, place in BASELINES.items())
-    add(
-        "--baseline",
-        action="append",
-        metavar="NAME",
-        help=f"{known} (default: prior, constant and ramp; 'none' for none)",
     )
     add("--steps", type=argument(Options, "steps"), metavar="N", help="sampler steps of the generative variant")
     add("--seed", type=argument(Options, "seed"), default=0, metavar="N", help="of the generative variant's noise")

@@ -15,6 +15,10 @@ BACK = 1.3
 """Of the middle depth, that the camera steps back by, so that what stands out stays in view."""
 
 
+AROUND = 0.2
+"""Of a cloud's size in the picture, that is left on each side for outlines beside it."""
+
+
 @dataclass(frozen=True)
 class View:
     """From where a cloud is looked at: turned about the vertical, and from above, through the cloud's middle."""
@@ -84,7 +88,9 @@ def view_of_points(points: np.ndarray, mask: np.ndarray, picture: np.ndarray, an
     )
 
 
-def view_of_world(points: np.ndarray, rgb: np.ndarray, view: View, height: int, width: int) -> np.ndarray:
+def view_of_world(
+    points: np.ndarray, rgb: np.ndarray, view: View, height: int, width: int, lines: int = 0
+) -> np.ndarray:
     """A cloud of several frames, fitted into a picture ``[height, width, 3]`` uint8 on white.
 
     Args:
@@ -93,16 +99,24 @@ def view_of_world(points: np.ndarray, rgb: np.ndarray, view: View, height: int, 
         view: from where.
         height: of the picture.
         width: of the picture.
+        lines: so many of the points, the last, are of outlines: they are in the picture as far as that leaves most of
+            it to the others.
     """
     if not len(points):
         return np.full((height, width, 3), 255, np.uint8)
-    front = points[points[:, 2] > 0]
+    drawn = np.arange(len(points)) >= len(points) - lines
+    front = points[(points[:, 2] > 0) & ~drawn]
     middle = np.median(front if len(front) else points, axis=0)
     q = view.seen(points, middle)
     ahead = q[:, 2] > 0.05 * abs(middle[2])
-    q, rgb = q[ahead], rgb[ahead]
+    q, rgb, drawn = q[ahead], rgb[ahead], drawn[ahead]
     across = q[:, :2] / q[:, 2:]
-    low, high = np.quantile(across, [0.005, 0.995], axis=0)
+    low, high = np.quantile(across[~drawn] if not drawn.all() else across, [0.005, 0.995], axis=0)
+    if drawn.any():
+        room = AROUND * (high - low)
+        low = np.maximum(np.minimum(low, across[drawn].min(0)), low - room)
+        high = np.minimum(np.maximum(high, across[drawn].max(0)), high + room)
     focal = 0.94 * min(np.array([width, height]) / np.maximum(high - low, 1e-9))
     u, v = ((across - (low + high) / 2) * focal + np.array([width, height]) / 2).T
-    return splat(u, v, q[:, 2], rgb, height, width)
+    side = int(np.clip(np.ceil(np.sqrt(height * width / len(q))), 2, 4)) if len(q) else 2  # few points are larger
+    return splat(u, v, q[:, 2], rgb, height, width, side)

@@ -106,15 +106,16 @@ def _axis(figure: Any, place: Any) -> Any:
 
 def _views(world: World, chosen: Sequence[int], views: Sequence[View]) -> list[np.ndarray]:
     """Pictures ``[h, WIDTH, 3]`` of a world from several sides, without the rows that are white in all."""
-    points, rgb = _cloud(world, chosen)
-    pictures = [view_of_world(points, rgb, view, HEIGHT, WIDTH) for view in views]
+    points, rgb, lines = _cloud(world, chosen)
+    pictures = [view_of_world(points, rgb, view, HEIGHT, WIDTH, lines) for view in views]
     rows = np.flatnonzero((np.stack(pictures) < 255).any((0, 2, 3)))
     kept = slice(max(rows[0] - TITLE, 0), rows[-1] + 1) if len(rows) else slice(None)
     return [picture[kept] for picture in pictures]
 
 
-def _cloud(world: World, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Points ``[N, 3]`` of frames and outlines of their cameras, in the middle one's axes, and colours ``[N, 3]``."""
+def _cloud(world: World, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Points ``[N, 3]`` of frames and outlines of their cameras, in the middle one's axes, colours ``[N, 3]``, and how
+    many of the points are of outlines, which come last."""
     scene = world.scene
     back = rigid.inverse(torch.from_numpy(world.poses[chosen[len(chosen) // 2]]))
     height, width = scene.depth.shape[1:]
@@ -130,13 +131,15 @@ def _cloud(world: World, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]
         rgb.append(colours[t][::step, ::step][good])
         depths.append(depth[::step, ::step][good])
     size = 0.06 * float(np.median(np.concatenate(depths))) if any(map(len, depths)) else 1.0
+    lines = 0
     for i, t in enumerate(chosen):
         outline = rigid.apply(torch.from_numpy(world.poses[t]), torch.from_numpy(_frustum(scene, t, size))).numpy()
+        lines += len(outline)
         share = i / max(len(chosen) - 1, 1)
         points.append(outline)
         rgb.append(np.broadcast_to((FIRST + share * (LAST - FIRST)).astype(np.uint8), outline.shape))
     whole = rigid.apply(back, torch.from_numpy(np.concatenate(points))).numpy()
-    return whole, np.concatenate(rgb)
+    return whole, np.concatenate(rgb), lines
 
 
 def _frustum(scene: Scene, t: int, size: float) -> np.ndarray:
