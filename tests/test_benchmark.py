@@ -13,7 +13,7 @@ from torch import nn
 
 from geometrycrafter.benchmark.clock import flop_of, interleaved
 from geometrycrafter.benchmark.components import components_of
-from geometrycrafter.benchmark.memory import resident_peak
+from geometrycrafter.benchmark.memory import peak_of_process, resident_peak
 from geometrycrafter.benchmark.model import MeasuredModel
 from geometrycrafter.benchmark.options import BenchmarkOptions
 from geometrycrafter.benchmark.stock import HAVE_STOCK, stock_work
@@ -158,3 +158,25 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(flags, told, capsys, tmp_
         status = stop.code
     assert status == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_plan_says_what_a_process_then_takes(published_in_small, tmp_path):
+    told = ["--model", str(published_in_small), "--random", "--size", "256x384", "--frames", "8", "--device", "cpu"]
+    file = tmp_path / "plan.json"
+    names = ["encoder", "unet", "decoder"]
+    assert main(["benchmark", "--plan", *told, "--components", ",".join(names), "--json", str(file)]) == 0
+    rows = {row["component"]: row for row in json.loads(file.read_text())}
+    assert list(rows) == [*names, "total"]
+    options = BenchmarkOptions(model=str(published_in_small), random=True, size=(256, 384), frames=8)
+    for name in names:
+        assert rows[name]["planned_mb"] == pytest.approx(peak_of_process(name, options, stock=False), rel=0.15)
+
+
+def test_a_plan_needs_neither_the_gpu_nor_the_weights(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOMETRYCRAFTER_HOME", str(tmp_path))
+    flags = ["--model", "diffusion", "--random", "--size", "448x768", "--device", "cuda", "--dtype", "float16"]
+    assert main(["benchmark", "--plan", *flags, "--components", "unet,decoder", "--json", str(tmp_path / "p")]) == 0
+    unet, decoder, total = json.loads((tmp_path / "p").read_text())
+    assert unet["weights_mb"] == pytest.approx(2 * 1524.6, rel=1e-3)  # the published UNet's parameters, two bytes each
+    assert total["weights_mb"] == pytest.approx(unet["weights_mb"] + decoder["weights_mb"])
+    assert "110 frames" in capsys.readouterr().out

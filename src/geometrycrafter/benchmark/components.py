@@ -65,6 +65,8 @@ def prior_work(model: MeasuredModel, frames: int, size: tuple[int, int]) -> Work
     network: nn.Module = prior.network  # type: ignore[attr-defined]
 
     def run(networks: dict[str, Any], inputs: tuple[Tensor, ...]) -> Any:
+        if model.planned and isinstance(prior, MoGePrior):  # what follows its network wants values
+            return networks["prior"](inputs[0], prior.num_tokens)
         return prior.begin()(inputs[0], None)
 
     compiled = ("prior.backbone", "prior.head") if isinstance(prior, MoGePrior) else ()

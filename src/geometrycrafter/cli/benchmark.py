@@ -40,6 +40,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--compile", dest="compiled", action="store_true", help="through torch.compile")
     parser.add_argument("--peer", action="store_true", help="stock implementations beside, with the same weights")
     parser.add_argument("--components", help="some of them, with commas: unet,decoder")
+    parser.add_argument("--plan", action="store_true", help="say how much memory it will take, and measure nothing")
     parser.add_argument("--json", type=argument(Path), metavar="FILE", help="write the figures, a list")
     parser.set_defaults(call=call)
 
@@ -62,6 +63,15 @@ def call(args: argparse.Namespace) -> None:
     if args.components is not None:
         told["components"] = tuple(name.strip() for name in args.components.split(","))
     options = BenchmarkOptions(**told)
+    if args.plan:
+        from geometrycrafter.cli.benchmark_plan import described, planned
+
+        plan = planned(options)
+        print(described(plan, options))
+        if args.json is not None:
+            with explained(args.json):
+                write_json(args.json, plan, indent=1)
+        return
     checked_device(options.device)
     rows = []
     for row in measure(options):
