@@ -125,6 +125,19 @@ def test_a_disk_without_room_for_the_checkpoints_is_told(refused, school, shards
             Trainer(fitting, tmp_path / "fits", quiet).run()
 
 
+def test_a_disk_without_room_for_latents_is_told_after_the_first_clip(refused, monkeypatch, tmp_path):
+    Usage = namedtuple("Usage", "total used free")
+
+    def usage(place):
+        free = 30_000 if str(place).endswith("latents") else 10**12
+        return Usage(free, 0, free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    said = refused(stage="unet", latent_variants=4)
+    assert "stored latents take" in said and "lower latent_variants" in said
+    assert len(list((tmp_path / "run" / "latents").glob("*.safetensors"))) == 1
+
+
 def test_a_tracker_that_fails_is_told(refused, monkeypatch):
     class UsageError(Exception):
         pass

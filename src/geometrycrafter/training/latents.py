@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -150,7 +151,8 @@ def encoded(
         say: takes a line now and then.
 
     Raises:
-        InputError: where the folder's latents are made from something else, or damaged, or a clip can't be read.
+        InputError: where the folder's latents are made from something else, or damaged, a clip can't be read, or the
+            disk has no room for all.
     """
     config: LatentStageConfig = stage.config
     place = Path(config.latents) if config.latents else folder / "latents"
@@ -178,7 +180,23 @@ def encoded(
             sample = make(Draw(source, clip, config.frames[1], seed))
             found = stage.latents(on_device(sample, workers.device))
             latents.store(source, clip, variant, found | {k: sample[k] for k in MAPS if k in names})
+            if count == 0:  # the others are as large
+                _find_room(place, latents.path(source, clip, variant).stat().st_size * len(missing) * workers.world)
             if time.monotonic() - shown > 20:
                 shown = time.monotonic()
                 say(f"encoded {count + 1}/{len(missing)}")
     return latents
+
+
+def _find_room(place: Path, wanted: int) -> None:
+    """See that a folder's disk has room for what will be stored there, bytes.
+
+    Raises:
+        InputError: says how much it is.
+    """
+    free = shutil.disk_usage(place).free
+    if free < wanted:
+        raise InputError(
+            f"{place}: the stored latents take {wanted / 1e9:.3g} GB more, {free / 1e9:.3g} GB are free; "
+            "make room, lower latent_variants, or set it to 0."
+        )
