@@ -87,6 +87,7 @@ def test_with_a_peer_rows_have_its_figures_and_the_ratio(published_in_small, tmp
     assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
     assert 0.05 < row["ratio"] < 50
     assert row["peer_peak_mb"] > row["weights_mb"] * 0.9
+    assert row["times"] == 1  # two frames are one chunk
     assert rows["light decoder"].keys().isdisjoint(WITH_PEER)  # there is no stock one
 
 

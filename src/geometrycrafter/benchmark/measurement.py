@@ -27,6 +27,8 @@ class Row:
     """A frame, all steps of the sampler included."""
     cpu_seconds: float | None = None
     """Of all threads, likewise."""
+    times: float | None = None
+    """How often a frame goes through it: steps of the sampler, frames that chunks share; seconds count them all."""
     gflop: float | None = None
     """A frame, likewise, as counted in what was run."""
     peak_mb: float | None = None
@@ -102,6 +104,7 @@ def _measured(name: str, work: Work, options: BenchmarkOptions) -> Row:
         component=name,
         seconds=ours.seconds * scale,
         cpu_seconds=ours.cpu_seconds * scale,
+        times=work.times,
         gflop=flop * scale / 1e9,
         weights_mb=weights,
         share_of_gemm=flop / spent[0] / (product.flop / spent[1]),
