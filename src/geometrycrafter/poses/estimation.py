@@ -14,9 +14,10 @@ from torch import Tensor
 from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.poses.bundle import covariance, solve
+from geometrycrafter.poses.gaps import FEWEST, agreeing, bridged, loose_frames
 from geometrycrafter.poses.guided_matching import GuidedMatching
 from geometrycrafter.poses.initial import begin, known_cameras, points_of, with_poses
-from geometrycrafter.poses.loops import Loops
+from geometrycrafter.poses.loops import Loops, Place
 from geometrycrafter.poses.lucas_kanade import LucasKanade
 from geometrycrafter.poses.masks import Masks, check_masks, given_masks
 from geometrycrafter.poses.pictures import Greys, Pictures, Progress, read_pictures
@@ -31,8 +32,6 @@ from geometrycrafter.poses.unknown import told_found, told_unknown
 from geometrycrafter.poses.windowed_tracks import WindowedTracks
 from geometrycrafter.scene import Scene
 
-FEWEST = 12
-"""Points that agree, below which a camera counts as unknown."""
 SPAN = 24
 """Frames that one point ties together at most; longer tracks are cut into several."""
 SHORTEST = 3
@@ -234,13 +233,16 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     if masks is None:
         masks = Masks(ResidualMotion()(scene, grey, near, problem, lambda done: told("moving", done, count)))
         tracks = tracks.where(_within(masks.static(masks[0].shape), tracks, (height, width)))
+    part, places = torch.zeros(count, dtype=torch.int64), list[Place]()
+    if known is None:
+        near, part, places = bridged(scene, grey, problem, near, masks.static(small))
     # Where depth is to be found wrong, points that it leads to have nothing to say.
     if embedded and ask.keypoints is None and not ask.refine and not ask.surfaces:
-        tracks = _matched(scene, grey, near, problem, masks.static(small), tracks, told)
+        tracks = _matched(scene, grey, near, problem, masks.static(small), part, tracks, told)
     problem = _problem(scene, tracks, weights, grid, known)
     state = _solved(problem, known, near)
     if known is None:
-        problem, state = _closed(scene, grey, problem, state, masks)
+        problem, state = _closed(scene, grey, problem, state, masks, places)
     if ask.surfaces:
         problem, state = _laid_on_one_another(scene, problem, state, masks, told)
     told("solve", count, count)
@@ -305,23 +307,24 @@ def _matched(
     near: State,
     problem: Problem,
     static: Sequence[np.ndarray],
+    part: Tensor,
     followed: Tracks,
     told: Progress,
 ) -> Tracks:
     """Points sought where a first solution has them, and those that were followed where too few are found so."""
     count = problem.frames
-    matched = GuidedMatching()(scene, grey, near, problem, static, lambda done: told("match", done, count))
+    matched = GuidedMatching()(scene, grey, near, problem, static, part, lambda done: told("match", done, count))
     poor = torch.bincount(matched.frame, minlength=count) < 0.5 * torch.bincount(followed.frame, minlength=count)
     through = torch.zeros(followed.count).index_add_(0, followed.track, poor[followed.frame].float()) > 0
     return matched.joined(followed.where(through[followed.track]))
 
 
 def _closed(
-    scene: Scene, grey: Sequence[np.ndarray], problem: Problem, state: State, masks: Masks
+    scene: Scene, grey: Sequence[np.ndarray], problem: Problem, state: State, masks: Masks, bridges: list[Place]
 ) -> tuple[Problem, State]:
-    """The problem with what places say that are seen again, and its solution."""
+    """The problem with what places say that are seen again, or on both sides of a gap, and its solution."""
     loops = Loops()
-    places = loops.places(scene, grey, problem, masks.static(grey[0].shape))
+    places = bridges + loops.places(scene, grey, problem, masks.static(grey[0].shape))
     for _ in range(LOOPS if places else 0):
         problem = replace(problem, loops=loops.pairs(places, problem, state))
         state = solve(problem, state, widths=(problem.weights.width,))
@@ -366,10 +369,7 @@ def _estimate(
     count = problem.frames
     known = poses is not None
     given = torch.isfinite(poses).all(-1).all(-1) if poses is not None else torch.zeros(count, dtype=torch.bool)
-    distance, deep = problem.misfit(state)
-    sigma = float(distance.median()) / 1.18 if len(distance) else 1.0
-    limit = 3 * problem.weights.width * max(sigma, 0.5)
-    agree = (distance < limit) & (deep.abs() < 3 * problem.weights.width)
+    agree, distance, sigma = agreeing(problem, state)
     frame = problem.tracks.frame
     seen = torch.bincount(frame, minlength=count)
     sound = torch.bincount(frame[agree], minlength=count)
@@ -378,7 +378,7 @@ def _estimate(
         quality = torch.maximum(quality, problem.surfaces.quality(count))
     quality = torch.where(given, torch.where(seen > 0, sound / seen.clamp_min(1), 1.0), quality)
     residual = torch.stack([_median(distance[agree & (frame == t)]) for t in range(count)])
-    loose = torch.zeros(count, dtype=torch.bool) if given.all() else _loose(problem, agree, quality, given)
+    loose = torch.zeros(count, dtype=torch.bool) if given.all() else loose_frames(problem, agree, quality, given)
     quality = torch.where(loose, 0.0, quality)
     spread = torch.full((count, 6, 6), torch.inf, dtype=torch.float64)
     if (len(problem.tracks) or problem.surfaces is not None) and not given.all():
@@ -409,31 +409,6 @@ def _estimate(
         tracks=tracks,
         notes=notes,
     )
-
-
-def _loose(problem: Problem, agree: Tensor, quality: Tensor, given: Tensor) -> Tensor:
-    """Frames ``[T]`` bool that know of one another, but not of most: too few points are seen on both sides of a gap.
-
-    Args:
-        problem: that was solved.
-        agree: ``[N]`` bool, observations that agree with the solution.
-        quality: ``[T]``, 0 where a frame is not known.
-        given: ``[T]`` bool, frames whose poses were known beforehand: what is tied to one of them is.
-    """
-    known = quality > 0
-    frames = known.nonzero()[:, 0]
-    ties = problem.tracks.ties(agree & known[problem.tracks.frame], problem.frames)
-    if problem.surfaces is not None:
-        pairs = problem.surfaces
-        sound = (pairs.agree > 0) & known[pairs.first] & known[pairs.second]
-        for a, b in zip(pairs.first[sound].tolist(), pairs.second[sound].tolist(), strict=True):
-            ties[a + 1 : b + 1] += FEWEST
-    loose = torch.zeros_like(known)
-    if len(frames):
-        part = torch.cat([torch.zeros(1).long(), (ties[frames[1:]] < FEWEST).long()]).cumsum(0)
-        tied = torch.bincount(part, weights=given[frames].double()) > 0
-        loose[frames] = ~tied[part] if given.any() else part != torch.bincount(part).argmax()
-    return loose
 
 
 def _correction(state: State, grid: Grid, refined: bool, known: bool) -> np.ndarray | None:

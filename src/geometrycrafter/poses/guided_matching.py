@@ -49,6 +49,7 @@ class GuidedMatching:
         state: State,
         problem: Problem,
         static: Sequence[Array] | None = None,
+        part: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Tracks:
         """Tracks in the scene's pixels.
@@ -59,6 +60,8 @@ class GuidedMatching:
             state: cameras and corrections that are nearly right.
             problem: that they solve.
             static: ``[H, W]`` bool for each frame, where points may be; None: everywhere.
+            part: ``[T]``, frames of one number know of one another, and only those are matched, but for -1;
+                None: all do.
             progress: called with how many frames are done.
         """
         height, width = grey[0].shape
@@ -66,7 +69,7 @@ class GuidedMatching:
         focal = (problem.focal * torch.tensor(state.log_focal).exp() * sides).numpy()
         centre = ((problem.centre + 0.5) * sides - 0.5).numpy()
         view = _View(focal.astype(np.float32), centre.astype(np.float32), height, width)
-        found = self._found(scene, grey, state, problem, view, static, progress)
+        found = self._found(scene, grey, state, problem, view, static, part, progress)
         return Tracks.of(found).scaled(1 / float(sides[0]), 1 / float(sides[1]))
 
     def _found(
@@ -77,6 +80,7 @@ class GuidedMatching:
         problem: Problem,
         view: _View,
         static: Sequence[Array] | None,
+        part: Tensor | None,
         progress: Callable[[int], None] | None,
     ) -> Iterator[tuple[Tensor, int, Tensor]]:
         follow = LucasKanade(points=self.points, window=self.window, there_and_back=self.there_and_back)
@@ -90,6 +94,8 @@ class GuidedMatching:
             new += len(xy)
             points = view.rays * np.where(valid, depth, 1)[..., None]
             for t in range(max(key - self.reach, 0), min(key + self.reach + 1, len(grey))):
+                if part is not None and (part[t] != part[key] or part[key] < 0):
+                    continue
                 if t == key:
                     yield names, t, torch.from_numpy(xy.astype(np.float64))
                     continue

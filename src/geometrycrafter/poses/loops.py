@@ -102,6 +102,30 @@ class Loops:
             found += agree[: self.kept]
         return found
 
+    def place(
+        self,
+        scene: Scene,
+        grey: Sequence[np.ndarray],
+        problem: Problem,
+        first: int,
+        second: int,
+        static: Sequence[np.ndarray] | None = None,
+    ) -> Place | None:
+        """What two frames both show; None where too little agrees.
+
+        Args:
+            scene: with depth and mask.
+            grey: ``[H, W]`` uint8 pictures of its frames.
+            problem: of the same scene, for its camera.
+            first: frame.
+            second: a later one.
+            static: ``[H, W]`` bool for each frame, where points may be; None: everywhere.
+        """
+        one, two = (
+            self._key(scene, t, grey[t], problem, None if static is None else static[t]) for t in (first, second)
+        )
+        return self._place(one, two, problem)
+
     def _key(self, scene: Scene, frame: int, grey: np.ndarray, problem: Problem, static: np.ndarray | None) -> _Key:
         ratio = min(1.0, self.longest / max(grey.shape))
         size = (max(8, round(grey.shape[1] * ratio)), max(8, round(grey.shape[0] * ratio)))
