@@ -192,6 +192,12 @@ def test_what_a_plan_names_fits(tmp_path):
     assert plan_of(replace(config, **changes), processes=8).needed == other.needed <= 24 * GIB
 
 
+@pytest.mark.parametrize("name", ["prior", "autoencoder"])
+def test_stages_of_the_embedded_model_can_be_planned(school, shards, name):
+    plan = plan_of(small(school, shards, stage=name, frames=[1, 1]))
+    assert plan.trained > 0 and plan.step.kinds["activations"] > 0
+
+
 def test_where_nothing_helps_that_is_said(tmp_path, capsys):
     main(["train", "vae", "tiny-vae-field", "--plan", "--set", f'hub="{EMBEDDED}"', "--memory", "0.1"])
     assert "too small, whatever" in capsys.readouterr().out
