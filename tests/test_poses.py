@@ -21,6 +21,7 @@ from geometrycrafter.poses.guided_matching import GuidedMatching
 from geometrycrafter.poses.initial import begin
 from geometrycrafter.poses.loops import Loops, Place, motion_of
 from geometrycrafter.poses.lucas_kanade import LucasKanade
+from geometrycrafter.poses.pairs import Pairs
 from geometrycrafter.poses.problem import Problem, Weights
 from geometrycrafter.poses.tracks import Tracks, log_depth_at, sampled
 
@@ -189,6 +190,35 @@ def test_motion_corrects_bent_depth():
     correction = (problem.grid.weights(tracks.xy, *SIZE) * state.correction[tracks.frame]).sum(-1)
     before, after = ((x - (x - log_depth).median() - log_depth).abs().mean() for x in (shown, shown + correction))
     assert after < 0.35 * before
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_blocks_of_a_long_clip_find_what_is_found_at_once(monkeypatch, again):
+    tracks, log_depth, truth = seen(frames=90, points=1600, gross=0.05, path=3.0)
+    bend = 0.2 * torch.sin(tracks.xy[:, 0] / 60) * (tracks.xy[:, 1] / 239)
+    weights = Weights(pixel=0.3, log_depth=0.1, rough=0.3)
+    problem = Problem(tracks, log_depth - bend, FOCAL, CENTRE, SIZE, 90, weights, Grid(3, 4))
+    whole = solve(problem, begin(problem))
+    if again:  # the ends are tied as they are: nothing may move
+        problem.loops = tied(whole, 0, 89)
+    monkeypatch.setattr("geometrycrafter.poses.bundle.LONGEST", 40)
+    monkeypatch.setattr("geometrycrafter.poses.bundle.OVERLAP", 16)
+    blocks = solve(problem, begin(problem))
+    (apart, angle), (at_once, _) = (off(found.poses, truth, scale=True) for found in (blocks, whole))
+    assert apart < (3 if again else 1.3) * at_once and angle < 0.4
+    shape = blocks.correction - whole.correction
+    assert (shape - shape.mean()).abs().median() < (0.02 if again else 0.01)
+    spread = covariance(problem, blocks)
+    assert torch.isfinite(spread).all() and (torch.linalg.eigvalsh(spread) > -1e-9).all()
+
+
+def tied(state, first: int, second: int) -> Pairs:
+    """Two cameras that are held to one another as they are."""
+    pairs = torch.eye(7).double() * 1e6
+    square = torch.cat([torch.cat([pairs, -pairs], 1), torch.cat([-pairs, pairs], 1)])
+    row = {"first": torch.tensor([first]), "second": torch.tensor([second]), "square": square[None]}
+    now = {"rotation": state.rotation, "translation": state.translation, "log_scale": state.correction.mean(-1)}
+    return Pairs(**row, **now, right=torch.zeros(1, 14).double(), constant=0.0, agree=torch.ones(1).double())
 
 
 def test_tracks_split_share_a_frame():

@@ -42,6 +42,23 @@ class Pairs:
     agree: Tensor
     """``[M]``, the share of compared pixels that lie on one another; 0 where that leaves a motion open."""
 
+    def within(self, first: int, end: int) -> Pairs | None:
+        """Those whose frames both lie in a part of the clip, counted from its beginning; None where there are none."""
+        kept = (self.first >= first) & (self.second < end)
+        if not kept.any():
+            return None
+        return Pairs(
+            first=self.first[kept] - first,
+            second=self.second[kept] - first,
+            square=self.square[kept],
+            right=self.right[kept],
+            rotation=self.rotation[first:end],
+            translation=self.translation[first:end],
+            log_scale=self.log_scale[first:end],
+            constant=0.0,
+            agree=self.agree[kept],
+        )
+
     def change(self, state: State) -> Tensor:
         """Of each frame's unknowns from the state that this was measured at, ``[T, 7]``."""
         turn = state.rotation @ self.rotation.mT
