@@ -17,9 +17,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
         help="write a scene in another format",
-        description="Write a scene in another format: "
-        + "; ".join(f"{f.name}, {f.what}" for f in FORMATS.values())
-        + ".",
+        description="Write a scene in another format:\n\n"
+        + "\n".join(f"  {f.name:11} {f.what}" for f in FORMATS.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scene", help="a folder NAME.gc made by 'geometrycrafter run', or the URL of one")
     parser.add_argument("format", choices=list(FORMATS))

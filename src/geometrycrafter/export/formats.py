@@ -62,6 +62,23 @@ class PlyOptions(ColourOptions):
 
 
 @dataclass(frozen=True)
+class Png16Options(Settings):
+    """Of depth in 16 bits."""
+
+    scale: Literal["log", "linear", "millimetres"] = field(
+        default="log",
+        metadata={"help": "equal steps of depth's logarithm, of depth, or thousandths of a metre"},
+    )
+
+
+@dataclass(frozen=True)
+class ExrOptions(Settings):
+    """Of OpenEXR."""
+
+    pixel: Literal["float", "half"] = field(default="float", metadata={"help": "how exact values are: 32 or 16 bits"})
+
+
+@dataclass(frozen=True)
 class VideoOptions(ColourOptions):
     """Of videos."""
 
@@ -124,7 +141,7 @@ class Format:
     others: tuple[str, ...] = ()
     """Further suffixes, each a kind of its own; the writer is told which as ``suffix``."""
     folder: tuple[str, ...] = ()
-    """For a format that is a folder: the names of what it holds; nothing else is ever replaced with it."""
+    """For a format that is a folder: names of what it holds, as patterns; nothing else is ever replaced with it."""
 
     def suffix_of(self, path: Path) -> str:
         """Which kind of file a name asks for.
@@ -193,6 +210,22 @@ _LIST = (
         "geometrycrafter.export.nerfstudio:write_nerfstudio",
         NerfstudioOptions,
         folder=("depths", "images", "masks", "points.ply", "transforms.json"),
+    ),
+    Format(
+        "png16",
+        ".png16",
+        "a folder of depth maps, 16-bit grey, with their scale, for OpenCV, Pillow or ImageMagick",
+        "geometrycrafter.export.png16:write_png16",
+        Png16Options,
+        folder=("frame_*.png", "scale.json"),
+    ),
+    Format(
+        "exr",
+        ".exr",
+        "a folder of pictures with layers for depth, points, normals and mask, for Nuke, Blender, Fusion or OpenCV",
+        "geometrycrafter.export.exr:write_exr",
+        ExrOptions,
+        folder=("frame_*.exr",),
     ),
     Format(
         "mp4",

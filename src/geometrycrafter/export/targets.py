@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def check_target(path: str | os.PathLike[str], *scenes: Scene, folder: tuple[str
     Args:
         path: of it.
         *scenes: that it is made from.
-        folder: names of what a folder will hold; none: a file is written.
+        folder: names, as patterns, of what a folder will hold; none: a file is written.
 
     Returns:
         the path.
@@ -114,7 +115,7 @@ def _check_replaced(target: Path, names: tuple[str, ...]) -> None:
     if not target.is_dir():
         raise InputError(f"{target}: this is no folder, which the export would be; choose another name.")
     found = sorted(p.name for p in target.iterdir())
-    other = next((name for name in found if name not in (MARK, *names)), None)
+    other = next((name for name in found if not any(fnmatchcase(name, known) for known in (MARK, *names))), None)
     if other is None and found and MARK not in found:
         other = found[0]
     if other is not None:

@@ -1,0 +1,49 @@
+"""What formats with a file a frame are made of: depth, points and normals where they are valid, and the camera."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from geometrycrafter.geometry.normals import eroded, normals_of
+from geometrycrafter.scene import Scene
+
+
+def valid_depth(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """A frame's depth ``[H, W]`` float32, 0 where there is none, and where there is, ``[H, W]`` bool."""
+    depth = np.asarray(scene.depth[t], np.float32)
+    valid = np.asarray(scene.mask[t], bool) & np.isfinite(depth) & (depth > 0)
+    return np.where(valid, depth, np.float32(0)), valid
+
+
+def valid_points(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """A frame's points in its camera's axes ``[H, W, 3]`` float32, 0 where there is none, and where there is."""
+    points = np.asarray(scene.points[t], np.float32)
+    valid = valid_depth(scene, t)[1] & np.isfinite(points).all(-1)
+    return np.where(valid[..., None], points, np.float32(0)), valid
+
+
+def normals(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Unit normals ``[H, W, 3]`` float32 towards the camera; 0 where a neighbour of the pixel is not valid."""
+    found = normals_of(torch.from_numpy(points).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+    whole = eroded(torch.from_numpy(valid)[None, None])[0, 0]
+    return np.asarray(torch.where(whole[..., None], found, 0.0).numpy())
+
+
+def known_pose(scene: Scene, t: int) -> np.ndarray | None:
+    """Camera to world ``[4, 4]`` float64 of a frame; None where the scene has none, or that frame's is not known."""
+    if scene.poses is None:
+        return None
+    quality = scene.array("pose_quality")
+    pose = np.asarray(scene.poses[t], np.float64)
+    return pose if np.isfinite(pose).all() and (quality is None or quality[t] > 0) else None
+
+
+def depth_range(scene: Scene) -> tuple[float, float]:
+    """The least and the largest valid depth of all frames; 1 and 1 where there is none. One frame at a time is read."""
+    near, far = np.inf, 0.0
+    for t in range(len(scene)):
+        depth, valid = valid_depth(scene, t)
+        if valid.any():
+            near, far = min(near, float(depth[valid].min())), max(far, float(depth[valid].max()))
+    return (near, far) if far else (1.0, 1.0)
