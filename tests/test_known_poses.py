@@ -227,3 +227,60 @@ def test_a_scene_of_a_part_is_matched_to_its_part_of_a_longer_source(clip, tmp_p
     assert "--source" in capsys.readouterr().err
     assert main([*command, "--start", "9"]) == 2
     assert "3 frames where the scene has 6" in capsys.readouterr().err
+
+
+def _lines(place: Path, rows: list[tuple[float, int]]) -> Path:
+    place.write_text("".join(f"{time:.6f} {x} 0 0 0 0 0 1\n" for time, x in rows))
+    return place
+
+
+def test_lines_of_a_whole_clip_that_lack_its_first_frames_stay_with_their_frames(tmp_path):
+    """Put at the first frame they would have all of them, too, each with a later one's pose."""
+    whole = [(t / 25, t) for t in range(3, 100)]
+    times = np.arange(30) / 25
+    frames = Frames(times, numbers=np.arange(30), total=100, slack=2)
+    for wanted in (frames, Frames(times), Frames(times, numbers=np.arange(30), total=97)):
+        if wanted.total == 97:  # as many as the source has frames: those that have no clock of it are in order
+            whole = [(1e9 + time, x) for time, x in whole]
+        found = read_poses(_lines(tmp_path / "a.txt", whole)).at(wanted)[:, 0, 3]
+        if wanted.total == 97:
+            assert found.tolist() == list(range(3, 33))
+        else:
+            assert np.isnan(found[:3]).all()
+            assert found[3:].tolist() == list(range(3, 30))
+
+
+def test_lines_in_any_order_go_by_their_times_on_any_clock(tmp_path):
+    order = np.random.default_rng(0).permutation(12)
+    for begin in (0.0, 1.6e9):
+        for rate in (24, 23):  # 23: of another clock altogether, in order of time
+            rows = [(begin + t / rate, int(t)) for t in order]
+            found = read_poses(_lines(tmp_path / "a.txt", rows)).at(Frames(np.arange(12) / 24))
+            assert found[:, 0, 3].tolist() == list(range(12))
+
+
+def test_what_an_images_file_can_not_mean_is_said(tmp_path):
+    place, frames = tmp_path / "images.txt", Frames(np.arange(6) / 24)
+    rows = [f"{t + 1} 1 0 0 0 {-t} 0 0 1 my view {t}.png" for t in range(6)]
+    place.write_text("\ufeff  # an indented word\n" + "\n\n".join(rows) + "\n\n")
+    assert read_poses(place).at(frames)[:, 0, 3].tolist() == list(range(6))
+    place.write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match="isn't followed by that of its points; leave that empty"):
+        read_poses(place)
+    place.write_text("\n\n".join([*rows[:5], rows[4]]) + "\n\n")
+    with pytest.raises(InputError, match=r"several poses of my view 4\.png"):
+        read_poses(place).at(frames)
+
+
+@pytest.mark.parametrize("lost", ["-inf", "nan"])
+def test_matrices_of_a_recording_that_lost_its_way_are_not_known(tmp_path, lost):
+    for t in range(4):
+        rows = [f"1 0 0 {t}", "0 1 0 0", "0 0 1 0"] if t != 2 else [" ".join([lost] * 4)] * 3
+        (tmp_path / f"frame-{t:06d}.pose.txt").write_text("\n".join([*rows, "0 0 0 1"]))
+    found = read_poses(tmp_path).at(Frames(np.arange(4) / 30))
+    assert found[[0, 1, 3], 0, 3].tolist() == [0, 1, 3]
+    assert np.isnan(found[2]).all()
+    for place in tmp_path.glob("*.pose.txt"):
+        place.write_text(" ".join([lost] * 16))
+    with pytest.raises(InputError, match="no frame's pose is finite"):
+        read_poses(tmp_path)

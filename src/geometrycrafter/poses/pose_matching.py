@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,11 +112,14 @@ class Trajectory:
             return found
         if self.times is not None and (found := self._by_time(frames, whole=True)) is not None:
             return found
+        order = np.arange(own) if self.times is None else np.argsort(self.times, kind="stable")
         if own == count:
-            return np.arange(count)
-        if (numbers := frames.of_whole(own)) is not None:
-            return numbers
-        if self.times is not None and (found := self._by_time(frames, whole=False)) is not None:
+            return order
+        found = None if self.times is None else self._by_time(frames, whole=False)
+        numbers = frames.of_whole(own)
+        if numbers is not None and (found is None or own == frames.total):
+            return np.asarray(order[numbers])
+        if found is not None:
             return found
         asked = "give one for each"
         if self.names is not None:
@@ -123,12 +127,16 @@ class Trajectory:
         raise InputError(f"{self.place}: there are {own} poses for {count} frames; {asked}.")
 
     def _by_time(self, frames: Frames, whole: bool) -> np.ndarray | None:
-        """Nearest in time; ``whole``: all frames have one, also where the file's clock begins elsewhere."""
+        """Nearest in time; ``whole``: all frames have one, also where the file's clock begins elsewhere.
+
+        Where poses lack, a clock that is the frames' own would fit as well with its first pose put at the first frame.
+        """
         assert self.times is not None
-        times, own = frames.times, self.times - self.times[0]
+        times, own = frames.times, self.times - self.times.min()
         step = float(np.median(np.diff(times))) if len(times) > 1 else np.inf
         near = min(NEAR, step / 2)
-        for clock in (self.times, own, own + times[0]) if whole else (self.times,):
+        elsewhere = whole and (len(own) == len(times) or self._by_time(frames, whole=False) is None)
+        for clock in (self.times, own, own + times[0]) if elsewhere else (self.times,):
             nearest = np.abs(clock[None] - times[:, None]).argmin(1)
             met = np.abs(clock[nearest] - times) < near
             if whole and met.all():
@@ -141,6 +149,8 @@ class Trajectory:
     def _by_name(self, frames: Frames) -> np.ndarray | None:
         """By names of the source's pictures, by frame numbers of an export, or by what place a picture has."""
         assert self.names is not None
+        if (twice := next((name for name, times in Counter(self.names).items() if times > 1), None)) is not None:
+            raise InputError(f"{self.place}: there are several poses of {twice}; leave one of them.")
         if self.exported is not None:
             if self.exported != len(frames):
                 raise InputError(

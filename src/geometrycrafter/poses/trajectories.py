@@ -72,9 +72,12 @@ def read_poses(path: str | Path) -> Trajectory:
         files = [place / folder / name for folder in FOLDERS for name in ("images.bin", "images.txt")]
         place = next((file for file in [*files, place / TRANSFORMS] if file.is_file()), place)
     if place.is_dir() and (matrices := sorted(place.glob("*.pose.txt"), key=natural)):
-        read = [_matrix(file, _bytes(file).decode(errors="replace").split()) for file in matrices]
+        fields = {file.name: _bytes(file).decode(errors="replace").split() for file in matrices}
+        read = {name: _matrix(place / name, row) for name, row in fields.items() if not _lost(row)}
+        if not read:
+            raise InputError(f"{place}: no frame's pose is finite; give {WANTED}.")
         return Trajectory(
-            place, np.stack(read), names=[m.name for m in matrices], pictures=_pictures(place, "*.color.*")
+            place, np.stack(list(read.values())), names=list(read), pictures=_pictures(place, "*.color.*")
         )
     if not place.is_file():
         raise InputError(f"{path}: there is no file of poses; give {WANTED}.")
@@ -83,11 +86,12 @@ def read_poses(path: str | Path) -> Trajectory:
         return _of_images(place, folder, _nerfstudio_rows(place, data))
     if place.suffix == ".bin":
         return _of_images(place, folder, _colmap(place, _binary_rows(place, data)))
-    lines = [line for line in data.decode(errors="replace").splitlines() if line[:1] != "#"]
+    lines = [line for line in data.decode("utf-8-sig", "replace").splitlines() if line.lstrip()[:1] != "#"]
     rows = [line.split() for line in lines if line.strip()]
-    if rows and all(len(r) == 12 for r in rows):
+    colmap = place.name == "images.txt"
+    if rows and all(len(r) == 12 for r in rows) and not colmap:
         return Trajectory(place, np.stack([_matrix(place, r) for r in rows]))
-    if rows and len(rows[0]) >= 10:
+    if rows and (len(rows[0]) >= 10 or colmap):
         return _of_images(place, folder, _colmap(place, _text_rows(place, lines)))
     return _tum(place, rows)
 
@@ -113,6 +117,11 @@ def _of_images(place: Path, folder: Path, rows: list[tuple[str, np.ndarray]]) ->
     pictures = next((found for where in above if (found := _pictures(where / "images", "*"))), ())
     names, poses = [name for name, _ in rows], np.stack([pose for _, pose in rows])
     return Trajectory(place, poses, names=names, pictures=pictures, exported=exported)
+
+
+def _lost(fields: Sequence[str]) -> bool:
+    """Whether a recording says that its tracking was lost: ScanNet's matrices are infinite there, others' NaN."""
+    return any(field.lower().lstrip("+-") in ("inf", "nan") for field in fields)
 
 
 def _pictures(folder: Path, pattern: str) -> list[str]:
@@ -175,8 +184,13 @@ def _text_rows(place: Path, lines: list[str]) -> list[tuple[str, np.ndarray]]:
     """Each image is a line of its pose, and a line of its points, which may be empty."""
     first = next(i for i, line in enumerate(lines) if line.strip())
     rows = [line.split(maxsplit=9) for line in lines[first::2] if line.strip()]
-    if any(len(r) != 10 for r in rows):
+    if any(len(r) != 10 or not r[0].isdigit() for r in rows):
         raise _foreign(place)
+    ends = [line.rsplit(maxsplit=1)[-1] for line in lines[first + 1 :: 2] if line.strip()]
+    if not all(end.lstrip("-").isdigit() for end in ends):  # of a point's number, where an image's is a name
+        raise InputError(
+            f"{place}: an image's line isn't followed by that of its points; leave that empty, or give all."
+        )
     return [(r[9], _numbers(place, r[1:8])) for r in rows]
 
 
