@@ -83,7 +83,7 @@ def call(args: argparse.Namespace) -> None:
     from geometrycrafter.scene import open_scene
 
     scene = open_scene(args.scene)
-    target = target_of(scene, args.format, args.path)
+    target = target_of(scene, args.format, args.path, **options)
     if target.exists() and not args.overwrite:
         raise InputError(f"{target}: the file exists; add --overwrite or name another.")
     print(f"{args.format}: {export(scene, args.format, target, **options)}")

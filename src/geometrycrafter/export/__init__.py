@@ -33,32 +33,34 @@ def export(scene: Scene, format: str, path: str | os.PathLike[str] | None = None
     Raises:
         InputError: where the format or an option is unknown, or the place is not one to write to.
     """
-    target = target_of(scene, format, path)
+    target = target_of(scene, format, path, **options)
     chosen = read_settings(FORMATS[format].options, options, f"export {format}")
     with explained(target), appearing(landing(target)) as temporary:
-        if FORMATS[format].folder:
+        if FORMATS[format].holds(chosen):
             begin_folder(temporary, format, scene)
         FORMATS[format].write(scene, temporary, chosen, FORMATS[format].suffix_of(target))
     return target
 
 
-def target_of(scene: Scene, format: str, path: str | os.PathLike[str] | None = None) -> Path:
+def target_of(scene: Scene, format: str, path: str | os.PathLike[str] | None = None, **options: Any) -> Path:
     """Where an export is written.
 
     Args:
         scene: to write.
         format: a name in :data:`FORMATS`.
         path: as given; None: beside the scene.
+        **options: of the format.
 
     Raises:
-        InputError: where the format is unknown, a scene in memory or at a URL has no path given, or the place is a
-            URL, within a scene, what the scene was made from, a folder that no such export made, or no kind of file
-            that the format has.
+        InputError: where the format or an option is unknown, a scene in memory or at a URL has no path given, or the
+            place is a URL, within a scene, what the scene was made from, a folder that no such export made, or no
+            kind of file that the format has.
     """
     if format not in FORMATS:
         raise InputError(f"export format {format!r} is unknown; choose one of {', '.join(FORMATS)}.")
+    chosen = read_settings(FORMATS[format].options, options, f"export {format}")
     if path is None:
         path = default_target(scene, FORMATS[format].suffix)
-    target = check_target(path, scene, folder=FORMATS[format].folder)
+    target = check_target(path, scene, folder=FORMATS[format].holds(chosen))
     FORMATS[format].suffix_of(target)
     return target

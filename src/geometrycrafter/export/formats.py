@@ -53,11 +53,23 @@ class PlyOptions(ColourOptions):
 
     frame: FrameIndex = field(default=0, metadata={"help": "which frame; negative ones count from the end"})
     step: Count = field(default=1, metadata={"help": "take every n-th pixel of every n-th row"})
+    each: bool = field(default=False, metadata={"help": "a folder with a file for each frame"})
     world: bool = field(default=False, metadata={"help": "the static points of all frames in place of one frame's"})
     points: CloudSize = field(default=1_000_000, metadata={"help": "of the static world, at most"})
     shot: Index | None = field(default=None, metadata={"help": SHOT})
     moving: FrameNumbers | None = field(
         default=None, metadata={"help": "with --world: frames whose moving points are put in, too, told apart as such"}
+    )
+
+
+@dataclass(frozen=True)
+class SplatOptions(ColourOptions):
+    """Of Gaussians."""
+
+    points: CloudSize = field(default=500_000, metadata={"help": "of the static world, at most"})
+    shot: Index | None = field(default=None, metadata={"help": SHOT})
+    degree: Annotated[int, Range(0, 3)] = field(
+        default=0, metadata={"help": "of spherical harmonics; all above 0 are zeros, which some trainers want (3)"}
     )
 
 
@@ -142,6 +154,12 @@ class Format:
     """Further suffixes, each a kind of its own; the writer is told which as ``suffix``."""
     folder: tuple[str, ...] = ()
     """For a format that is a folder: names of what it holds, as patterns; nothing else is ever replaced with it."""
+    each: tuple[str, ...] = ()
+    """The same for one that is a folder where its option ``each`` is set."""
+
+    def holds(self, options: Settings) -> tuple[str, ...]:
+        """Names of what the folder holds that is written with these options; none: it is a file."""
+        return self.each if getattr(options, "each", False) else self.folder
 
     def suffix_of(self, path: Path) -> str:
         """Which kind of file a name asks for.
@@ -184,9 +202,17 @@ _LIST = (
     Format(
         "ply",
         ".ply",
-        "coloured points of one frame or of the static world, for MeshLab, CloudCompare or Blender",
+        "coloured points of a frame, of each, or of the static world, for MeshLab, CloudCompare or Blender",
         "geometrycrafter.export.ply:write_ply",
         PlyOptions,
+        each=("frame_*.ply",),
+    ),
+    Format(
+        "splats",
+        ".splats.ply",
+        "the static world as 3-D Gaussians, for SuperSplat and other splat viewers, and as a start for trainers",
+        "geometrycrafter.export.splats:write_splats",
+        SplatOptions,
     ),
     Format(
         "tum",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.normals import eroded, normals_of
 from geometrycrafter.scene import Scene
 
@@ -37,6 +41,30 @@ def known_pose(scene: Scene, t: int) -> np.ndarray | None:
     quality = scene.array("pose_quality")
     pose = np.asarray(scene.poses[t], np.float64)
     return pose if np.isfinite(pose).all() and (quality is None or quality[t] > 0) else None
+
+
+def placed_frames(scene: Scene, pictures: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Frames that can be shown together, each with its picture ``[H, W, 3]``.
+
+    All, where the scene has no poses; else those whose pose is known, as another's points would be elsewhere.
+
+    Args:
+        scene: whose frames.
+        pictures: of all of them in turn.
+
+    Raises:
+        InputError: where there are poses and none is known.
+    """
+    lost = 0
+    for t, picture in zip(range(len(scene)), pictures):
+        if scene.poses is None or known_pose(scene, t) is not None:
+            yield t, picture
+        else:
+            lost += 1
+    if lost == len(scene):
+        raise InputError(f"{scene.place}: no frame's pose is known; run 'geometrycrafter poses {scene.place}'.")
+    if lost:
+        warnings.warn(f"{lost} frames whose poses are not known are left out", stacklevel=3)
 
 
 def depth_range(scene: Scene) -> tuple[float, float]:

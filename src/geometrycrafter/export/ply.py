@@ -11,6 +11,8 @@ import torch
 from geometrycrafter.errors import InputError
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import PlyOptions
+from geometrycrafter.export.maps import placed_frames
+from geometrycrafter.export.pictures import named
 from geometrycrafter.export.world import World, told_unit
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
@@ -35,27 +37,51 @@ def write_ply(scene: Scene, path: Path, options: PlyOptions | None = None) -> Pa
         return _write_world(scene, path, options)
     if options.moving is not None:
         raise InputError("--moving is of the world's points; add --world.")
-    step, frame = options.step, options.frame
+    if options.each:
+        return _write_each(scene, path, options)
+    frame = options.frame
     if not -len(scene) <= frame < len(scene):
         raise InputError(f"--frame {frame}: the scene has frames 0 to {len(scene) - 1}.")
     frame %= len(scene)
-    points = scene.points[frame][::step, ::step]
-    valid = np.asarray(scene.mask[frame], bool)[::step, ::step] & np.isfinite(points).all(-1)
+    if scene.poses is not None and not np.isfinite(scene.poses[frame]).all():
+        raise InputError(f"{scene.place}: the pose of frame {frame} is not finite; estimate the poses anew.")
+    points, rgb = frame_cloud(scene, frame, Colours(scene, options)[frame], options.step)
+    return write_points(path, points, rgb, f"frame {frame}, in {told_unit(scene)}")
+
+
+def frame_cloud(scene: Scene, t: int, picture: np.ndarray, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """A frame's valid points ``[N, 3]``, in world axes where poses are known, and their colours ``[N, 3]`` uint8.
+
+    Args:
+        scene: whose frame.
+        t: which.
+        picture: ``[H, W, 3]`` uint8.
+        step: take every n-th pixel of every n-th row.
+    """
+    points = scene.points[t][::step, ::step]
+    valid = np.asarray(scene.mask[t], bool)[::step, ::step] & np.isfinite(points).all(-1)
     points = points[valid]
     if scene.poses is not None:
-        pose = np.asarray(scene.poses[frame], np.float32)
-        if not np.isfinite(pose).all():
-            raise InputError(f"{scene.place}: the pose of frame {frame} is not finite; estimate the poses anew.")
+        pose = np.asarray(scene.poses[t], np.float32)
         points = rigid.apply(torch.tensor(pose), torch.tensor(points)).numpy()
-    return write_points(
-        path, points, Colours(scene, options)[frame][::step, ::step][valid], f"frame {frame}, in {told_unit(scene)}"
-    )
+    return points, picture[::step, ::step][valid]
+
+
+def _write_each(scene: Scene, path: Path, options: PlyOptions) -> Path:
+    """A file a frame; memory holds one. Frames without a pose, where others have one, would be elsewhere: left out."""
+    if options.frame != 0:
+        raise InputError("--frame is of one frame's points, and --each of all; leave one out.")
+    path.mkdir(exist_ok=True)
+    for t, picture in placed_frames(scene, Colours(scene, options)):
+        points, rgb = frame_cloud(scene, t, picture, options.step)
+        write_points(path / named(t, "ply"), points, rgb, f"frame {t}, in {told_unit(scene)}")
+    return path
 
 
 def _write_world(scene: Scene, path: Path, options: PlyOptions) -> Path:
     """Static points of all frames, merged; behind them moving ones of some frames, marked as such."""
-    if options.frame != 0 or options.step != 1:
-        raise InputError("--frame and --step are of one frame's points; leave them out, or --world.")
+    if options.frame != 0 or options.step != 1 or options.each:
+        raise InputError("--frame, --step and --each are of frames' own points; leave them out, or --world.")
     chosen = options.moving or ()
     if not all(t < len(scene) for t in chosen):
         raise InputError(f"--moving {','.join(map(str, chosen))}: the scene has frames 0 to {len(scene) - 1}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ class Cloud:
     """``[P]``, pixels that each was merged from."""
     size: float
     """Side of the voxels, in the scene's unit."""
+    more: np.ndarray
+    """``[P, C]``, means of further values."""
 
     def __len__(self) -> int:
         return len(self.points)
@@ -81,22 +83,32 @@ class World:
         own = torch.from_numpy(self.scene.points[t].reshape(-1, 3).astype(np.float64))
         return rigid.apply(torch.from_numpy(self.poses[t]), own).numpy().reshape(*self.scene.depth.shape[1:], 3)
 
-    def fuse(self, pictures: Iterator[np.ndarray], most: int, size: float | None = None) -> Cloud:
+    def fuse(
+        self,
+        pictures: Iterable[np.ndarray],
+        most: int,
+        size: float | None = None,
+        more: Callable[[int], np.ndarray] | None = None,
+    ) -> Cloud:
         """The static points of all frames as one cloud, merged by voxels; memory holds one frame and the cloud.
 
         Args:
             pictures: of all the scene's frames in turn, ``[H, W, 3]`` uint8.
             most: points of the cloud; voxels grow until there are no more.
             size: side of the voxels at first; None: what a pixel covers at the middle depth.
+            more: further values ``[H, W, C]`` of a frame's pixels, whose means are kept.
         """
-        voxels = VoxelCloud(size or self._pixel(), most)
+        channels = 3 if more is None else 3 + more(int(self.frames[0])).shape[-1]
+        voxels = VoxelCloud(size or self._pixel(), most, channels)
         known = set(self.frames.tolist())
         for t, picture in zip(range(len(self.scene)), pictures):
             if t in known:
                 static = self.static(t)
-                voxels.add(self.points(t)[static], picture[static])
-        rgb = voxels.values.round().clip(0, 255).astype(np.uint8)
-        return Cloud(voxels.points, rgb, voxels.counts, voxels.size)
+                values = picture if more is None else np.concatenate([picture, more(t)], -1)
+                voxels.add(self.points(t)[static], values[static])
+        values = voxels.values
+        rgb = values[:, :3].round().clip(0, 255).astype(np.uint8)
+        return Cloud(voxels.points, rgb, voxels.counts, voxels.size, values[:, 3:])
 
     def _pixel(self) -> float:
         """What a pixel covers at the middle of valid depths."""
