@@ -47,7 +47,7 @@ def _default(name: str, takers: list[str]) -> str:
     """What an option is where it isn't given, by format where they differ."""
     values = {taker: _fields(FORMATS[taker].options)[name].default for taker in takers}
     if len(set(values.values())) > 1:
-        return "; default " + ", ".join(f"{value} ({taker})" for taker, value in values.items())
+        return "; default " + ", ".join(f"{value} ({taker})" for taker, value in values.items() if value is not None)
     value = values[takers[0]]
     return "" if value is None or value is False else f"; default {value}"
 

@@ -63,6 +63,24 @@ class PlyOptions(ColourOptions):
 
 
 @dataclass(frozen=True)
+class GlbOptions(ColourOptions):
+    """Of glTF."""
+
+    kind: Literal["mesh", "points"] = field(
+        default="mesh", metadata={"help": "a textured surface, cut where depth jumps, or points"}
+    )
+    jump: Annotated[float, Range(0, 1000)] = field(
+        default=0.1, metadata={"help": "in depth between neighbours, relative, at which a mesh is cut"}
+    )
+    frame: FrameIndex = field(default=0, metadata={"help": "which frame; negative ones count from the end"})
+    step: Count | None = field(default=None, metadata={"help": "take every n-th pixel of every n-th row"})
+    animate: bool = field(default=False, metadata={"help": "all frames, which play one after another"})
+    world: bool = field(default=False, metadata={"help": "the static points of all frames in place of one frame's"})
+    points: CloudSize = field(default=1_000_000, metadata={"help": "of the static world, at most"})
+    shot: Index | None = field(default=None, metadata={"help": SHOT})
+
+
+@dataclass(frozen=True)
 class SplatOptions(ColourOptions):
     """Of Gaussians."""
 
@@ -206,6 +224,13 @@ _LIST = (
         "geometrycrafter.export.ply:write_ply",
         PlyOptions,
         each=("frame_*.ply",),
+    ),
+    Format(
+        "glb",
+        ".glb",
+        "a frame as a textured mesh or points, all frames playing, or the static world, for Blender, browsers, engines",
+        "geometrycrafter.export.glb:write_glb",
+        GlbOptions,
     ),
     Format(
         "splats",
