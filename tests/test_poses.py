@@ -35,16 +35,12 @@ def test_block_band_is_the_dense_matrix(frames, unknowns, band, seed):
     torch.manual_seed(seed)
     matrix, b = BlockBand(frames, unknowns, band), unknowns
     dense = torch.zeros(frames * b, frames * b).double()
-    side = matrix.group * b
     for first in range(frames):
-        group = first // matrix.group
-        j = torch.zeros(4 * band * b, 2 * side).double()
-        low = (first - group * matrix.group) * b
-        high = low + min(band, frames - first) * b
-        j[:, low:high] = torch.randn(len(j), high - low).double()
-        matrix.add(group, j.T @ j)
-        at, length = group * side, min(2 * side, len(dense) - group * side)
-        dense[at : at + length, at : at + length] += (j.T @ j)[:length, :length]
+        length = min(band, frames - first) * b
+        j = torch.randn(2 * length, length).double()
+        matrix.add(first, j.T @ j)
+        at = first * b
+        dense[at : at + length, at : at + length] += j.T @ j
     own = torch.randn(frames, b, b).double()
     own = own @ own.mT + torch.eye(b).double()
     matrix.add_frames(own)

@@ -32,13 +32,16 @@ class BlockBand:
         """``below[k]``: rows of group k + 1, columns of group k."""
         self._far: list[Tensor] = []  # [F * b, n] each
 
-    def add(self, group: int, block: Tensor) -> None:
-        """Add a block ``[2 s, 2 s]`` whose first row and column are those of a group, of s unknowns."""
-        side = self.diagonal.shape[1]
-        self.diagonal[group] += block[:side, :side]
-        if group + 1 < self.count:
-            self.below[group] += block[side:, :side]
-            self.diagonal[group + 1] += block[side:, side:]
+    def add(self, first: int, block: Tensor) -> None:
+        """Add ``[n * b, n * b]`` of n frames that follow one another, no more than the band, from a first on."""
+        side, b = self.diagonal.shape[1], self.unknowns
+        group, low = first // self.group, first % self.group * b
+        here = min(len(block), side - low)
+        self.diagonal[group, low : low + here, low : low + here] += block[:here, :here]
+        beyond = len(block) - here
+        if beyond:
+            self.below[group, :beyond, low:] += block[here:, :here]
+            self.diagonal[group + 1, :beyond, :beyond] += block[here:, here:]
 
     def add_frames(self, blocks: Tensor) -> None:
         """Add to the frames' own blocks, ``[F, b, b]``."""

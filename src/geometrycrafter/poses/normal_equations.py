@@ -14,7 +14,7 @@ from geometrycrafter.poses.problem import NEAREST, Observations, Problem, State
 
 HELD = 1e12
 """What is added for a camera that is known."""
-CHUNK = 512
+CHUNK = 64
 """Points that are eliminated at once."""
 
 
@@ -102,8 +102,8 @@ class Normal:
             beside.index_add_(0, frame, -(across @ v[part.point][..., None])[..., 0])
             corner += float(linear.focal.square().sum() - v.square().sum())
             last -= float((linear.focal * linear.residual).sum() + (v * u).sum())
-            for group, block in _outer_products(problem, part, across, matrix.group):
-                matrix.add(group, -block)
+            for first, block in _outer_products(part, across):
+                matrix.add(first, -block)
         _add_prior(problem, state, own, right)
         between = torch.zeros(max(frames - 1, 0), unknowns, unknowns, dtype=torch.float64)
         between[:, 6:, 6:] = -problem.drift
@@ -208,20 +208,23 @@ def _hold(problem: Problem, own: Tensor, right: Tensor) -> None:
         right[:, 3:6] = 0.0
 
 
-def _outer_products(problem: Problem, part: Observations, whitened: Tensor, group: int) -> Iterator[tuple[int, Tensor]]:
-    """What eliminated points say of the frames of their group and the next one, group and ``[2 s, 2 s]``."""
-    unknowns, first = whitened.shape[1], part.points.start
-    start = problem.start[first : part.points.stop + 1] - problem.start[first]
-    groups = part.frame[start[:-1]] // group
-    order = torch.argsort(groups, stable=True)
-    for chunk in order.split(CHUNK):
-        for g in torch.unique(groups[chunk]).tolist():
-            points = chunk[groups[chunk] == g]
-            counts = start[points + 1] - start[points]
+def _outer_products(part: Observations, whitened: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """What eliminated points say of the frames that they are seen in: the first of them, and ``[s, s]`` from it on.
+
+    Points that begin in the same frame are taken together, those that last as long first of all.
+    """
+    unknowns = whitened.shape[1]
+    start = torch.searchsorted(part.point, torch.arange(part.count + 1))
+    first, last = part.frame[start[:-1]], part.frame[start[1:] - 1]
+    order = torch.argsort(first * (int((last - first).max()) + 1) + last - first)
+    for of_frame in order.split(torch.unique(first, return_counts=True)[1].tolist()):
+        for points in of_frame.split(CHUNK):
+            frame, counts = int(first[points[0]]), start[points + 1] - start[points]
             local = torch.repeat_interleave(torch.arange(len(points)), counts)
             ends = counts.cumsum(0)
             rows = start[points][local] + torch.arange(len(local)) - (ends - counts)[local]
-            dense = whitened.new_zeros(2 * group, len(points), unknowns, 3)
-            dense[part.frame[rows] - g * group, local] = whitened[rows]
-            dense = dense.transpose(1, 2).reshape(2 * group * unknowns, -1)
-            yield g, dense @ dense.T
+            span = int((last - first)[points].max()) + 1
+            dense = whitened.new_zeros(span, unknowns, len(points), 3)
+            dense[part.frame[rows] - frame, :, local] = whitened[rows]
+            dense = dense.view(span * unknowns, -1)
+            yield frame, dense @ dense.T
