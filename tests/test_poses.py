@@ -387,14 +387,26 @@ def test_known_poses_stay_and_give_depth_their_scale(clip):
 
 @pytest.mark.parametrize(("black", "known"), [(5, range(6, 16)), (0, range(1, 16))])
 def test_frames_that_nothing_ties_to_the_others_are_not_known(black, known):
-    clip = rendered(7000, 16, 128, 192)
-    frames, moving = clip.frames.copy(), np.zeros(clip.depth.shape, bool)
+    clip, other = rendered(7000, 16, 128, 192), rendered(7003, 5, 128, 192)
+    frames, depth, mask = clip.frames.copy(), clip.depth.copy(), clip.mask.copy()
+    frames[:black], depth[:black], mask[:black] = (x[:black] for x in (other.frames, other.depth, other.mask))
     frames[black] = 0
-    found = gc.poses.estimate(gc.Scene.from_depth(clip.depth, clip.mask, clip.intrinsics), frames, moving, refine=True)
+    moving = np.zeros(depth.shape, bool)
+    found = gc.poses.estimate(gc.Scene.from_depth(depth, mask, clip.intrinsics), frames, moving, refine=True)
     np.testing.assert_array_equal(found.known, np.isin(np.arange(16), known))
     assert np.isfinite(found.covariance[known[0] :]).all() and np.isinf(found.covariance[:black]).all()
     assert np.linalg.eigvalsh(found.covariance[-1]).max() < 0.01
     assert any("not known there" in note for note in found.notes)
+
+
+def test_both_sides_of_a_black_frame_are_one_world():
+    clip = rendered(7000, 16, 128, 192)
+    frames, moving = clip.frames.copy(), np.zeros(clip.depth.shape, bool)
+    frames[5] = 0
+    found = gc.poses.estimate(gc.Scene.from_depth(clip.depth, clip.mask, clip.intrinsics), frames, moving)
+    np.testing.assert_array_equal(found.known, np.arange(16) != 5)
+    apart, angle = off(*(relative(np.delete(p, 5, 0)) for p in (found.poses, clip.poses)), scale=True)
+    assert apart < 0.02 and angle < 0.3
 
 
 def places_of(clip, order, **how):

@@ -69,6 +69,8 @@ class Loops:
     """Key frames that each is compared with, those whose words are most like its own."""
     kept: int = 2
     """Of those, the farthest ones that agree."""
+    most: int = 40
+    """Pairs in all, spread over the clip: each costs the solver as much as many frames."""
     fewest: int = 25
     """Matches that must agree."""
     share: float = 0.4
@@ -100,7 +102,7 @@ class Loops:
             likest = sorted(before, key=lambda i: -float(words[i] @ words[second]))[: self.compared]
             agree = [p for i in sorted(likest) if (p := self._place(keys[i], key, problem)) is not None]
             found += agree[: self.kept]
-        return found
+        return found[:: -(-len(found) // self.most)] if found else []
 
     def place(
         self,
