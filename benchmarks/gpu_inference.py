@@ -72,7 +72,7 @@ def main() -> None:
                 "size": "x".join(map(str, options.size or ())),
                 "frames": options.window,
                 "dtype": options.dtype,
-                "layout": options.layout,
+                "layout": options.weights_layout,
                 "compiled": options.compiled,
             }
             for figures in measured(options, component):

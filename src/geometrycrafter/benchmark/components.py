@@ -160,9 +160,9 @@ def set_layout(work: Work, layout: str) -> None:
                     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def compile_networks(work: Work) -> None:
-    """Let ``torch.compile`` make the networks' kernels when they are next called."""
+def compile_networks(work: Work, backend: str = "inductor") -> None:
+    """Let ``torch.compile`` make the networks' kernels, for the sizes that they see, when they are next called."""
     for name in work.compiled:
         network, _, rest = name.partition(".")
         module = work.networks[network].get_submodule(rest) if rest else work.networks[network]
-        module.compile(dynamic=False)
+        module.compile(dynamic=False, backend=backend)

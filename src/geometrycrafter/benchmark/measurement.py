@@ -82,7 +82,7 @@ def _short(error: BaseException) -> str:
 
 def _measured(name: str, work: Work, options: BenchmarkOptions) -> Row:
     device = work.inputs[0].device
-    set_layout(work, options.layout)
+    set_layout(work, options.weights_layout)
     flop = flop_of(work)
     weights = sum(p.numel() * p.element_size() for n in work.networks.values() for p in n.parameters()) / MB
     peer = stock_work(name, work) if options.peer and name in HAVE_STOCK else None

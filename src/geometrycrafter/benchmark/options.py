@@ -29,7 +29,8 @@ class BenchmarkOptions(Settings):
         repeats: timed calls of each component; the figures are their medians.
         device: ``cpu``, ``cuda``, ``mps``.
         dtype: of the UNet, the frame autoencoder and the image encoder.
-        layout: of convolutions' weights; ``channels-last`` is tried with GPUs.
+        layout: of convolutions' weights; None: ``channels-last`` where a GPU runs compiled networks. Called layer by
+            layer, networks are slower so: norms and attention bring pictures into their own order and back.
         compiled: networks go through ``torch.compile``.
         peer: stock implementations run beside, with the same weights.
         components: that are measured; None: all that the model has.
@@ -48,7 +49,7 @@ class BenchmarkOptions(Settings):
     repeats: Annotated[int, Range(1, 1_000)] = 5
     device: str = "cpu"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    layout: Literal["contiguous", "channels-last"] = "contiguous"
+    layout: Literal["contiguous", "channels-last"] | None = None
     compiled: bool = False
     peer: bool = False
     components: tuple[str, ...] | None = None
@@ -68,3 +69,9 @@ class BenchmarkOptions(Settings):
     def chunk(self) -> int:
         """Frames that the encoders and the decoder see at a time."""
         return min(self.decode_chunk, self.window)
+
+    @property
+    def weights_layout(self) -> str:
+        """The layout that is meant."""
+        fused = self.compiled and self.device.startswith("cuda")
+        return self.layout or ("channels-last" if fused else "contiguous")

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from geometrycrafter.networks.cpu_products import doubled, linear, plus, pointwise, silu
 
+AUTOCASTS = frozenset(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
+"""Kinds of devices that autocast knows; asked once, since a graph can't ask."""
+
 
 def own_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
     """A block that computes in its weights' precision also where autocast lowers that of all around it.
@@ -22,7 +25,7 @@ def own_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
         x: ``[...]``, a tensor on the device in question.
     """
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
+    return torch.autocast(kind, enabled=False) if kind in AUTOCASTS else contextlib.nullcontext()
 
 
 def clip_of(x: Tensor, num_frames: int) -> Tensor:

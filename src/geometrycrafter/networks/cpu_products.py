@@ -5,7 +5,8 @@ takes twice the time on the others. oneDNN also applies what follows (an activat
 result is in the cache. A nearest doubling before a 3x3 convolution repeats pixels, so that four 2x2 kernels over the
 small picture, one for each corner of a doubled pixel, are the same with four ninths of the products.
 
-Everything falls back to plain layers wherever gradients, other types or other devices are asked for.
+Everything falls back to plain layers wherever gradients, other types or other devices are asked for, and under
+``torch.compile``, for which a network is one graph.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def assumed(on: bool) -> Iterator[None]:
 
 def applies(x: Tensor) -> bool:
     """Whether a tensor ``[...]`` is one of inference in float32 on a processor."""
+    if torch.compiler.is_compiling():  # asked first: the rest is then no part of the graph
+        return False
     if _assumed:
         return AVAILABLE and _assumed[-1] and x.dtype == torch.float32
     return (
@@ -56,7 +59,6 @@ def applies(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
         and bool(torch.backends.mkldnn.enabled)
     )
@@ -140,10 +142,12 @@ def channels_last(x: Tensor, scale: int = 1) -> Tensor:
 
 def silu(x: Tensor) -> Tensor:
     """SiLU of a result that nobody else holds, ``[...]``, in its place where no gradient is asked for."""
-    return F.silu(x, inplace=not torch.is_grad_enabled())
+    return F.silu(x, inplace=not (torch.compiler.is_compiling() or torch.is_grad_enabled()))
 
 
 def plus(x: Tensor, y: Tensor) -> Tensor:
     """The sum of ``y`` and a result ``x`` that nobody else holds, ``[...]``, in its place likewise."""
+    if torch.compiler.is_compiling():  # which reuses memory itself, and can't ask for the result's type
+        return x + y
     kept = torch.is_grad_enabled() or torch.result_type(x, y) != x.dtype
     return x + y if kept else x.add_(y)
