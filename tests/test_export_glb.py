@@ -116,7 +116,7 @@ def test_the_static_world_is_one_cloud(tmp_path):
 
 
 def test_long_clips_are_thinned_out_to_a_sensible_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("geometrycrafter.export.glb.SENSIBLE", 2000)
+    monkeypatch.setattr("geometrycrafter.export.maps.SENSIBLE", 2000)
     about, _ = described(export(plane(moving=False), "glb", tmp_path / "a.glb", animate=True))
     counts = [about["accessors"][m["primitives"][0]["attributes"]["POSITION"]]["count"] for m in about["meshes"]]
     assert len(counts) == FRAMES and 1000 < sum(counts) <= 2000

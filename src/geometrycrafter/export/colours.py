@@ -18,6 +18,9 @@ from geometrycrafter.video.reading import FrameSource
 
 GREY = 160
 """Of points whose scene has no frames."""
+LEVELS = (np.arange(256) / 255.0).astype(np.float64)
+LINEAR = np.where(LEVELS <= 0.04045, LEVELS / 12.92, ((LEVELS + 0.055) / 1.055) ** 2.4)
+"""Light of each level of sRGB: what formats that are for rendering want."""
 
 
 class Colours:

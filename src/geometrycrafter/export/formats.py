@@ -81,6 +81,13 @@ class GlbOptions(ColourOptions):
 
 
 @dataclass(frozen=True)
+class UsdOptions(ColourOptions):
+    """Of USD."""
+
+    step: Count | None = field(default=None, metadata={"help": "take every n-th pixel of every n-th row"})
+
+
+@dataclass(frozen=True)
 class SplatOptions(ColourOptions):
     """Of Gaussians."""
 
@@ -231,6 +238,14 @@ _LIST = (
         "a frame as a textured mesh or points, all frames playing, or the static world, for Blender, browsers, engines",
         "geometrycrafter.export.glb:write_glb",
         GlbOptions,
+    ),
+    Format(
+        "usd",
+        ".usd",
+        "points and camera, animated, for Blender, Houdini, Maya or usdview",
+        "geometrycrafter.export.usd:write_usd",
+        UsdOptions,
+        (".usdc",),
     ),
     Format(
         "splats",

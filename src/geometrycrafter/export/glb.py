@@ -15,22 +15,17 @@ import simplejpeg
 import torch
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.colours import Colours
+from geometrycrafter.export.colours import LINEAR, Colours
 from geometrycrafter.export.formats import GlbOptions
 from geometrycrafter.export.gltf import INDICES, VERTICES, Gltf
-from geometrycrafter.export.maps import known_pose, placed_frames, valid_points
+from geometrycrafter.export.maps import known_pose, placed_frames, sensible_step, valid_points
 from geometrycrafter.export.mesh import triangles
 from geometrycrafter.export.nerfstudio import FROM_OPENGL
 from geometrycrafter.export.world import World, told_unit
 from geometrycrafter.geometry.rigid import quaternion_of_rotation
 from geometrycrafter.scene import Scene
 
-SENSIBLE = 2_000_000
-"""Points of a file, at most, where it isn't said how dense they are."""
 QUALITY = 92
-LEVELS = (np.arange(256) / 255.0).astype(np.float64)
-LINEAR = np.where(LEVELS <= 0.04045, LEVELS / 12.92, ((LEVELS + 0.055) / 1.055) ** 2.4)
-"""Light of each level of sRGB, which colours of points are written in."""
 
 
 def write_glb(scene: Scene, path: Path, options: GlbOptions | None = None) -> Path:
@@ -75,7 +70,7 @@ def _frames(file: Gltf, scene: Scene, options: GlbOptions) -> list[int]:
     """Nodes of one frame or of all, and of the camera."""
     colours = Colours(scene, options)
     count = len(scene) if options.animate else 1
-    step = options.step or max(1, int(np.ceil((count * scene.depth[0].size / SENSIBLE) ** 0.5)))
+    step = options.step or sensible_step(scene, count)
     one = options.frame % len(scene)
     chosen = placed_frames(scene, colours) if options.animate else iter([(one, colours[one])])
     nodes, numbers = [], []

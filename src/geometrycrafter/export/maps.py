@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -11,6 +12,9 @@ import torch
 from geometrycrafter.errors import InputError
 from geometrycrafter.geometry.normals import eroded, normals_of
 from geometrycrafter.scene import Scene
+
+SENSIBLE = 2_000_000
+"""Points of a file, at most, where it isn't said how dense they are."""
 
 
 def valid_depth(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +69,12 @@ def placed_frames(scene: Scene, pictures: Iterable[np.ndarray]) -> Iterator[tupl
         raise InputError(f"{scene.place}: no frame's pose is known; run 'geometrycrafter poses {scene.place}'.")
     if lost:
         warnings.warn(f"{lost} frames whose poses are not known are left out", stacklevel=3)
+
+
+def sensible_step(scene: Scene, frames: int) -> int:
+    """Every how many pixels of every how many rows to take, so that a file of so many frames isn't too large."""
+    height, width = scene.depth.shape[1:]
+    return max(1, math.ceil((frames * height * width / SENSIBLE) ** 0.5))
 
 
 def depth_range(scene: Scene) -> tuple[float, float]:
