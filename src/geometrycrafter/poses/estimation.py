@@ -242,7 +242,7 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     problem = _problem(scene, tracks, weights, grid, known)
     state = _solved(problem, known, near)
     if known is None:
-        problem, state = _closed(scene, grey, problem, state, masks, places)
+        problem, state = _closed(scene, grey, problem, state, masks, part, places)
     if ask.surfaces:
         problem, state = _laid_on_one_another(scene, problem, state, masks, told)
     told("solve", count, count)
@@ -320,11 +320,19 @@ def _matched(
 
 
 def _closed(
-    scene: Scene, grey: Sequence[np.ndarray], problem: Problem, state: State, masks: Masks, bridges: list[Place]
+    scene: Scene,
+    grey: Sequence[np.ndarray],
+    problem: Problem,
+    state: State,
+    masks: Masks,
+    part: Tensor,
+    bridges: list[Place],
 ) -> tuple[Problem, State]:
     """The problem with what places say that are seen again, or on both sides of a gap, and its solution."""
     loops = Loops()
-    places = bridges + loops.places(scene, grey, problem, masks.static(grey[0].shape))
+    again = loops.places(scene, grey, problem, masks.static(grey[0].shape))
+    apart = [int(part[p.first]) != int(part[p.second]) or int(part[p.first]) < 0 for p in again]
+    places = bridges + [p for p, new in zip(again, apart, strict=True) if new or loops.likely(p, problem, state)]
     for _ in range(LOOPS if places else 0):
         problem = replace(problem, loops=loops.pairs(places, problem, state))
         state = solve(problem, state, widths=(problem.weights.width,))

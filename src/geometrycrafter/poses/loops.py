@@ -24,6 +24,8 @@ from geometrycrafter.scene import Scene
 
 WORDS = 128
 """That features are told apart by when places are sought."""
+TURN, DEPTHS = 0.1, 0.05
+"""Radians, and shares of depth, that cameras of one place may be off by in any case."""
 ALIKE = 0.8
 """A match is believed where its distance is below so much of the next best one's."""
 
@@ -77,6 +79,9 @@ class Loops:
     """Of all matches, that must."""
     pixel: float = 1.0
     """Standard deviation of where a feature lies."""
+    drift: float = 0.25
+    """Of the way and the turns between two frames, that their cameras may be off by: where the same papers, doors or
+    windows come again, what looks like one place is another."""
 
     def places(
         self, scene: Scene, grey: Sequence[np.ndarray], problem: Problem, static: Sequence[np.ndarray] | None = None
@@ -169,6 +174,24 @@ class Loops:
             other_log_depth=place.other_log_depth[agree],
         )
 
+    def likely(self, place: Place, problem: Problem, state: State) -> bool:
+        """Whether what a place says of its cameras is near enough to where points led that were followed.
+
+        Args:
+            place: whose frames know of one another.
+            problem: that was solved.
+            state: its solution.
+        """
+        turn, shift, _, own, _ = motion_of(place, problem, state)
+        a, b = place.first, place.second
+        now = state.rotation[b] @ state.rotation[a].mT
+        moved = now.mT @ state.translation[b] - state.translation[a] - turn.mT @ shift
+        rotation, centre = state.rotation[a : b + 1], state.poses[a : b + 1, :3, 3]
+        way = float((centre[1:] - centre[:-1]).norm(dim=-1).sum())
+        turns = float(_angle(rotation[1:] @ rotation[:-1].mT).sum())
+        near = float(moved.norm()) < self.drift * way + DEPTHS * float(own[:, 2].median())
+        return near and float(_angle(turn @ now.mT)) < self.drift * turns + TURN
+
     def pairs(self, places: Sequence[Place], problem: Problem, state: State) -> Pairs | None:
         """What places say at a state; None where there are none."""
         rows = [row for place in places if (row := self._pair(place, problem, state)) is not None]
@@ -230,6 +253,11 @@ class _Row(NamedTuple):
     right: Tensor
     cost: Tensor
     agree: Tensor
+
+
+def _angle(rotation: Tensor) -> Tensor:
+    """Radians that matrices ``[..., 3, 3]`` turn by, ``[...]``."""
+    return ((rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1).acos()
 
 
 def _crossed(points: Tensor) -> Tensor:
