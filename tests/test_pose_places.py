@@ -9,11 +9,11 @@ SIZE, FOCAL, PERIOD = (96, 128), 112.0, 3.0
 
 
 def paper(seed: int) -> np.ndarray:
-    """A picture ``[256, 256, 3]`` that goes on where it ends."""
-    noise, out = np.random.default_rng(seed), np.zeros((256, 256, 3))
-    for side in (8, 16, 32, 64, 128):
+    """A picture ``[128, 128, 3]`` that goes on where it ends."""
+    noise, out = np.random.default_rng(seed), np.zeros((128, 128, 3))
+    for side in (8, 16, 32, 64):
         tiles = np.tile(noise.normal(size=(side, side, 3)), (3, 3, 1))
-        out += cv2.resize(tiles, (768, 768), interpolation=cv2.INTER_CUBIC)[256:512, 256:512] * side**-0.3
+        out += cv2.resize(tiles, (384, 384), interpolation=cv2.INTER_CUBIC)[128:256, 128:256] * side**-0.3
     return np.clip(128 + 50 * out / out.std(), 0, 255).astype(np.uint8)
 
 
@@ -26,7 +26,7 @@ def along_a_wall(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wall, floor = paper(0), paper(1)
     frames = []
     for x in places:
-        at = [(p / PERIOD % 1 * 256).astype(np.float32) for p in (x + across * depth, up)]
+        at = [(p / PERIOD % 1 * 128).astype(np.float32) for p in (x + across * depth, up)]
         seen = [cv2.remap(p, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) for p in (wall, floor)]
         frames.append(np.where((depth < 2.5)[..., None], seen[1], seen[0]))
     return np.stack(frames), np.repeat(depth[None], len(places), 0)

@@ -242,6 +242,7 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     problem = _problem(scene, tracks, weights, grid, known)
     state = _solved(problem, known, near)
     if known is None:
+        state = state if ask.surfaces else state.in_unit_of_depth()
         problem, state = _closed(scene, grey, problem, state, masks, part, places)
     if ask.surfaces:
         problem, state = _laid_on_one_another(scene, problem, state, masks, told)

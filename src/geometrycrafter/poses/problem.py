@@ -12,6 +12,7 @@ T_t is world-to-camera, B(x) a_t a bilinear grid of corrections (one node: a sca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -83,6 +84,15 @@ class State:
         out[:, :3, :3] = self.rotation.mT
         out[:, :3, 3:] = -self.rotation.mT @ self.translation[..., None]
         return out
+
+    def in_unit_of_depth(self) -> State:
+        """The same in the unit of the depth as predicted: steps hardly feel the unit, which is held by next to nothing,
+        and may end anywhere near."""
+        mean = float(self.correction.mean())
+        shrunk = math.exp(-mean)
+        return State(
+            self.rotation, self.translation * shrunk, self.points * shrunk, self.correction - mean, self.log_focal
+        )
 
     def moved(self, cameras: Tensor, points: Tensor, log_focal: float) -> State:
         """A step on: ``[T, 6 + nodes]`` of turns, shifts and corrections, points ``[P, 3]``, and the log focal."""
