@@ -16,6 +16,7 @@ from geometrycrafter.benchmark.memory import MB, peak_of_process, peak_on_device
 from geometrycrafter.benchmark.model import MeasuredModel
 from geometrycrafter.benchmark.options import BenchmarkOptions
 from geometrycrafter.benchmark.stock import HAVE_STOCK, check_diffusers, stock_work
+from geometrycrafter.inference.precision import at_precision
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ def _short(error: BaseException) -> str:
 
 def _measured(name: str, work: Work, options: BenchmarkOptions) -> Row:
     device = work.inputs[0].device
+    with at_precision(options.precision, list(work.networks.values()), device):
+        return _measured_so(name, work, options, device)
+
+
+def _measured_so(name: str, work: Work, options: BenchmarkOptions, device: torch.device) -> Row:
     set_layout(work, options.weights_layout)
     flop = flop_of(work)
     weights = sum(p.numel() * p.element_size() for n in work.networks.values() for p in n.parameters()) / MB

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.options import ProcessingSize, WindowFrames
+from geometrycrafter.inference.precision import Precision
 from geometrycrafter.settings import Range, Settings
 
 DTYPES = ("float32", "float16", "bfloat16")
+PRECISIONS = get_args(Precision)
 NAMES = ("prior", "image encoder", "encoder", "unet", "decoder", "light decoder")
 """Components, in the order in which a frame goes through them."""
 
@@ -29,6 +31,7 @@ class BenchmarkOptions(Settings):
         repeats: timed calls of each component; the figures are their medians.
         device: ``cpu``, ``cuda``, ``mps``.
         dtype: of the UNet, the frame autoencoder and the image encoder.
+        precision: of the prior and the point-map VAE, as ``run`` has it.
         layout: of convolutions' weights; None: ``channels-last`` where a GPU runs compiled networks. Called layer by
             layer, networks are slower so: norms and attention bring pictures into their own order and back.
         compiled: networks go through ``torch.compile``.
@@ -49,6 +52,7 @@ class BenchmarkOptions(Settings):
     repeats: Annotated[int, Range(1, 1_000)] = 5
     device: str = "cpu"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    precision: Precision = "published"
     layout: Literal["contiguous", "channels-last"] | None = None
     compiled: bool = False
     peer: bool = False

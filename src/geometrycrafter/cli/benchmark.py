@@ -11,7 +11,7 @@ from geometrycrafter.settings import argument
 
 
 def add_parser(commands: Any) -> None:
-    from geometrycrafter.benchmark.options import DTYPES, BenchmarkOptions
+    from geometrycrafter.benchmark.options import DTYPES, PRECISIONS, BenchmarkOptions
 
     defaults = BenchmarkOptions()
 
@@ -36,6 +36,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--repeats", **told("repeats"), metavar="N", help="timed calls of each component")
     parser.add_argument("--device", default=defaults.device)
     parser.add_argument("--dtype", choices=DTYPES, default=defaults.dtype, help="of UNet, encoder and image encoder")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default=defaults.precision, help="of prior and point-map VAE, as in 'run'"
+    )
     parser.add_argument("--layout", choices=("contiguous", "channels-last"), default=defaults.layout)
     parser.add_argument("--compile", dest="compiled", action="store_true", help="through torch.compile")
     parser.add_argument("--peer", action="store_true", help="stock implementations beside, with the same weights")

@@ -121,6 +121,12 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet (float32)"
     )
+    _option(
+        how,
+        "--precision",
+        help="of prior and point-map VAE: float32 (published), with TensorFloat-32 products on a GPU (tf32), or the "
+        "prior's transformer in 16 bits besides (half)",
+    )
 
 
 def _option(group: Any, flag: str, settings: type = Options, **how: Any) -> None:

@@ -29,6 +29,7 @@ from geometrycrafter.inference.look import looked
 from geometrycrafter.inference.options import TWO_CAMERAS, Options
 from geometrycrafter.inference.output import Output
 from geometrycrafter.inference.passes import Progress, condition, decode, denoise, observe
+from geometrycrafter.inference.precision import at_precision
 from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.inference.run_folder import RunFolder
 from geometrycrafter.priors.protocol import FrameFunction, Prior, as_prior
@@ -85,7 +86,7 @@ class Estimator:
                 be gone on with.
             **options: fields of :class:`Options`: ``size``, ``max_size``, ``window``, ``overlap``, ``steps``,
                 ``guidance``, ``decode_chunk``, ``focal``, ``depth_resize``, ``exact``, ``seed``, ``intrinsics``,
-                ``decoder``, ``cuts``.
+                ``decoder``, ``cuts``, ``precision``.
 
         Returns:
             the scene, on disk.
@@ -109,7 +110,8 @@ class Estimator:
                 place.check_frames(source)
             place.tidy()  # it may have been killed between its last write and this
             return open_scene(place.folder)
-        with place.writing(record, resume, overwrite) as run:
+        precise = at_precision(settings.precision, [getattr(self.prior, "network", None)], self.device)
+        with place.writing(record, resume, overwrite) as run, precise:
             self._passes(run, source, noise, told)
         scene = open_scene(place.folder)
         if output is None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.inference.precision import Precision
 from geometrycrafter.settings import Count, Intrinsics, Range, Seed, Settings, Written
 
 ALIGNMENT = 64
@@ -42,6 +43,8 @@ class Options(Settings):
         intrinsics: fx, fy, cx, cy in pixels of the video, where the camera is known.
         cuts: found by the embedded detector (``auto``) or by TransNet V2 (``transnet``); the frames that shots begin
             with; or all is one shot (``off``). Every shot has windows, statistics and a scale of its own.
+        precision: of what computes in float32 as ``published`` (point-map VAE and prior): ``tf32`` rounds inputs of
+            products and convolutions on a GPU, ``half`` computes the prior's transformer in 16 bits besides.
         decoder: ``full``, the model's own, or ``light``: a light one is wanted (the embedded model's own is).
 
     Raises:
@@ -62,6 +65,7 @@ class Options(Settings):
     intrinsics: Intrinsics | None = None
     decoder: Literal["full", "light"] = "full"
     cuts: Frames | Finder = "auto"
+    precision: Precision = "published"
 
     def __post_init__(self) -> None:
         super().__post_init__()

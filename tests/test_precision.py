@@ -1,0 +1,90 @@
+"""Reduced precision is what a run asks for, where it asks for it, and nothing of it stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import flat_prior
+
+import geometrycrafter as gc
+from geometrycrafter.inference import precision
+from geometrycrafter.inference.precision import at_precision, half_of
+from geometrycrafter.networks.moge import MoGe, MoGeConfig
+
+CPU = torch.device("cpu")
+
+
+def tf32():
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.fixture(scope="module")
+def moge():
+    torch.manual_seed(0)
+    config = MoGeConfig(encoder="dinov2_vits14", dim_proj=64, dim_upsample=(64, 32, 32))
+    network = MoGe(config).eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if name.endswith("gamma"):
+            parameter.fill_(0.5)
+    return network
+
+
+@pytest.mark.parametrize("asked", ["tf32", "half"])
+def test_products_are_rounded_during_a_run_alone_also_one_that_fails(hub, asked, tmp_path):
+    seen = []
+
+    def prior(frames):
+        seen.append(tf32())
+        if len(seen) == 2:
+            raise RuntimeError("the prior gave up")
+        return flat_prior(frames)
+
+    estimator = gc.load(hub, "diffusion", prior=prior)
+    frames = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3), np.uint8)
+    before = tf32()
+    assert before == (False, True)  # PyTorch's own
+    with pytest.raises(RuntimeError, match="gave up"):
+        estimator(frames, size=(64, 64), steps=1, precision=asked, output=tmp_path / "a.gc")
+    assert seen == [(True, True)] * 2
+    assert tf32() == before
+    seen.clear()
+    estimator(frames[:4], size=(64, 64), steps=1)
+    assert seen == [before]
+
+
+def test_a_run_is_gone_on_with_in_its_own_precision_and_says_which(hub, tmp_path):
+    estimator = gc.load(hub, "deterministic", prior=flat_prior)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    out = tmp_path / "a.gc"
+    scene = estimator(frames, size=(64, 64), output=out, precision="tf32")
+    assert scene.attributes["options"]["precision"] == "tf32"
+    with pytest.raises(gc.InputError, match="precision"):
+        estimator(frames, size=(64, 64), output=out, resume=True)
+    plain = estimator(frames, size=(64, 64))
+    assert np.array_equal(scene.depth[:], plain.depth[:])  # processors have no such rounding
+
+
+def test_half_computes_the_transformers_products_in_16_bits_and_gives_floats(moge, monkeypatch):
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
+    images, kinds = torch.rand(2, 3, 112, 168), []
+    moge.backbone.blocks[3].mlp.fc1.register_forward_hook(lambda m, i, out: kinds.append(out.dtype))
+    moge.head.projects[0].register_forward_hook(lambda m, i, out: kinds.append(out.dtype))
+    wanted = moge(images, 96)["points"]
+    with at_precision("half", [moge, None, flat_prior], CPU):
+        got = moge(images, 96)["points"]
+    again = moge(images, 96)["points"]
+    assert kinds == [torch.float32] * 2 + [torch.bfloat16, torch.float32] + [torch.float32] * 2
+    assert got.dtype == torch.float32 and torch.equal(again, wanted)
+    off = (got[..., 2] / wanted[..., 2] - 1).abs()
+    assert 0 < off.median() < 0.01 and off.max() < 0.1
+
+
+@pytest.mark.parametrize("asked", ["published", "tf32", "half"])
+def test_where_16_bits_are_slow_nothing_is_lost_for_nothing(moge, monkeypatch, asked):
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: False)
+    assert half_of(CPU) is None and half_of(torch.device("cuda")) is torch.float16
+    images = torch.rand(1, 3, 112, 112)
+    wanted = moge(images, 64)["points"]
+    with at_precision(asked, [moge], CPU):
+        assert torch.equal(moge(images, 64)["points"], wanted)
