@@ -121,6 +121,9 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet (float32)"
     )
+    how.add_argument(
+        "--offload", action="store_true", help="for small GPUs: the model's parts are on it only while they are needed"
+    )
     _option(
         how,
         "--precision",
@@ -315,7 +318,7 @@ def _loaded(args: argparse.Namespace) -> Estimator:
 
     from geometrycrafter.inference.loading import load
 
-    return load(args.model, args.variant, device=_device(args), dtype=getattr(torch, args.dtype))
+    return load(args.model, args.variant, device=_device(args), dtype=getattr(torch, args.dtype), offload=args.offload)
 
 
 def _device(args: argparse.Namespace) -> str:

@@ -78,6 +78,20 @@ def decode_joined(
             yield chunk.start, DecodedPointMap(*(m[:done] for m in maps))
 
 
+def decode_in_parts(decode: Callable[[Tensor], DecodedPointMap], latents: Tensor, most: int) -> DecodedPointMap:
+    """A chunk's maps ``[N, 1, H, W]`` of latents ``[N, 4, h, w]``, in parts that share frames where it is too long.
+
+    Args:
+        decode: as in :func:`decode_joined`.
+        latents: of the chunk.
+        most: frames that are decoded at a time.
+    """
+    if most >= len(latents):
+        return decode(latents)
+    parts = decode_joined(decode, lambda start, end: latents[start:end], plan_chunks(len(latents), most, exact=False))
+    return DecodedPointMap(*(torch.cat(maps) for maps in zip(*(maps for _, maps in parts), strict=True)))
+
+
 @dataclass(frozen=True)
 class DecodedFrames:
     """Maps at the video's size."""

@@ -38,6 +38,7 @@ from geometrycrafter.scene.writer import check_apart
 from geometrycrafter.settings import kinds_of
 from geometrycrafter.video.reading import FrameSource, open_frames
 from geometrycrafter.weights.models import Networks
+from geometrycrafter.weights.offloading import present
 
 
 class Estimator:
@@ -129,10 +130,16 @@ class Estimator:
         return settings
 
     def _passes(self, run: RunFolder, source: FrameSource, noise: Tensor | None, progress: Progress) -> None:
-        observe(run, source, self.networks, self.prior, progress)
-        condition(run, self.networks, progress)
-        denoise(run, self.networks, noise, progress)
-        decode(run, source, self.networks, progress)
+        own = self.networks
+        vae, encoder = own.point_map_vae, (own.autoencoder.encoder, own.autoencoder.quant_conv)
+        with present([*encoder, own.image_encoder, getattr(self.prior, "network", None)], own.offloaded):
+            observe(run, source, own, self.prior, progress)
+        with present([*encoder, vae.encoder], own.offloaded):
+            condition(run, own, progress)
+        with present([own.unet], own.offloaded):
+            denoise(run, own, noise, progress)
+        with present([vae.decoder], own.offloaded):
+            decode(run, source, own, progress)
 
 
 def _with_camera(options: Options, source: FrameSource) -> Options:

@@ -25,6 +25,7 @@ def load(
     prior: Prior | FrameFunction | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    offload: bool = False,
 ) -> Estimator:
     """Load a model.
 
@@ -36,18 +37,21 @@ def load(
             None: the one that comes with the weights.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: of the UNet, the frame autoencoder and the image encoder.
+        offload: parts of the model wait in the machine's memory, and are on the device only while they are needed.
 
     Raises:
         InputError: where weights or the device are missing or not as they should be.
     """
     place = checked_device(device)
     root, variant = resolve(os.fspath(model), variant)
-    networks = load_networks(root, variant, dtype, place)
+    waiting = torch.device("cpu") if offload else place
+    networks = load_networks(root, variant, dtype, waiting)
+    networks.offloaded = place if offload else None
     file, (pixels, options) = prior_file(root), defaults_of(root, variant)
     if prior is None:
         if file is None:
             raise InputError(f"{Path(root)}: no prior is there; put MoGe's model.pt in moge-vitl or pass prior=.")
-        prior = load_prior(file, place)
+        prior = load_prior(file, waiting)
     return Estimator(networks, prior, pixels, options)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from geometrycrafter.networks.moge import MoGe
 from geometrycrafter.networks.moge2 import MoGe2
 from geometrycrafter.networks.moge_blocks import view_plane
+from geometrycrafter.networks.room import Room
 from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 
 
@@ -30,6 +31,7 @@ class MoGePrior(Prior):
         self.num_tokens = num_tokens or int(network.config.num_tokens_range[1])
         self.metric = getattr(network.config, "scale_head", None) is not None
         self._identity = identity
+        self._room = Room("prior")
 
     @property
     def identity(self) -> str:
@@ -55,7 +57,7 @@ class MoGePrior(Prior):
             to the image's sides; with version 2 in metres, with ``normal`` where the checkpoint has it.
         """
         device = next(self.network.parameters()).device
-        out = self.network(frames.to(device), self.num_tokens)
+        out = self._room.fit(len(frames), lambda most: self._answers(frames.to(device), most))
         points, mask = out["points"], out["mask"] > self.network.config.mask_threshold
         height, width = mask.shape[-2:]
         aspect = width / height
@@ -79,6 +81,11 @@ class MoGePrior(Prior):
         intrinsics[:, 2, 2] = 1
         result = {"points": torch.stack([x, y, depth], -1), "depth": depth, "mask": mask, "intrinsics": intrinsics}
         return result | ({"normal": out["normal"]} if "normal" in out else {})
+
+    def _answers(self, frames: Tensor, most: int) -> dict[str, Tensor]:
+        """The network's, so many frames at a time."""
+        parts = [self.network(part, self.num_tokens) for part in frames.split(most)]
+        return parts[0] if len(parts) == 1 else {name: torch.cat([p[name] for p in parts]) for name in parts[0]}
 
 
 def focal_and_shift(

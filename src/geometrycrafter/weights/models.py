@@ -33,11 +33,13 @@ class Networks:
     name: str
     identity: str
     """A digest of the files that the weights came from."""
+    offloaded: torch.device | None = None
+    """Where parts go while they are needed; None: all of them are on their device all the time."""
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
-        return next(self.unet.parameters()).device
+        """Where they compute."""
+        return self.offloaded or next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:

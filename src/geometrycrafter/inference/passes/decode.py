@@ -13,12 +13,13 @@ from torch import Tensor
 
 from geometrycrafter.files import explained
 from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
-from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_joined
+from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_in_parts, decode_joined
 from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
 from geometrycrafter.inference.record import clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.inference.shot import Shot
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
+from geometrycrafter.networks.room import Room
 from geometrycrafter.scene.journal import Journal
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
@@ -51,17 +52,17 @@ def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Pr
     with explained(run.folder, REMEDY):
         journal = Journal(run.folder / "journal.jsonl")
         journal.keep(_sound(journal, arrays))
-    before = 0
+    before, room = 0, Room("decoder")
     for shot in shots:
         chunks = shot.plan_chunks()
-        for frame in _decoded(shot, source, networks, arrays, journal, before):
+        for frame in _decoded(shot, source, networks, arrays, journal, before, room):
             progress("decode", frame, shots[-1].end)
         before += len(chunks)
     _finish(shots, source, writer, [FrameAngle(*row) for entry in journal.entries for row in entry["theta"]])
 
 
 def _decoded(
-    shot: Shot, source: FrameSource, networks: Networks, arrays: _Arrays, journal: Journal, before: int
+    shot: Shot, source: FrameSource, networks: Networks, arrays: _Arrays, journal: Journal, before: int, room: Room
 ) -> Iterator[int]:
     """Write a shot's frames; yields up to where they are there, after each chunk.
 
@@ -72,6 +73,7 @@ def _decoded(
         arrays: of the scene.
         journal: of the chunks that are done, this shot's and those before.
         before: chunks of the shots before.
+        room: for the decoder.
     """
     run, chunks = shot.run, shot.plan_chunks()
     picture = run.record.view(shot.first).picture
@@ -82,8 +84,11 @@ def _decoded(
     def latents(start: int, end: int) -> Tensor:
         return _joined_latents(shot, start, end).to(networks.device) / factor
 
-    def one(z: Tensor) -> DecodedPointMap:
+    def part(z: Tensor) -> DecodedPointMap:
         return networks.point_map_vae.decode(z, len(z))
+
+    def one(z: Tensor) -> DecodedPointMap:
+        return room.fit(len(z), lambda most: decode_in_parts(part, z, most))
 
     for index, (start, maps) in enumerate(decode_joined(one, latents, chunks, first), start=first):
         angles = []

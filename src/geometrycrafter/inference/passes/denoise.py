@@ -12,6 +12,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.inference.run_folder import RunFolder
 from geometrycrafter.inference.shot import Shot
 from geometrycrafter.inference.windows import Window, denoise_deterministic, denoise_generative, denoise_windows
+from geometrycrafter.networks.room import ran_out
 from geometrycrafter.networks.unet import published_time_ids
 from geometrycrafter.weights.models import Networks
 
@@ -53,7 +54,16 @@ def _denoised(shot: Shot, networks: Networks, noise: Tensor | None) -> Iterator[
     def unet(latents: Tensor, timestep: Tensor | float, embeddings: Tensor) -> Tensor:
         ids = published_time_ids(len(latents), networks.device)
         dtype = networks.dtype
-        out: Tensor = networks.unet(latents.to(dtype), timestep, embeddings.to(dtype), ids)
+        try:
+            out: Tensor = networks.unet(latents.to(dtype), timestep, embeddings.to(dtype), ids)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            height, width = (8 * side for side in latents.shape[-2:])
+            raise InputError(
+                f"--window {latents.shape[1]}: so many frames of {height}x{width} are too much for the memory of "
+                f"{networks.device}; give a smaller --size or --window, --dtype float16, or --offload."
+            ) from error
         return out.float()
 
     def one(window: Window, unit: Tensor, shared: Tensor | None) -> Tensor:

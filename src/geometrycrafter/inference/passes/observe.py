@@ -16,6 +16,7 @@ from geometrycrafter.inference.conditioning import prior_view, resized
 from geometrycrafter.inference.look import check_within
 from geometrycrafter.inference.record import RunRecord, frame_digest
 from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
+from geometrycrafter.networks.room import Room
 from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
 from geometrycrafter.video.bars import Box, Shown, brightest
 from geometrycrafter.video.cuts import cut_as_read
@@ -61,6 +62,7 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
     before = run.observed.firsts()
     asked: ClipPrior | None = None
     found, done = [], 0
+    rooms = Room("frame encoder"), Room("image encoder")
     for index, batch in enumerate(_batches(in_shots(source.shown(run.record.bars), starts), run.batch)):
         _check_seen(run, batch, before)
         if spans is not None and (index == len(spans) or batch.end != spans[index][1]):  # before one is overwritten
@@ -71,7 +73,7 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
         else:
             if asked is None or batch.begins:
                 asked = prior.begin(batch.first)
-            _observe_batch(run, batch, networks, prior, asked)
+            _observe_batch(run, batch, networks, prior, asked, rooms)
         done = batch.end
         progress("observe", done, source.count)
     if done == 0:
@@ -142,6 +144,7 @@ def _observe_batch(
     networks: Networks,
     prior: Prior,
     asked: ClipPrior,
+    rooms: tuple[Room, Room],
 ) -> None:
     record, exact = run.record, run.record.options.exact
     view = record.view(batch.first)
@@ -177,8 +180,8 @@ def _observe_batch(
         depth=maps.depth,
         valid=(maps.valid * 255).round().to(torch.uint8),
         half_field=maps.half_field,
-        video=networks.autoencoder.encode(pixels * 2 - 1),
-        embedding=networks.image_encoder(pixels),
+        video=rooms[0].by_frame(networks.autoencoder.encode, pixels * 2 - 1),
+        embedding=rooms[1].by_frame(networks.image_encoder, pixels),
         frames=(small * 255).round().to(torch.uint8).permute(0, 2, 3, 1),
         **known.tensors(),
     )
