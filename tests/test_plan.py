@@ -11,9 +11,11 @@ import sys
 import tomllib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from school import quiet
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from geometrycrafter.cli.main import main
@@ -22,6 +24,7 @@ from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.training.config import PUBLISHED, config_of, read_train_config
 from geometrycrafter.training.plan import plan_of
 from geometrycrafter.training.remedies import remedy
+from geometrycrafter.training.replay import replay
 from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights.places import EMBEDDED
 
@@ -181,6 +184,20 @@ def test_priors_that_solve_for_the_camera_can_be_planned(tmp_path):
     settings = {"hub": str(tmp_path), "size": [64, 64], "frames": [2, 2], "validation": []}
     plan = plan_of(read_train_config("paper-unet-deterministic", settings), processes=8)
     assert "prior" in plan.published
+
+
+def test_plans_ask_nothing_of_pytorch_that_only_some_versions_answer(tmp_path, monkeypatch):
+    def refused(tensor, *args, **kwargs):
+        raise RuntimeError(".numpy() is not supported for tensor subclasses.")
+
+    for way in ("numpy", "__array__"):
+        monkeypatch.setattr(FakeTensor, way, refused, raising=False)
+    settings = {"hub": str(tmp_path), "size": [64, 64], "frames": [2, 2], "validation": []}
+    for stage in ("deterministic", "diffusion"):
+        assert plan_of(read_train_config(f"paper-unet-{stage}", settings), processes=8).needed > 0
+    with replay(gpu=True):
+        assert np.asarray(torch.ones(2, 3), np.float64).shape == (2, 3)
+        assert torch.ones(2, 3).numpy(force=True).dtype == np.float32
 
 
 def test_what_a_plan_names_fits(tmp_path):

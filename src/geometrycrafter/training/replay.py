@@ -12,11 +12,12 @@ import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
@@ -130,6 +131,11 @@ def _picked(func: Any, args: Any) -> Tensor | None:
     return tensor.new_empty(*tensor.shape[:place], mask.numel(), *tensor.shape[place + mask.ndim :])
 
 
+def _zeros(tensor: Tensor, dtype: Any = None, **how: Any) -> np.ndarray:
+    """What NumPy sees of a tensor that holds no value: what is computed there is small."""
+    return np.zeros(tensor.shape, dtype or str(tensor.dtype).removeprefix("torch."))
+
+
 def _flops(func: Any, args: Any, kwargs: Any, out: Any) -> int:
     if func is _ATTENTION:
         return int(sdpa_flop_count(*(a.shape for a in args[:3])))
@@ -151,8 +157,6 @@ class Rules(TorchFunctionMode):
         self.gpu = gpu
 
     def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.numpy:  # what is computed there is small
-            return np.zeros(args[0].shape, str(args[0].dtype).removeprefix("torch."))
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if func is Tensor.backward:
@@ -184,6 +188,9 @@ def replay(gpu: bool) -> Iterator[Ledger]:
             warnings.simplefilter("ignore")  # of what oneDNN could do on another maker's GPU
             # Its own operations say nothing of what they give.
             held.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        # PyTorch lets no subclass of its tensors be seen by NumPy, nor does every version ask its modes first.
+        for way in ("numpy", "__array__"):
+            held.enter_context(mock.patch.object(FakeTensor, way, _zeros, create=True))
         held.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         ledger = held.enter_context(Ledger())
         held.enter_context(Rules(gpu))
