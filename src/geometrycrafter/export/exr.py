@@ -14,6 +14,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.export.formats import ExrOptions
 from geometrycrafter.export.maps import known_pose, normals, valid_points
 from geometrycrafter.export.pictures import named
+from geometrycrafter.export.targets import library_writing
 from geometrycrafter.scene import Scene
 
 LARGEST_HALF = 65504.0
@@ -38,7 +39,7 @@ def write_exr(scene: Scene, path: Path, options: ExrOptions | None = None) -> Pa
     path.mkdir(exist_ok=True)
     for t in range(len(scene)):
         header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **_camera(scene, t)}
-        with OpenEXR.File(header, _layers(scene, t, options)) as file:
+        with OpenEXR.File(header, _layers(scene, t, options)) as file, library_writing():
             file.write(str(path / named(t, "exr")))
     return path
 

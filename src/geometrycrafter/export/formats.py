@@ -88,6 +88,13 @@ class UsdOptions(ColourOptions):
 
 
 @dataclass(frozen=True)
+class RerunOptions(ColourOptions):
+    """Of Rerun."""
+
+    step: Count | None = field(default=None, metadata={"help": "take every n-th pixel of every n-th row"})
+
+
+@dataclass(frozen=True)
 class SplatOptions(ColourOptions):
     """Of Gaussians."""
 
@@ -246,6 +253,13 @@ _LIST = (
         "geometrycrafter.export.usd:write_usd",
         UsdOptions,
         (".usdc",),
+    ),
+    Format(
+        "rerun",
+        ".rrd",
+        "points, cameras and pictures on a timeline, for Rerun's viewer",
+        "geometrycrafter.export.rerun:write_rerun",
+        RerunOptions,
     ),
     Format(
         "splats",

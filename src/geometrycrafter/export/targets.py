@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import explained, is_url, on_disk
 from geometrycrafter.version import program_version
 
@@ -120,6 +123,22 @@ def _check_replaced(target: Path, names: tuple[str, ...]) -> None:
         other = found[0]
     if other is not None:
         raise InputError(f"{target}: this folder holds {other}, which no export made; choose another name.")
+
+
+@contextlib.contextmanager
+def library_writing() -> Iterator[None]:
+    """Around a library's writes: where one says in its own way that the disk failed, it is said in the system's.
+
+    Raises:
+        OSError: for every ``RuntimeError`` of the block.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        full = "No space left" in str(error)
+        raise OSError(
+            errno.ENOSPC if full else errno.EIO, os.strerror(errno.ENOSPC) if full else reason(error)
+        ) from error
 
 
 def landing(target: Path) -> Path:

@@ -17,6 +17,7 @@ from geometrycrafter.export.formats import UsdOptions
 from geometrycrafter.export.maps import known_pose, placed_frames, sensible_step
 from geometrycrafter.export.nerfstudio import FROM_OPENGL
 from geometrycrafter.export.ply import frame_cloud
+from geometrycrafter.export.targets import library_writing
 from geometrycrafter.export.world import told_unit
 from geometrycrafter.scene import Scene
 
@@ -51,7 +52,8 @@ def write_usd(scene: Scene, path: Path, options: UsdOptions | None = None, suffi
         places, rgb = frame_cloud(scene, t, picture, step)
         _show(points, colours, places, rgb, step * _spacing(scene, t), at[t])
         _aim(camera, scene, t, at[t])
-        layer.Save()  # what is saved leaves the memory
+        with library_writing():
+            layer.Save()  # what is saved leaves the memory
     return path
 
 
