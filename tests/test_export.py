@@ -181,9 +181,8 @@ def test_the_list_of_formats_is_the_commands_list_and_loads_nothing_heavy():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.startswith("[]") and all(name in said for name in FORMATS)
     for format in FORMATS.values():
-        ends = {"splats": ".splats.ply", "rerun": ".rrd"}.get(
-            format.name, f".{format.name}"
-        )  # what programs know their files by
+        known = {"splats": ".splats.ply", "rerun": ".rrd"}  # what programs know their files by
+        ends = known.get(format.name, f".{format.name}")
         assert format.suffix == ends and format.what
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.inference.options import ProcessingSize, WindowFrames
-from geometrycrafter.inference.precision import Precision
+from geometrycrafter.inference.options import Precision, ProcessingSize, WindowFrames
 from geometrycrafter.settings import Range, Settings
 
 DTYPES = ("float32", "float16", "bfloat16")

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.inference.precision import Precision
 from geometrycrafter.settings import Count, Intrinsics, Range, Seed, Settings, Written
 
 ALIGNMENT = 64
@@ -16,6 +15,7 @@ TWO_CAMERAS = "--camera and --intrinsics exclude each other; give one."
 
 Focal = Literal["shared", "per-frame", "free"]
 Resize = Literal["bilinear", "nearest"]
+Precision = Literal["published", "tf32", "half"]
 Side = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE, multiple=ALIGNMENT)]
 ProcessingSize = Annotated[tuple[Side, Side], Written("HxW", "x")]
 LongestSide = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE)]

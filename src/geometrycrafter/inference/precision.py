@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from geometrycrafter.inference.options import Precision
 from geometrycrafter.networks.dinov2 import DinoV2
-
-Precision = Literal["published", "tf32", "half"]
 
 
 @contextlib.contextmanager
