@@ -36,6 +36,7 @@ def planned(options: BenchmarkOptions) -> list[dict[str, Any]]:
             work = components_of(model, options)[name]()
             weights = sum(p.numel() * p.element_size() for n in work.networks.values() for p in n.parameters()) / MB
             ledger.forget_peak()
+            ledger.turned = not on_cpu
             out = work()
             most = ledger.peak / MB
             del work, out

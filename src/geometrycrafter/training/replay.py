@@ -47,6 +47,8 @@ class Ledger(TorchDispatchMode):
         self.at_peak: dict[str, float] = {}
         self.peak = 0.0
         self.flops = 0
+        self.turned = False
+        """Whether convolutions copy pictures into the order that a GPU works in, and what they make back from it."""
         self._made: tuple[str, float] = ("activations", 1.0)
         self._known: Any = WeakIdKeyDictionary()
 
@@ -73,8 +75,8 @@ class Ledger(TorchDispatchMode):
         self.peak = 0.0
         self._look()
 
-    def _look(self) -> None:
-        total = sum(self.live.values())
+    def _look(self, beside: float = 0.0) -> None:
+        total = sum(self.live.values()) + beside
         if total > self.peak:
             self.peak, self.at_peak = total, dict(self.live)
 
@@ -105,8 +107,13 @@ class Ledger(TorchDispatchMode):
         for leaf in tree_iter(out):
             if isinstance(leaf, Tensor):
                 self._entry(leaf)
-        self._look()
+        copied = self.turned and func is aten.convolution.default
+        self._look(_bytes(args[0]) + _bytes(out) if copied else 0.0)
         return out
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _value(tensor: Tensor) -> bool | int | float:
