@@ -223,3 +223,10 @@ def test_where_nothing_helps_that_is_said(tmp_path, capsys):
 def test_no_folder_is_told_where_it_is_to_train(capsys):
     assert main(["train", "vae", "tiny-vae"]) == 2
     assert "-o" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--memory", "--processes"])
+def test_a_plans_flags_without_it_begin_no_training(flag, tmp_path, capsys):
+    assert main(["train", "vae", "tiny-vae", "-o", str(tmp_path / "run"), flag, "8"]) == 2
+    assert "add it, or leave them out" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
         metavar="GIB",
         help="with --plan: what a GPU has; say what to change where that is too little",
     )
-    parser.add_argument("--processes", type=argument(Count), default=1, help="with --plan: that share the batch")
+    parser.add_argument("--processes", type=argument(Count), help="with --plan: that share the batch; one if not given")
     parser.set_defaults(call=call)
 
 
@@ -67,7 +67,7 @@ def call(args: argparse.Namespace) -> None:
     """Train, or say what that would take.
 
     Raises:
-        InputError: where there is no folder to train in.
+        InputError: where there is no folder to train in, or a plan's flags without a plan.
     """
     from geometrycrafter.training.config import merged, read_train_config
     from geometrycrafter.training.trainer import Trainer
@@ -79,8 +79,10 @@ def call(args: argparse.Namespace) -> None:
     if args.plan:
         from geometrycrafter.cli.train_plan import described
 
-        print(described(config, args.processes, args.memory))
+        print(described(config, args.processes or 1, args.memory))
         return
+    if args.memory is not None or args.processes is not None:
+        raise InputError("train: --memory and --processes are for a --plan; add it, or leave them out.")
     if args.output is None:
         raise InputError("train: name a folder for the run with -o, or ask for its --plan alone.")
     Trainer(config, args.output).run()
