@@ -19,6 +19,7 @@ from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.errors import InputError
 from geometrycrafter.poses.pose_matching import Frames, Trajectory
 from geometrycrafter.poses.trajectories import read_poses
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import open_frames
 
 SIZE = (12, 96, 128)
@@ -284,3 +285,28 @@ def test_matrices_of_a_recording_that_lost_its_way_are_not_known(tmp_path, lost)
         place.write_text(" ".join([lost] * 16))
     with pytest.raises(InputError, match="no frame's pose is finite"):
         read_poses(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["video", "pictures"])
+def test_poses_of_a_longer_source_are_cut_as_the_scene_was_said_to_be(clip, tmp_path, kind):
+    """Its own times begin at 0, and so do those of the source, of which it is another part."""
+    longer, chosen = tmp_path / "all", np.arange(3, 12, 2)
+    if kind == "video":
+        longer = tmp_path / "all.mp4"
+        write_video(longer, clip.frames)
+    else:
+        longer.mkdir()
+        for t, frame in enumerate(clip.frames):
+            Image.fromarray(frame).save(longer / f"{t:03d}.png")
+    gc.Scene.from_depth(clip.depth[3::2], clip.mask[3::2], clip.intrinsics[3::2], fps=24.0).save(tmp_path / "a.gc")
+    scene = gc.open(tmp_path / "a.gc")
+    source = scene.open_source(longer, Reading(start=3, end=12, stride=2))
+    frames, rate = Frames.of(scene, source), source.rate
+    whole = [(t / rate, t) for t in range(12)]
+    assert read_poses(_lines(tmp_path / "a.txt", whole)).at(frames)[:, 0, 3].tolist() == chosen.tolist()
+    if kind == "video":
+        found = read_poses(_lines(tmp_path / "a.txt", whole[:5] + whole[6:])).at(frames)[:, 0, 3]
+        assert found[[0, 2, 3, 4]].tolist() == chosen[[0, 2, 3, 4]].tolist()
+        assert np.isnan(found[1])
+    own = [(t / rate, int(x)) for t, x in enumerate(chosen)]  # as the scene's own export has it
+    assert read_poses(_lines(tmp_path / "a.txt", own)).at(frames)[:, 0, 3].tolist() == chosen.tolist()

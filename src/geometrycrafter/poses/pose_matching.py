@@ -14,6 +14,7 @@ import numpy as np
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import natural
 from geometrycrafter.scene import Scene
+from geometrycrafter.video.options import Reading
 
 NEAR = 0.02
 """Seconds that a pose may be away from its frame, if that is less than half of a frame."""
@@ -37,6 +38,8 @@ class Frames:
     """Of all the source's pictures, where it is a sequence."""
     slack: int = 0
     """By how much ``total`` may be wrong."""
+    source_times: np.ndarray | None = None
+    """Seconds ``[T]`` in the source of which the scene was said to be a part; NaN: pictures have none."""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -59,9 +62,13 @@ class Frames:
                 numbers = exact.round().astype(int)
                 if np.abs(exact - numbers).max() > 0.1:
                     numbers = None
+        how, source_times = getattr(source, "how", None), None
+        if how is not None and how != Reading() and (record is None or how != record.reading):
+            numbers = how.start + how.stride * np.arange(len(times))
+            source_times = numbers / (source.rate if source.kind == "video" else np.nan)
         names = [Path(p).name for p in source.origin] if getattr(source, "kind", None) == "images" else None
         video = getattr(source, "kind", None) == "video"
-        return cls(times, numbers, getattr(source, "total", None), names, OFF if video else 0)
+        return cls(times, numbers, getattr(source, "total", None), names, OFF if video else 0, source_times)
 
     def of_whole(self, count: int) -> np.ndarray | None:
         """Numbers ``[T]`` of the frames among ``count`` of the whole source; None where those are not all of it."""
@@ -133,6 +140,8 @@ class Trajectory:
         """
         assert self.times is not None
         times, own = frames.times, self.times - self.times.min()
+        if frames.source_times is not None and len(own) > len(times):
+            times = frames.source_times
         step = float(np.median(np.diff(times))) if len(times) > 1 else np.inf
         near = min(NEAR, step / 2)
         elsewhere = whole and (len(own) == len(times) or self._by_time(frames, whole=False) is None)
