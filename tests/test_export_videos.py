@@ -16,6 +16,7 @@ import geometrycrafter as gc
 from geometrycrafter.cli.main import main
 from geometrycrafter.export import export
 from geometrycrafter.export.figure import draw_comparison
+from geometrycrafter.video.pictures import RAMP
 from geometrycrafter.video.reading import open_frames
 
 COLOURS = np.array(
@@ -227,3 +228,37 @@ def test_npz_has_the_authors_arrays_and_cameras_and_times(tmp_path):
     assert np.array_equal(found["point_map"], scene.points[:]) and np.array_equal(found["mask"], scene.mask[:])
     assert np.array_equal(found["intrinsics"], scene.intrinsics[:]) and found["intrinsics"].dtype == np.float32
     assert np.array_equal(found["times"], [0, 0.25, 0.3])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_ten_bits_tell_more_disparities_apart_and_disparity_may_stand_alone(tmp_path, suffix):
+    inverse = np.linspace(0.1, 1.0, 2048, dtype=np.float32).reshape(1, 1, -1).repeat(64, 1).repeat(3, 0)
+    k = np.array([[900, 0, 1024], [0, 900, 32], [0, 0, 1]], np.float32)
+    scene = gc.Scene.from_depth(1 / inverse, inverse > 0, k, fps=10)
+    told = {}
+    for bits in ("8", "10"):
+        path = export(scene, "mp4", tmp_path / f"{bits}{suffix}", show="disparity", bits=bits, max_width=4096)
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].pix_fmt == ("yuv420p" if bits == "8" else "yuv420p10le")
+            frames = list(container.decode(video=0))
+        assert len(frames) == 3 and (frames[0].width, frames[0].height) == (2048, 64)
+        rgb = frames[1].reformat(format="rgb48le", src_colorspace="ITU709").to_ndarray().astype(float) / 257
+        ramp = rgb[20:40].mean(0)
+        low, high = np.quantile(inverse, [0.02, 0.98])
+        place = np.clip((inverse[0, 0] - low) / (high - low), 0, 1) * (len(RAMP) - 1)
+        truth = np.stack([np.interp(place, np.arange(len(RAMP)), RAMP[:, c]) for c in range(3)], -1)
+        assert np.abs(ramp - truth).mean() < 3
+        plane = np.frombuffer(bytes(frames[1].planes[0]), np.uint8 if bits == "8" else "<u2")
+        told[bits] = len(np.unique(plane))
+    assert told["8"] < 256 and told["10"] > 2 * told["8"]
+    beside = export(scene, "mp4", tmp_path / f"b{suffix}", bits="10", max_width=8192)
+    with av.open(str(beside)) as container:
+        frame = next(container.decode(video=0))
+    grey = frame.reformat(format="rgb48le", src_colorspace="ITU709").to_ndarray()[20:40, :2000].astype(float) / 257
+    assert frame.width == 4096 and np.abs(grey - 160).max() < 3
+
+
+def test_ten_bits_are_refused_where_the_encoder_has_eight(tmp_path):
+    with pytest.raises(gc.InputError, match=r"\.mkv"):
+        export(made(), "mp4", tmp_path / "a.webm", bits="10")
+    assert not list(tmp_path.iterdir())

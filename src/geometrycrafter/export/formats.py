@@ -127,6 +127,10 @@ class VideoOptions(ColourOptions):
     """Of videos."""
 
     max_width: VideoWidth = field(default=1920, metadata={"help": "of the video, pixels; larger ones are thinned out"})
+    show: Literal["beside", "disparity"] = field(
+        default="beside", metadata={"help": "disparity beside the frames, or alone"}
+    )
+    bits: Literal["8", "10"] = field(default="8", metadata={"help": "of each colour"})
 
 
 @dataclass(frozen=True)
@@ -310,7 +314,7 @@ _LIST = (
     Format(
         "mp4",
         ".mp4",
-        "frames beside disparity, for any player",
+        "disparity in colours, beside the frames or alone, for any player",
         "geometrycrafter.export.mp4:write_mp4",
         VideoOptions,
         (".m4v", ".mov", ".mkv", ".webm"),

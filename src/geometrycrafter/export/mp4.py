@@ -1,4 +1,4 @@
-"""A preview: the frames beside their disparity, one colour scale for the clip, each at its own time."""
+"""A preview: disparity, beside the frames or alone, one colour scale for the clip, each at its own time."""
 
 from __future__ import annotations
 
@@ -49,6 +49,22 @@ CONTAINERS = {
 """By the suffix of the file's name, in small letters."""
 
 
+@dataclass(frozen=True)
+class Depth:
+    """How finely colours are told apart."""
+
+    picture: str
+    """Format of pictures, as ffmpeg's libraries call it."""
+    video: str
+    """Of the video."""
+    levels: int
+    """What the brightest of a picture is."""
+
+
+DEPTHS = {"8": Depth("rgb24", "yuv420p", 255), "10": Depth("rgb48le", "yuv420p10le", 65535)}
+"""By bits of a video's colours."""
+
+
 def disparity_ranges(scene: Scene) -> list[tuple[float, float]]:
     """2 % and 98 % quantiles of inverse depth of each frame's shot, from a sample of its pixels: scales are its own."""
     return [bounds for first, end in scene.shots for bounds in [_disparity_range(scene, first, end)] * (end - first)]
@@ -65,20 +81,23 @@ def _disparity_range(scene: Scene, first: int, end: int) -> tuple[float, float]:
 
 
 def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None, suffix: str = ".mp4") -> Path:
-    """Write frames and disparity side by side.
+    """Write disparity, beside the frames or alone.
 
     Colours are BT.709 of limited range, and tagged so. Frames have the scene's times, the first at zero.
 
     Args:
         scene: to write.
         path: of the file.
-        options: how wide, in which colours.
+        options: what is shown, how wide, in which colours.
         suffix: which of :data:`CONTAINERS` it is.
 
     Raises:
-        InputError: where the video of the colours is not there, or ends too soon, or the scene's arrays don't fit.
+        InputError: where the container hasn't so many bits, the video of the colours is not there or ends too soon, or
+            the scene's arrays don't fit.
         WriteError: where the file can't be written.
     """
+    if suffix == ".webm" and options is not None and options.bits != "8":
+        raise InputError(f"--bits {options.bits}: the encoder of .webm has 8; name the file .mp4, .mov or .mkv.")
     try:  # the whole path: "12:30.mp4" alone would name a protocol
         _encode(scene, path.absolute(), options or VideoOptions(), CONTAINERS[suffix])
     except (av.FFmpegError, OSError) as error:
@@ -89,34 +108,37 @@ def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None, suf
 
 
 def _encode(scene: Scene, path: Path, options: VideoOptions, kind: Container) -> None:
-    ticks = _ticks(scene)
+    ticks, depth = _ticks(scene), DEPTHS[options.bits]
     with av.open(f"file:{path}", "w", format=kind.format, options=kind.muxing) as container:
         stream: Any = None
         convert: Any = None
-        for picture, tick, length in zip(_pairs(scene, options), ticks, [*np.diff(ticks), _last(scene, ticks)]):
+        for picture, tick, length in zip(_pictures(scene, options), ticks, [*np.diff(ticks), _last(scene, ticks)]):
             if stream is None:
-                stream = _stream(container, _rate(scene, ticks), kind, *picture.shape[:2])
-                convert = _conversion(*picture.shape[:2])
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                stream = _stream(container, _rate(scene, ticks), kind, depth, *picture.shape[:2])
+                convert = _conversion(depth, *picture.shape[:2])
+            frame = av.VideoFrame.from_ndarray(picture, format=depth.picture)
             frame.pts, frame.time_base, frame.duration = tick, Fraction(1, TICKS), int(length)
             convert.push(frame)
             container.mux(stream.encode(_tagged(convert.pull())))
         container.mux(stream.encode(None))
 
 
-def _pairs(scene: Scene, options: VideoOptions) -> Iterator[np.ndarray]:
-    """Each frame beside its disparity, ``[H, W, 3]`` uint8 with even sides."""
-    ranges = disparity_ranges(scene)
-    step = max(1, -(-2 * scene.depth.shape[2] // options.max_width))
-    pictures = iter(Colours(scene, options))
+def _pictures(scene: Scene, options: VideoOptions) -> Iterator[np.ndarray]:
+    """Each frame's disparity, beside it or alone, ``[H, W, 3]`` uint8 or uint16 with even sides."""
+    ranges, levels = disparity_ranges(scene), DEPTHS[options.bits].levels
+    beside = options.show == "beside"
+    step = max(1, -(-(2 if beside else 1) * scene.depth.shape[2] // options.max_width))
+    pictures = iter(Colours(scene, options)) if beside else iter(())
     for t in range(len(scene)):
-        picture = next(pictures, None)
-        if picture is None:
-            raise InputError(f"the video of the colours has {t} frames and the scene {len(scene)}; --colour small.")
-        disparity = disparity_picture(scene.depth[t], scene.mask[t], *ranges[t])
-        pair = np.concatenate([picture, disparity], axis=1)[::step, ::step]
-        more = [max(LEAST, n + n % 2) - n for n in pair.shape[:2]]
-        yield np.ascontiguousarray(np.pad(pair, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge"))
+        shown = disparity_picture(scene.depth[t], scene.mask[t], *ranges[t], levels)
+        if beside:
+            picture = next(pictures, None)
+            if picture is None:
+                raise InputError(f"the video of the colours has {t} frames and the scene {len(scene)}; --colour small.")
+            shown = np.concatenate([picture.astype(shown.dtype) * (levels // 255), shown], axis=1)
+        shown = shown[::step, ::step]
+        more = [max(LEAST, n + n % 2) - n for n in shown.shape[:2]]
+        yield np.ascontiguousarray(np.pad(shown, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge"))
 
 
 def _ticks(scene: Scene) -> list[int]:
@@ -147,9 +169,9 @@ def _rate(scene: Scene, ticks: list[int]) -> Fraction:
     return Fraction(min(max(rate, SLOWEST), FASTEST)).limit_denominator(1001)
 
 
-def _stream(container: Any, rate: Fraction, kind: Container, height: int, width: int) -> Any:
+def _stream(container: Any, rate: Fraction, kind: Container, depth: Depth, height: int, width: int) -> Any:
     stream = container.add_stream(kind.codec, rate=rate, options=kind.options)
-    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+    stream.height, stream.width, stream.pix_fmt = height, width, depth.video
     stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS)
     _tagged(stream.codec_context)
     return stream
@@ -162,14 +184,16 @@ def _tagged(holder: Any) -> Any:
     return holder
 
 
-def _conversion(height: int, width: int) -> Any:
+def _conversion(depth: Depth, height: int, width: int) -> Any:
     """Red, green and blue to BT.709 of limited range."""
     graph = av.filter.Graph()
     flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     graph.link_nodes(
-        graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, TICKS)),
+        graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat(depth.picture), time_base=Fraction(1, TICKS)
+        ),
         graph.add("scale", f"in_range=pc:out_color_matrix=bt709:out_range=tv:flags={flags}"),
-        graph.add("format", "yuv420p"),
+        graph.add("format", depth.video),
         graph.add("buffersink"),
     ).configure()
     return graph

@@ -40,15 +40,16 @@ def disparity_bounds(depth: np.ndarray) -> tuple[float, float]:
 
 
 def disparity_picture(
-    depth: np.ndarray, mask: np.ndarray, low: float | None = None, high: float | None = None
+    depth: np.ndarray, mask: np.ndarray, low: float | None = None, high: float | None = None, levels: int = 255
 ) -> np.ndarray:
-    """Inverse depth in colours, black where invalid or no number: ``[..., H, W, 3]`` uint8.
+    """Inverse depth in colours, black where invalid or no number: ``[..., H, W, 3]`` uint8, or uint16 for more levels.
 
     Args:
         depth: ``[..., H, W]``, any unit.
         mask: ``[..., H, W]`` bool, valid pixels.
         low: inverse depth that has the ramp's far end; None: :func:`disparity_bounds` of these pixels.
         high: that has the near end.
+        levels: what the brightest is, at most 65535.
     """
     mask = mask & ~np.isnan(depth)
     if low is None or high is None:
@@ -58,7 +59,8 @@ def disparity_picture(
     position = np.clip((inverse - low) / max(high - low, 1e-9), 0, 1) * (len(RAMP) - 1)
     left = np.minimum(position.astype(int), len(RAMP) - 2)
     picture = RAMP[left] + (RAMP[left + 1] - RAMP[left]) * (position - left)[..., None]
-    return np.where(mask[..., None], picture, 0).round().astype(np.uint8)
+    scaled = picture if levels == 255 else picture * (levels / 255)
+    return np.where(mask[..., None], scaled, 0).round().astype(np.uint8 if levels <= 255 else np.uint16)
 
 
 def at_size(picture: np.ndarray, height: int, width: int) -> np.ndarray:
