@@ -73,6 +73,7 @@ def test_a_part_is_matched_to_its_part_of_the_recording(recording, tmp_path, cap
     [
         ("--window is no use", ["--window", "6"]),
         ("--resume is no use", ["--resume"]),
+        ("--model is no use", ["--model", "tiny"]),
         ("by --start, --end and --stride alone", ["--start-time", "0.1"]),
         ("has 10 frames, so --start 12 selects none", ["--start", "12"]),
         ("add --poses", ["--surfaces"]),

@@ -42,9 +42,7 @@ def add_parser(commands: Any) -> None:
         help="video file or URL, folder or quoted glob of images or of videos, or - for standard input",
     )
     add("-o", "--output", help="the scene's folder; with several videos, the folder of scenes")
-    add(
-        "--model", default="tiny", help="tiny (embedded, the default), diffusion, deterministic, or a folder of weights"
-    )
+    add("--model", help="tiny (embedded, the default), diffusion, deterministic, or a folder of weights")
     add("--variant", choices=("diffusion", "deterministic"), help="which UNet of the model (default: the model's own)")
     add(
         "--depth",
@@ -162,6 +160,7 @@ def call(args: argparse.Namespace) -> int:
         raise InputError("-o: give the folder of the scene.")
     if args.depth == "recorded":
         return _recorded(args, settings)
+    args.model = args.model or "tiny"
     videos, several = _inputs(args.videos)
     outputs = _outputs(videos, args.output, several)
     finding = _finding(args, several)
@@ -214,7 +213,7 @@ def _recorded(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     """
     from geometrycrafter.inference.recorded import recorded_scene
 
-    others = ("variant", "resume", "dry_run", "camera")
+    others = ("model", "variant", "resume", "dry_run", "camera")
     of_model = [*(k for k in settings if k != "intrinsics"), *(k for k in others if getattr(args, k, None))]
     if of_model:
         raise InputError(f"--{of_model[0].replace('_', '-')} is no use with --depth recorded; leave one of them out.")

@@ -30,6 +30,9 @@ class Pictures(ByFrame):
         self.shape: tuple[int, ...] = ()
         """Of one picture."""
 
+    def __del__(self) -> None:
+        self._file.close()
+
     def append(self, picture: np.ndarray) -> None:
         """Keep one more, ``[H, W]`` or ``[H, W, 3]``.
 
