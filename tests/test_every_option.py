@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ ACTIONS = dict(leaves(build_parser()))
 NUMERIC = {
     name: action
     for name, action in ACTIONS.items()
-    if hasattr(action.type, "kind") and any(number in str(action.type.kind) for number in ("int", "float"))
+    if hasattr(action.type, "kind") and re.search(r"\b(int|float)\b", str(action.type.kind))
 }
 
 
