@@ -33,7 +33,8 @@ ACTIONS = dict(leaves(build_parser()))
 NUMERIC = {
     name: action
     for name, action in ACTIONS.items()
-    if hasattr(action.type, "kind") and re.search(r"\b(int|float)\b", str(action.type.kind))
+    if hasattr(action.type, "kind")
+    and re.search(r"\b(int|float)\b", re.sub(r"Literal\[.*?\]", "", str(action.type.kind)))
 }
 
 
