@@ -114,7 +114,9 @@ class Checkpoints:
             InputError: where it can't be read.
         """
         try:
-            found: dict[str, Any] = torch.load(self.path(step), map_location="cpu", weights_only=True, mmap=True)
+            path = self.path(step)
+            is_text = os.fsencode(path).decode(errors="replace") == str(path)  # PyTorch maps no other names
+            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=is_text)
         except Exception as error:  # a file of anything raises anything
             raise InputError(f"{self.path(step)}: the checkpoint can't be read ({reason(error)}).") from error
         return found
