@@ -18,7 +18,7 @@ from geometrycrafter.training.trainer import Trainer
 def test_each_term_of_a_configuration_that_comes_with_the_package_trains_something(name, school, shards, tmp_path):
     sources = [{"path": str(shards)}]
     here = {"hub": str(school), "sources": sources, "validation": [], "size": [32, 48], "other_sizes": []}
-    small = {"frames": [2, 2], "batch": 1, "workers": 0, "tracker": "none"}
+    small = {"frames": [2, 2], "batch": 1, "accumulate": 1, "workers": 0, "tracker": "none"}
     if read_train_config(name).stage in ("vae", "unet"):
         small["latents"] = str(tmp_path / "latents")
     settings = read_train_config(name, here | small)

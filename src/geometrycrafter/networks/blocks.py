@@ -29,9 +29,12 @@ def own_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
 
 
 def clip_of(x: Tensor, num_frames: int) -> Tensor:
-    """Frames ``[B*T, C, H, W]`` as clips ``[B, C, T, P]``, P being the pixels: the same memory if channels are last."""
+    """Frames ``[B*T, C, H, W]`` as clips ``[B, C, T, P]``, P being the pixels: the same memory if channels are last.
+
+    Not where gradients are wanted: oneDNN's backward pass of such convolutions may end the process.
+    """
     _, channels, height, width = x.shape
-    if x.is_contiguous(memory_format=torch.channels_last):
+    if not torch.is_grad_enabled() and x.is_contiguous(memory_format=torch.channels_last):
         return x.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, channels).permute(0, 3, 1, 2)
     return x.reshape(-1, num_frames, channels, height * width).transpose(1, 2).contiguous()
 
