@@ -261,7 +261,9 @@ def statistics(maps: PriorMaps) -> list[FrameStatistics]:
         rows.append(torch.stack([torch.where(m, z, 0.0).double().sum(), m.sum().double(), low.double(), high.double()]))
     pixels = float(maps.valid[0].numel())
     # One wait for the device, not one for each number.
-    return [FrameStatistics(total, valid, pixels, low, high) for total, valid, low, high in torch.stack(rows).cpu().tolist()]
+    return [
+        FrameStatistics(total, valid, pixels, low, high) for total, valid, low, high in torch.stack(rows).cpu().tolist()
+    ]
 
 
 def reduce_maps(maps: PriorMaps, height: int, width: int) -> PriorMaps:
