@@ -100,7 +100,7 @@ def bridged(
         places.append(place)
     for place in places:
         part[part == part[place.second]] = int(part[place.first])
-    return replace(state), part, places
+    return state, part, places
 
 
 def _across(

@@ -94,6 +94,8 @@ class Loops:
             problem: of the same scene, for its camera.
             static: ``[H, W]`` bool for each frame, where points may be; None: everywhere.
         """
+        if problem.frames <= self.apart:  # no two are so far from one another
+            return []
         keys = [
             self._key(scene, t, grey[t], problem, None if static is None else static[t])
             for t in range(0, problem.frames, self.every)
@@ -156,9 +158,10 @@ class Loops:
         rows = torch.isfinite(a.log_depth).nonzero()[:, 0]
         if len(rows) < self.fewest or len(b.features) < self.fewest:
             return None
-        near, at = (a.features[rows] @ b.features.T).topk(2)
+        alike = a.features[rows] @ b.features.T
+        near, at = alike.topk(2)
         distance = (2 - 2 * near).clamp_min(0).sqrt()
-        back = (a.features[rows] @ b.features.T).argmax(0)
+        back = alike.argmax(0)
         kept = (distance[:, 0] < ALIKE * distance[:, 1]) & (back[at[:, 0]] == torch.arange(len(rows)))
         if int(kept.sum()) < self.fewest:
             return None

@@ -163,8 +163,7 @@ class Problem:
     def __post_init__(self) -> None:
         self.has_depth = torch.isfinite(self.log_depth)
         self.start = start = self.tracks.start
-        self.first = self.tracks.frame[start[:-1]]
-        span = self.tracks.frame[start[1:] - 1] - self.first
+        span = self.tracks.frame[start[1:] - 1] - self.tracks.frame[start[:-1]]
         self.band = int(span.max()) + 1 if len(span) else 1
         for pairs in self.pairs:
             apart = pairs.second - pairs.first
