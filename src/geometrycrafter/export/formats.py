@@ -134,6 +134,21 @@ class VideoOptions(ColourOptions):
 
 
 @dataclass(frozen=True)
+class HtmlOptions(ColourOptions):
+    """Of pages."""
+
+    megabytes: Annotated[float, Range(0.1, 2000)] = field(
+        default=20.0, metadata={"help": "that the page has at most; it is as dense and exact as that allows"}
+    )
+    step: Count | None = field(default=None, metadata={"help": "take every n-th pixel of every n-th row"})
+    stride: Count = field(default=1, metadata={"help": "take every n-th frame"})
+    quality: Annotated[int, Range(1, 100)] = field(default=82, metadata={"help": "of the pictures' JPEG"})
+    static: Literal["on", "off"] = field(
+        default="on", metadata={"help": "whether the static world is put in, too, where poses are known"}
+    )
+
+
+@dataclass(frozen=True)
 class WorldOptions(ColourOptions):
     """Of folders of pictures with their cameras."""
 
@@ -318,6 +333,13 @@ _LIST = (
         "geometrycrafter.export.mp4:write_mp4",
         VideoOptions,
         (".m4v", ".mov", ".mkv", ".webm"),
+    ),
+    Format(
+        "html",
+        ".html",
+        "one page that plays and turns the points, without a server, for any browser, a phone's too",
+        "geometrycrafter.export.html:write_html",
+        HtmlOptions,
     ),
 )
 FORMATS: dict[str, Format] = {f.name: f for f in _LIST}
