@@ -115,7 +115,13 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         "fx,fy,cx,cy,k1,k2,p1,p2; frames become a pinhole's",
     )
     _option(how, "--focal", help=f"focal lengths ({Options.focal})")
-    how.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    where = how.add_mutually_exclusive_group()
+    where.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+    where.add_argument(
+        "--devices",
+        metavar="LIST",
+        help="several that share each clip's work, a process each: cuda:0,cuda:1; all (GPUs); cpu:2 (two processes)",
+    )
     how.add_argument(
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet (float32)"
     )
@@ -315,9 +321,11 @@ def _standard_input() -> Spooled:
 def _loaded(args: argparse.Namespace) -> Estimator:
     import torch
 
-    from geometrycrafter.inference.loading import load
+    from geometrycrafter.inference.loading import devices_of, load
 
-    return load(args.model, args.variant, device=_device(args), dtype=getattr(torch, args.dtype), offload=args.offload)
+    several = None if args.devices is None else devices_of(args.devices)
+    dtype = getattr(torch, args.dtype)
+    return load(args.model, args.variant, device=_device(args), dtype=dtype, offload=args.offload, devices=several)
 
 
 def _device(args: argparse.Namespace) -> str:

@@ -58,11 +58,11 @@ def decode_joined(
         decode: a chunk's latents ``[N, 4, h, w]`` to maps ``[N, 1, H, W]``.
         latents: those of frames ``start`` to ``end``.
         chunks: from :func:`plan_chunks`.
-        first: the chunk to begin with. The two before it are decoded again for what is shared: the last chunk, being
-            moved back, may reach into both.
+        first: the chunk to begin with. The one before it is decoded again for what is shared, and the one before that
+            where the last chunk, being moved back, reaches into both.
     """
     tail: DecodedPointMap | None = None
-    for index in range(max(first - 2, 0), len(chunks)):
+    for index in range(first - _again(chunks, first), len(chunks)):
         chunk = chunks[index]
         following = chunks[index + 1].lead if index + 1 < len(chunks) else 0
         maps = decode(latents(chunk.start, chunk.end))
@@ -76,6 +76,15 @@ def decode_joined(
         tail = DecodedPointMap(*(m[done:] for m in maps))
         if index >= first:
             yield chunk.start, DecodedPointMap(*(m[:done] for m in maps))
+
+
+def _again(chunks: list[Chunk], first: int) -> int:
+    """How many chunks before one are decoded again for the frames that it shares."""
+    if first == 0 or not chunks[first].lead:
+        return 0
+    before = chunks[first - 1]
+    both = before.lead + chunks[first].lead > before.end - before.start
+    return 2 if both and first > 1 else 1
 
 
 def decode_in_parts(decode: Callable[[Tensor], DecodedPointMap], latents: Tensor, most: int) -> DecodedPointMap:

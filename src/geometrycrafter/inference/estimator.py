@@ -15,8 +15,10 @@ goes on where a killed run stopped, and to the same bits: its units depend on no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,20 +27,20 @@ from torch import Tensor
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import remove
+from geometrycrafter.inference.crew import Alone, Crew, Equipment
 from geometrycrafter.inference.look import looked
 from geometrycrafter.inference.options import TWO_CAMERAS, Options
 from geometrycrafter.inference.output import Output
 from geometrycrafter.inference.passes import Progress, condition, decode, denoise, observe
-from geometrycrafter.inference.precision import at_precision
 from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.inference.run_folder import RunFolder
+from geometrycrafter.inference.workers import Workers
 from geometrycrafter.priors.protocol import FrameFunction, Prior, as_prior
 from geometrycrafter.scene import Scene, open_scene
 from geometrycrafter.scene.writer import check_apart
 from geometrycrafter.settings import kinds_of
 from geometrycrafter.video.reading import FrameSource, open_frames
 from geometrycrafter.weights.models import Networks
-from geometrycrafter.weights.offloading import present
 
 
 class Estimator:
@@ -49,12 +51,20 @@ class Estimator:
         prior: per-frame prior, any callable of the protocol.
         pixels: of the processing size where the caller gives none.
         defaults: settings that calls start from.
+        workers: processes that share the work, each with the same networks and prior; None: this one does it.
 
     Raises:
         InputError: where the prior is none.
     """
 
-    def __init__(self, networks: Networks, prior: Prior | FrameFunction, pixels: int, defaults: Options | None = None):
+    def __init__(
+        self,
+        networks: Networks,
+        prior: Prior | FrameFunction,
+        pixels: int,
+        defaults: Options | None = None,
+        workers: Workers | None = None,
+    ):
         if not isinstance(prior, Prior) and not callable(prior):
             raise InputError(f"a {type(prior).__name__} is no prior; give a callable: frames -> points and a mask.")
         self.networks = networks
@@ -62,6 +72,7 @@ class Estimator:
         self.pixels = pixels
         self.defaults = defaults or Options()
         self.device, self.dtype = networks.device, networks.dtype
+        self.workers = workers
 
     def __call__(
         self,
@@ -101,6 +112,8 @@ class Estimator:
         if place is not None:
             check_apart(place.named, place.folder, source.place)
             place.check(resume, overwrite)  # before a long look at the video
+        if self.workers is not None:
+            self.workers.start()
         known = place.record() if place and resume else None
         look = looked(source, settings, known, told)
         record = RunRecord.of(source, look, self.networks, self.prior, settings, noise, self.pixels)
@@ -111,8 +124,7 @@ class Estimator:
                 place.check_frames(source)
             place.tidy()  # it may have been killed between its last write and this
             return open_scene(place.folder)
-        precise = at_precision(settings.precision, [getattr(self.prior, "network", None)], self.device)
-        with place.writing(record, resume, overwrite) as run, precise:
+        with place.writing(record, resume, overwrite) as run:
             self._passes(run, source, noise, told)
         scene = open_scene(place.folder)
         if output is None:
@@ -130,16 +142,27 @@ class Estimator:
         return settings
 
     def _passes(self, run: RunFolder, source: FrameSource, noise: Tensor | None, progress: Progress) -> None:
-        own = self.networks
-        vae, encoder = own.point_map_vae, (own.autoencoder.encoder, own.autoencoder.quant_conv)
-        with present([*encoder, own.image_encoder, getattr(self.prior, "network", None)], own.offloaded):
-            observe(run, source, own, self.prior, progress)
-        with present([*encoder, vae.encoder], own.offloaded):
-            condition(run, own, progress)
-        with present([own.unet], own.offloaded):
-            denoise(run, own, noise, progress)
-        with present([vae.decoder], own.offloaded):
-            decode(run, source, own, progress)
+        with self._crew() as crew:
+            observe(run, source, crew, progress)
+            condition(run, crew, progress)
+            denoise(run, crew, self.networks.variant == "deterministic", noise, progress)
+            decode(run, source, crew, progress)
+
+    @contextlib.contextmanager
+    def _crew(self) -> Iterator[Crew]:
+        """Who does the work of a run."""
+        if self.workers is None:
+            equipment = Equipment(self.networks, self.prior)
+            try:
+                yield Alone(equipment)
+            finally:
+                equipment.leave()
+            return
+        try:
+            yield self.workers
+        except BaseException:
+            self.workers.close()  # they are in the middle of it
+            raise
 
 
 def _with_camera(options: Options, source: FrameSource) -> Options:

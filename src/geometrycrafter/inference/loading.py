@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, reason
 from geometrycrafter.inference.estimator import Estimator
 from geometrycrafter.inference.options import Options
+from geometrycrafter.inference.workers import Model, Workers
 from geometrycrafter.priors.protocol import FrameFunction, Prior
 from geometrycrafter.weights.models import load_networks, load_prior
 from geometrycrafter.weights.parts import PARTS, UNETS
@@ -17,6 +20,7 @@ from geometrycrafter.weights.places import prior_file, resolve
 
 PUBLISHED_PIXELS, TINY_PIXELS = 320 * 640, 192 * 320
 """Pixels of the processing size where none is given."""
+MOST_DEVICES = 64
 
 
 def load(
@@ -26,6 +30,7 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     offload: bool = False,
+    devices: Sequence[str | torch.device] | None = None,
 ) -> Estimator:
     """Load a model.
 
@@ -38,13 +43,19 @@ def load(
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: of the UNet, the frame autoencoder and the image encoder.
         offload: parts of the model wait in the machine's memory, and are on the device only while they are needed.
+        devices: one for each of several processes that share the work of a clip, in place of ``device``: ``["cuda:0",
+            "cuda:1"]``, ``["cpu", "cpu"]``. Each has the model; a prior of one's own must be of a module that they can
+            import.
 
     Raises:
-        InputError: where weights or the device are missing or not as they should be.
+        InputError: where weights or a device are missing or not as they should be.
     """
-    place = checked_device(device)
+    several = [checked_device(one) for one in devices or ()]
+    place = several[0] if several else checked_device(device)
     root, variant = resolve(os.fspath(model), variant)
-    waiting = torch.device("cpu") if offload else place
+    workers = _workers(several, Path(root), variant, dtype, offload, prior) if len(several) > 1 else None
+    # Where others compute, the networks here say what they are, and have no values.
+    waiting = torch.device("meta" if workers else "cpu") if offload or workers else place
     networks = load_networks(root, variant, dtype, waiting)
     networks.offloaded = place if offload else None
     file, (pixels, options) = prior_file(root), defaults_of(root, variant)
@@ -52,7 +63,48 @@ def load(
         if file is None:
             raise InputError(f"{Path(root)}: no prior is there; put MoGe's model.pt in moge-vitl or pass prior=.")
         prior = load_prior(file, waiting)
-    return Estimator(networks, prior, pixels, options)
+    return Estimator(networks, prior, pixels, options, workers)
+
+
+def devices_of(text: str) -> list[str]:
+    """Devices by what somebody writes: ``cuda:0,cuda:1``; ``all`` GPUs; ``cpu:2``, two processes on the processor.
+
+    Raises:
+        InputError: where it names none, or too many processes.
+    """
+    found: list[str] = []
+    for word in filter(None, text.replace(" ", "").split(",")):
+        if word == "all":
+            found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        elif word.startswith("cpu:") and word[4:].isdecimal():
+            found += ["cpu"] * int(word[4:])
+        else:
+            found.append(word)
+    if not found or len(found) > MOST_DEVICES:
+        raise InputError(
+            f"--devices {text}: these are {len(found)} devices; name them, as in cuda:0,cuda:1 or cpu:2 (two processes "
+            f"on the processor), {MOST_DEVICES} at most."
+        )
+    return found
+
+
+def _workers(
+    devices: list[torch.device],
+    root: Path,
+    variant: str,
+    dtype: torch.dtype,
+    offload: bool,
+    prior: Prior | FrameFunction | None,
+) -> Workers:
+    try:
+        pickled = None if prior is None else pickle.dumps(prior)
+    except Exception as error:  # whatever a class of somebody's raises
+        raise InputError(
+            f"prior: other processes can't have it ({reason(error)}); define it at the top of a module, or give one "
+            "device."
+        ) from error
+    model = Model(root, variant, str(dtype).removeprefix("torch."), offload, pickled)
+    return Workers([str(one) for one in devices], model, max(1, torch.get_num_threads() // len(devices)))
 
 
 def defaults_of(root: Path, variant: str) -> tuple[int, Options]:

@@ -12,6 +12,7 @@ from geometrycrafter.errors import InputError, WriteError
 from geometrycrafter.files import TEMPORARY, beside, explained, locked, on_disk, put_in_place, remove, sweep
 from geometrycrafter.inference.record import RunRecord, clip_digest, frame_digest
 from geometrycrafter.inference.run_folder import OtherFramesError, RunFolder, record_of
+from geometrycrafter.inference.workers import LostWorkerError
 from geometrycrafter.scene.writer import is_scene, stored_attributes
 from geometrycrafter.video.reading import FrameSource
 
@@ -173,7 +174,9 @@ class Output:
 
     def _broken_off(self, run: RunFolder, resumed: bool, error: BaseException) -> None:
         """What becomes of a run that did not get to its end."""
-        at_fault = isinstance(error, InputError) and not isinstance(error, WriteError | OtherFramesError)
+        at_fault = isinstance(error, InputError) and not isinstance(
+            error, WriteError | OtherFramesError | LostWorkerError
+        )
         if self.goes or not (resumed or run.begun):
             remove(run.folder)
             return

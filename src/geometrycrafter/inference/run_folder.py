@@ -6,6 +6,8 @@ NAME.gc/
   work/observed.json                 how many frames, and where shots begin; the video has been read to its end
   work/conditioned_000000...         latents of the prior, a batch
   work/window_000000...              latents of a window, joined to the one before
+  work/apart_000000...               the same before that is done, where several processes denoise
+  work/ahead.jsonl                   what several processes have decoded after what is not there yet
   journal.jsonl                      what has been decoded, beside the scene's arrays
 
 Files are numbered by their first frame. They appear whole, so that a run that is killed at any moment goes on from
@@ -154,6 +156,7 @@ class RunFolder:
         self.observed = Series(work, "observed")
         self.conditioned = Series(work, "conditioned")
         self.windows = Series(work, "window")
+        self.apart = Series(work, "apart")
 
     @classmethod
     def create(cls, folder: Path, record: RunRecord) -> RunFolder:
@@ -190,6 +193,16 @@ class RunFolder:
         with explained(self.folder, "choose another place"):
             sweep_folder(self._work)
             write_json(self._work / "identity.json", record.to_json(), indent=1)
+
+    @property
+    def journal(self) -> Path:
+        """A line for every chunk that is decoded, in order."""
+        return self.folder / "journal.jsonl"
+
+    @property
+    def ahead(self) -> Path:
+        """The same of chunks that were decoded before one of those before them was."""
+        return self._work / "ahead.jsonl"
 
     @property
     def batch(self) -> int:

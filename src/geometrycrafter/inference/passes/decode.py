@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,118 +11,108 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.files import explained
-from geometrycrafter.geometry.cameras import half_field_grid, half_field_of_theta
+from geometrycrafter.inference.crew import Crew, Equipment, Job
+from geometrycrafter.inference.decoded import Arrays, Decoded, Place, places, stretches
 from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_in_parts, decode_joined
 from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
 from geometrycrafter.inference.record import clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.inference.shot import Shot
 from geometrycrafter.networks.point_map_vae import DecodedPointMap
-from geometrycrafter.networks.room import Room
-from geometrycrafter.scene.journal import Journal
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
 from geometrycrafter.version import program_version
 from geometrycrafter.video.bars import Box
 from geometrycrafter.video.reading import FrameSource
 from geometrycrafter.video.timing import believed_rate
-from geometrycrafter.weights.models import Networks
 
 if TYPE_CHECKING:
     from geometrycrafter.inference.passes import Progress
 
 
 @torch.no_grad()
-def decode(run: RunFolder, source: FrameSource, networks: Networks, progress: Progress) -> None:
+def decode(run: RunFolder, source: FrameSource, crew: Crew, progress: Progress) -> None:
     """Depth, mask and camera of every frame into the scene, which is then complete.
 
     Args:
         run: whose windows are denoised.
         source: what the scene says of where its frames came from, and what a lens shows; it is not read.
-        networks: of one variant.
+        crew: with networks of one variant.
         progress: called after each chunk.
 
     Raises:
         InputError: where a file of an earlier pass is damaged.
         WriteError: where the disk refuses; what was decoded stays.
     """
-    writer, shots = SceneWriter(run.folder), run.read_shots()
-    arrays = _Arrays.of(writer, run, shots[-1].end)
-    with explained(run.folder, REMEDY):
-        journal = Journal(run.folder / "journal.jsonl")
-        journal.keep(_sound(journal, arrays))
-    before, room = 0, Room("decoder")
-    for shot in shots:
-        chunks = shot.plan_chunks()
-        for frame in _decoded(shot, source, networks, arrays, journal, before, room):
-            progress("decode", frame, shots[-1].end)
-        before += len(chunks)
-    _finish(shots, source, writer, [FrameAngle(*row) for entry in journal.entries for row in entry["theta"]])
+    shots = run.read_shots()
+    chunks, count = places(shots), shots[-1].end
+    decoded = Decoded(run, Arrays.of(run, count), chunks)
+    lens = None if source.undistortion is None else source.undistortion.valid
+    parts = decoded.parts()
+    jobs = (
+        Job(_decode_chunks, (chunks[first:end], first, count, lens, parts))
+        for first, end in stretches(decoded.missing(), chunks, crew.hands)
+    )
+    for entry in crew.each(jobs, ahead=0):
+        decoded.add(entry)
+        progress("decode", decoded.frames, count)
+    _finish(shots, source, [FrameAngle(*row) for entry in decoded.entries for row in entry["theta"]])
 
 
-def _decoded(
-    shot: Shot, source: FrameSource, networks: Networks, arrays: _Arrays, journal: Journal, before: int, room: Room
-) -> Iterator[int]:
-    """Write a shot's frames; yields up to where they are there, after each chunk.
+def _decode_chunks(
+    equipment: Equipment,
+    chunks: list[Place],
+    number: int,
+    count: int,
+    lens: np.ndarray | None,
+    parts: dict[int, int],
+) -> Iterator[dict[str, Any]]:
+    """Write the frames of chunks that follow each other in one shot; yields their entries in the journal.
 
     Args:
-        shot: whose windows are denoised.
-        source: of its frames.
-        networks: of one variant.
-        arrays: of the scene.
-        journal: of the chunks that are done, this shot's and those before.
-        before: chunks of the shots before.
-        room: for the decoder.
+        equipment: to decode with.
+        chunks: that are not there yet.
+        number: of the first of them, counted in the clip.
+        count: of the clip's frames.
+        lens: which pixels ``[H, W]`` show anything; None: all.
+        parts: how many frames at a time chunks were decoded in before, where that was not all of them.
     """
-    run, chunks = shot.run, shot.plan_chunks()
+    shot, first = chunks[0].shot, chunks[0].index
+    run, planned = shot.run, shot.plan_chunks()
+    equipment.at(run, "decode")
+    networks, room, arrays = equipment.networks, equipment.room("decoder"), Arrays.of(run, count)
+    room.most = min([*parts.values(), *([] if room.most is None else [room.most])], default=None)
     picture = run.record.view(shot.first).picture
-    first, factor = max(len(journal.entries) - before, 0), networks.autoencoder.config.scaling_factor
-    if first >= len(chunks):
-        return
+    factor, being = networks.autoencoder.config.scaling_factor, number - first
+    index = -1
 
     def latents(start: int, end: int) -> Tensor:
+        nonlocal index
+        index = next(i for i, chunk in enumerate(planned) if (chunk.start, chunk.end) == (start, end))
         return _joined_latents(shot, start, end).to(networks.device) / factor
 
     def part(z: Tensor) -> DecodedPointMap:
         return networks.point_map_vae.decode(z, len(z))
 
     def one(z: Tensor) -> DecodedPointMap:
+        if index < first:  # as it was the first time
+            return decode_in_parts(part, z, parts.get(being + index, len(z)))
         return room.fit(len(z), lambda most: decode_in_parts(part, z, most))
 
-    for index, (start, maps) in enumerate(decode_joined(one, latents, chunks, first), start=first):
+    for chunk, (start, maps) in zip(chunks, decode_joined(one, latents, planned, first), strict=False):
         angles = []
-        digest = hashlib.sha256()
         for offset in range(len(maps.log_depth)):
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
             t = shot.first + start + offset
             decoded = at_video_size(frame, *picture.size, run.record.options.depth_resize)
-            decoded = _within_lens(_without_bars(decoded, run.record.bars.picture(t), picture), source)
-            arrays.put(t, decoded, shot)
-            arrays.add_to(digest, t)
+            decoded = _within_lens(_without_bars(decoded, run.record.bars.picture(t), picture), lens)
+            (small,) = shot.observed(t - shot.first, t - shot.first + 1, "frames")
+            arrays.put(t, decoded, small[0], shot)
             angles.append(FrameAngle.of(decoded).stored())
-        begin, end = shot.first + start, shot.first + start + len(angles)
-        with explained(run.folder, REMEDY):
-            entry = {"chunk": before + index, "start": begin, "end": end, "theta": angles}
-            journal.append(entry | {"digest": digest.hexdigest()})
-        yield end
-
-
-def _sound(journal: Journal, arrays: _Arrays) -> int:
-    """How many of the journal's entries the scene's arrays bear out: a disk may lose what it said that it has."""
-    following = 0
-    for index, entry in enumerate(journal.entries):
-        try:
-            if (entry["chunk"], entry["start"]) != (index, following) or entry["end"] <= following:
-                return index
-            digest = hashlib.sha256()
-            for t in range(entry["start"], entry["end"]):
-                arrays.add_to(digest, t)
-            if digest.hexdigest() != entry["digest"] or len(entry["theta"]) != entry["end"] - entry["start"]:
-                return index
-        except (KeyError, TypeError, ValueError, IndexError, OSError, RuntimeError):  # whatever a torn chunk raises
-            return index
-        following = entry["end"]
-    return len(journal.entries)
+        entry = {"chunk": being + chunk.index, "start": chunk.start, "end": chunk.end, "theta": angles}
+        entry["digest"] = arrays.digest(chunk.start, chunk.end)
+        frames = planned[chunk.index].end - planned[chunk.index].start
+        yield entry | ({"most": room.most} if room.most is not None and room.most < frames else {})
 
 
 def _joined_latents(shot: Shot, start: int, end: int) -> Tensor:
@@ -147,59 +136,17 @@ def _without_bars(decoded: DecodedFrames, own: Box, picture: Box) -> DecodedFram
     return replace(decoded, mask=mask)
 
 
-def _within_lens(decoded: DecodedFrames, source: FrameSource) -> DecodedFrames:
+def _within_lens(decoded: DecodedFrames, lens: np.ndarray | None) -> DecodedFrames:
     """The maps of a frame, invalid where the camera's lens shows nothing of the pinhole view."""
-    if source.undistortion is None or source.undistortion.valid.all():
+    if lens is None or lens.all():
         return decoded
-    return replace(decoded, mask=decoded.mask & torch.from_numpy(source.undistortion.valid).to(decoded.mask.device))
+    return replace(decoded, mask=decoded.mask & torch.from_numpy(lens).to(decoded.mask.device))
 
 
-@dataclass(frozen=True)
-class _Arrays:
-    """The scene's arrays that are written frame by frame."""
-
-    depth: Any
-    mask: Any
-    frames: Any
-    rays: Any
-    """Only where the focal length is free."""
-
-    @classmethod
-    def of(cls, writer: SceneWriter, run: RunFolder, count: int) -> _Arrays:
-        (h, w), size = (run.record.height, run.record.width), run.small_size
-        free = run.record.options.focal == "free"
-        return cls(
-            depth=writer.array("depth", (count, h, w), np.float32),
-            mask=writer.array("mask", (count, h, w), np.bool_),
-            frames=writer.array("frames", (count, *size, 3), np.uint8),
-            rays=writer.array("rays", (count, h, w, 2), np.float32) if free else None,
-        )
-
-    def add_to(self, digest: Any, t: int) -> None:
-        """Add what the disk has of a frame to a digest."""
-        for array in (self.depth, self.mask, self.frames, self.rays):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array[t]).tobytes())
-
-    def put(self, t: int, decoded: DecodedFrames, shot: Shot) -> None:
-        """One frame; in its shot's bars, where nothing is valid, depth and rays go on as they are beside them."""
-        (small,) = shot.observed(t - shot.first, t - shot.first + 1, "frames")
-        run = shot.run
-        picture = run.record.view(shot.first).picture
-        around = ((picture.top, run.record.height - picture.bottom), (picture.left, run.record.width - picture.right))
-        with explained(run.folder, REMEDY):
-            self.depth[t] = np.pad(decoded.depth[0].cpu().numpy(), around, mode="edge")
-            self.mask[t] = np.pad(decoded.mask[0].cpu().numpy(), around)
-            self.frames[t] = small[0].numpy()
-            if self.rays is not None:
-                field = half_field_of_theta(decoded.theta_diag[0], *picture.size)
-                rays = (field * half_field_grid(*picture.size, field)).cpu().numpy()
-                self.rays[t] = np.pad(rays, (*around, (0, 0)), mode="edge")
-
-
-def _finish(shots: list[Shot], source: FrameSource, writer: SceneWriter, angles: list[FrameAngle]) -> None:
+def _finish(shots: list[Shot], source: FrameSource, angles: list[FrameAngle]) -> None:
     """Cameras, shots, times and attributes; the scene is complete after it."""
     run = shots[0].run
+    writer = SceneWriter(run.folder)
     record, known = run.record, [run.known(first) for shot in shots for first in shot.batches]
     intrinsics = torch.cat([_intrinsics(shot, angles[shot.first : shot.end]) for shot in shots])
     times = [t for batch in known for t in batch.times]

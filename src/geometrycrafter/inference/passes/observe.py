@@ -13,15 +13,14 @@ from torch import Tensor
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.conditioning import prior_view, resized
+from geometrycrafter.inference.crew import Crew, Equipment, Job
 from geometrycrafter.inference.look import check_within
 from geometrycrafter.inference.record import RunRecord, frame_digest
 from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
-from geometrycrafter.networks.room import Room
-from geometrycrafter.priors.protocol import ClipPrior, KnownCamera, Prior
+from geometrycrafter.priors.protocol import KnownCamera
 from geometrycrafter.video.bars import Box, Shown, brightest
 from geometrycrafter.video.cuts import cut_as_read
 from geometrycrafter.video.reading import FrameSource
-from geometrycrafter.weights.models import Networks
 
 if TYPE_CHECKING:
     from geometrycrafter.inference.passes import Progress
@@ -43,8 +42,10 @@ class _Batch:
 
 
 @torch.no_grad()
-def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prior, progress: Progress) -> None:
+def observe(run: RunFolder, source: FrameSource, crew: Crew, progress: Progress) -> None:
     """Ask the prior, the frame autoencoder and the image encoder about every frame, batch by batch.
+
+    The video is read here, by one process, whoever does the asking.
 
     Frames that were observed before are decoded again and compared with what was seen then, so that a video that has
     changed is found out, whatever it was told apart by. Where shots begin is found on the way, where it isn't known.
@@ -60,29 +61,33 @@ def observe(run: RunFolder, source: FrameSource, networks: Networks, prior: Prio
     known = None if spans is None else spans[-1][1]
     starts = run.record.shots if shots is None else tuple(s.first for s in shots)
     before = run.observed.firsts()
-    asked: ClipPrior | None = None
-    found, done = [], 0
-    rooms = Room("frame encoder"), Room("image encoder")
-    for index, batch in enumerate(_batches(in_shots(source.shown(run.record.bars), starts), run.batch)):
-        _check_seen(run, batch, before)
-        if spans is not None and (index == len(spans) or batch.end != spans[index][1]):  # before one is overwritten
-            raise _other_frames(run, min(batch.end, spans[-1][1]))
-        found += [batch.first] if batch.begins else []
-        if _observed_before(run, batch):
-            asked = None
-        else:
-            if asked is None or batch.begins:
-                asked = prior.begin(batch.first)
-            _observe_batch(run, batch, networks, prior, asked, rooms)
-        done = batch.end
+    found: list[int] = []
+    read = done = 0
+
+    def jobs() -> Iterator[Job]:
+        nonlocal read, done
+        for index, batch in enumerate(_batches(in_shots(source.shown(run.record.bars), starts), run.batch)):
+            _check_seen(run, batch, before)
+            if spans is not None and (index == len(spans) or batch.end != spans[index][1]):  # before one is overwritten
+                raise _other_frames(run, min(batch.end, spans[-1][1]))
+            found.extend([batch.first] if batch.begins else [])
+            read = batch.end
+            if not _observed_before(run, batch):
+                yield Job(_observe_batch, (run, batch))
+            else:
+                done += len(batch.frames)
+                progress("observe", done, source.count)
+
+    for frames in crew.each(jobs()):
+        done += frames
         progress("observe", done, source.count)
-    if done == 0:
+    if read == 0:
         choice = f"with {source.asked} " if source.asked else ""
         raise InputError(f"{source.name}: {choice}there is not one frame to process; choose others, or a longer video.")
-    if known not in (None, done):
-        raise _other_frames(run, min(done, known or done))
-    check_within(starts or (), done)
-    run.keep_shots(found, done)
+    if known not in (None, read):
+        raise _other_frames(run, min(read, known or read))
+    check_within(starts or (), read)
+    run.keep_shots(found, read)
 
 
 def in_shots(frames: Iterable[Shown], starts: Sequence[int] | None) -> Iterator[tuple[Shown, bool]]:
@@ -138,14 +143,10 @@ def _other_frames(run: RunFolder, frame: int) -> OtherFramesError:
     )
 
 
-def _observe_batch(
-    run: RunFolder,
-    batch: _Batch,
-    networks: Networks,
-    prior: Prior,
-    asked: ClipPrior,
-    rooms: tuple[Room, Room],
-) -> None:
+def _observe_batch(equipment: Equipment, run: RunFolder, batch: _Batch) -> Iterator[int]:
+    """Ask about a batch; yields how many frames it has."""
+    equipment.at(run, "observe")
+    networks = equipment.networks
     record, exact = run.record, run.record.options.exact
     view = record.view(batch.first)
     union, size = view
@@ -157,8 +158,8 @@ def _observe_batch(
 
     inside = [shown.picture.shares(union) for shown in batch.frames]
     maps, statistics = prior_view(
-        prior,
-        asked,
+        equipment.prior,
+        equipment.clip_prior(batch.first, len(batch.frames), batch.begins),
         images(),
         union.size,
         size,
@@ -180,11 +181,12 @@ def _observe_batch(
         depth=maps.depth,
         valid=(maps.valid * 255).round().to(torch.uint8),
         half_field=maps.half_field,
-        video=rooms[0].by_frame(networks.autoencoder.encode, pixels * 2 - 1),
-        embedding=rooms[1].by_frame(networks.image_encoder, pixels),
+        video=equipment.room("frame encoder").by_frame(networks.autoencoder.encode, pixels * 2 - 1),
+        embedding=equipment.room("image encoder").by_frame(networks.image_encoder, pixels),
         frames=(small * 255).round().to(torch.uint8).permute(0, 2, 3, 1),
         **known.tensors(),
     )
+    yield len(batch.frames)
 
 
 def _batches(frames: Iterable[tuple[Shown, bool]], size: int) -> Iterator[_Batch]:

@@ -1,0 +1,257 @@
+"""Several processes that share a run's work, each with the model on a device of its own.
+
+They share nothing but the run's folder. Jobs go to a process's standard input and what comes of them to its standard
+output, both pickled; a process whose input ends, as its parent is gone, ends too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from geometrycrafter.errors import InputError, reason
+from geometrycrafter.inference.crew import Equipment, Job
+
+KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 30)}
+"""For glibc: blocks that networks take over and over stay with the process."""
+START = "from geometrycrafter.inference.workers import serve; serve()"
+
+
+class LostWorkerError(InputError):
+    """A process that did a part of the work is gone; what was done is kept."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a worker loads."""
+
+    root: Path
+    variant: str
+    dtype: str
+    offload: bool
+    prior: bytes | None
+    """Pickled; None: the one that comes with the weights."""
+
+    def load(self, device: str) -> Equipment:
+        """Networks and prior on a device.
+
+        Raises:
+            InputError: where they can't be had there.
+        """
+        import torch
+
+        from geometrycrafter.inference.loading import load
+
+        try:
+            prior = None if self.prior is None else pickle.loads(self.prior)
+        except Exception as error:  # whatever a class of somebody's raises
+            raise InputError(
+                f"prior: other processes can't have it ({reason(error)}); define it in a module of its own."
+            ) from error
+        dtype = getattr(torch, self.dtype)
+        estimator = load(self.root, self.variant, prior, device=device, dtype=dtype, offload=self.offload)
+        return Equipment(estimator.networks, estimator.prior)
+
+
+class Workers:
+    """A crew of one process a device; they start when they are first wanted, and stay until they are closed.
+
+    Args:
+        devices: one for each process.
+        model: that each loads.
+        threads: of each, on the CPU.
+    """
+
+    def __init__(self, devices: list[str], model: Model, threads: int):
+        self.devices, self.model, self.threads = devices, model, threads
+        self._workers: list[_Worker] = []
+        self._told: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
+
+    @property
+    def hands(self) -> int:
+        """How many they are."""
+        return len(self.devices)
+
+    def start(self) -> None:
+        """Begin to load the model, where that has not been done."""
+        if not self._workers:
+            self._told = queue.SimpleQueue()
+            for number, device in enumerate(self.devices):
+                setup = (sys.path, self.model, device, self.threads)
+                self._workers.append(_Worker(number, setup, self._told))
+
+    def close(self) -> None:
+        """End the processes, whatever they do."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.end()
+
+    def each(self, jobs: Iterable[Job], ahead: int = 1) -> Iterator[Any]:
+        """See :meth:`geometrycrafter.inference.crew.Crew.each`."""
+        self.start()
+        waiting, given = iter(jobs), [0] * self.hands
+        more = True
+        while True:
+            while more and min(given) <= ahead:
+                job = next(waiting, None)
+                if job is None:
+                    more = False
+                    break
+                number = given.index(min(given))
+                self._workers[number].give((job.function, job.arguments))
+                given[number] += 1
+            if not any(given):
+                return
+            number, kind, value = self._told.get()
+            if kind == "value":
+                yield value
+            elif kind == "done":
+                given[number] -= 1
+            elif kind == "note":
+                warnings.warn(value, stacklevel=2)
+            elif kind == "failed":
+                raise value
+            elif kind == "gone":
+                raise self._lost(number)
+
+    def _lost(self, number: int) -> LostWorkerError:
+        worker = self._workers[number]
+        status = worker.process.wait()
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        return LostWorkerError(
+            f"--devices: process {worker.process.pid}, number {number + 1} of {self.hands}, on {self.devices[number]}, "
+            f"was ended {how}, perhaps as memory ran out; what is done is kept: go on with --resume, on fewer devices "
+            "if need be."
+        )
+
+
+class _Worker:
+    """One process, and the thread that listens to it."""
+
+    def __init__(self, number: int, setup: Any, told: queue.SimpleQueue[tuple[int, str, Any]]):
+        # Not multiprocessing: that would run the caller's script again in each process.
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | KEEP_FREED_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        self._finalizer = weakref.finalize(self, _end, self.process)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self._jobs = self.process.stdin
+        listener = threading.Thread(target=_listen, args=(number, self.process.stdout, told), daemon=True)
+        listener.start()
+        self.give(setup)
+
+    def give(self, what: Any) -> None:
+        """Send something; where nobody is there, its listener says so."""
+        with contextlib.suppress(BrokenPipeError):
+            _send(self._jobs, what)
+
+    def end(self) -> None:
+        """End the process."""
+        self._finalizer()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    process.wait()
+
+
+def _send(pipe: IO[bytes], what: Any) -> None:
+    """Send a value: its length, then itself."""
+    pickled = pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL)
+    pipe.write(struct.pack("<Q", len(pickled)))
+    pipe.write(pickled)
+    pipe.flush()
+
+
+def _received(pipe: IO[bytes]) -> bytes:
+    """A value that was sent, still pickled.
+
+    Raises:
+        EOFError: where none comes any more.
+    """
+    header = pipe.read(8)
+    if len(header) < 8:
+        raise EOFError
+    (length,) = struct.unpack("<Q", header)
+    pickled = pipe.read(length)
+    if len(pickled) < length:
+        raise EOFError
+    return pickled
+
+
+def _listen(number: int, answers: IO[bytes], told: queue.SimpleQueue[tuple[int, str, Any]]) -> None:
+    try:
+        while True:
+            kind, value = pickle.loads(_received(answers))
+            told.put((number, kind, value))
+    except Exception:  # its end, in the middle of a word or between two
+        told.put((number, "gone", None))
+
+
+def serve() -> None:
+    """What a worker does, until its input ends."""
+    answers, jobs = os.fdopen(os.dup(1), "wb"), queue.SimpleQueue[Any]()
+    os.dup2(2, 1)  # what libraries print is no answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, to all: the parent decides
+
+    def tell(kind: str, value: Any = None) -> None:
+        _send(answers, (kind, value))
+
+    threading.Thread(target=_follow, args=(jobs,), daemon=True).start()
+    warnings.showwarning = lambda message, *_: tell("note", str(message))
+    try:
+        path, model, device, threads = pickle.loads(jobs.get())
+        sys.path[:] = path
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        equipment = model.load(device)
+        while True:
+            function, arguments = pickle.loads(jobs.get())
+            for value in function(equipment, *arguments):
+                tell("value", value)
+            tell("done")
+    except BrokenPipeError:
+        os._exit(1)
+    except BaseException as error:
+        tell("failed", _portable(error))
+        raise SystemExit(1) from None
+
+
+def _follow(jobs: queue.SimpleQueue[Any]) -> None:
+    """Take in jobs while others are done; without a parent there is nothing to be done."""
+    try:
+        while True:
+            jobs.put(_received(sys.stdin.buffer))
+    except BaseException:
+        os._exit(1)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """An exception as another process can have it."""
+    try:
+        same = pickle.loads(pickle.dumps(error))
+    except Exception:
+        same = None
+    return error if type(same) is type(error) else RuntimeError(f"{type(error).__name__}: {error}")
