@@ -72,6 +72,19 @@ def test_a_video_that_has_moved_is_found_by_its_new_name(lossless, tmp_path, cap
     assert np.array_equal(np.stack(list(scene.open_source(moved))), frames)
 
 
+def test_colours_are_those_of_a_part_of_a_longer_video(lossless, tmp_path, capsys):
+    video, frames, scene = lossless
+    plain = gc.Scene.from_depth(np.ones(frames[:3].shape[:3]), np.ones(frames[:3].shape[:3], bool), np.eye(3) + 1)
+    plain.save(tmp_path / "plain.gc")
+    command = ["export", str(tmp_path / "plain.gc"), "ply", str(tmp_path / "a.ply"), "--frame", "1", "--overwrite"]
+    assert main([*command[:3], str(tmp_path / "each"), "--each", "--source", str(video)]) == 2
+    assert "more frames than the scene's 3" in capsys.readouterr().err
+    assert main([*command, "--source", str(video), "--start", "4", "--end", "10", "--stride", "2"]) == 0
+    assert np.array_equal(vertices(tmp_path / "a.ply")[1], frames[2].reshape(-1, 3))
+    assert main([*command, "--start", "4"]) == 2
+    assert "--start says which frames of --source" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("seed_and_size", [(1, 48), (0, 64)])
 def test_another_video_under_the_same_name_is_refused(lossless, tmp_path, seed_and_size):
     video, _, scene = lossless

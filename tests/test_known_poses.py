@@ -251,6 +251,21 @@ def test_lines_of_a_whole_clip_that_lack_its_first_frames_stay_with_their_frames
             assert found[3:].tolist() == list(range(3, 30))
 
 
+@pytest.mark.parametrize("begin", [0.0, 1.6e9])
+def test_lines_that_lack_all_frames_of_a_part_are_not_put_at_it(tmp_path, begin):
+    """Frames 40 to 51 of a video; its first 40 poses on another clock would fit them as well."""
+    frames = Frames(np.arange(40, 52) / 20, numbers=np.arange(40, 52))
+    others = [t for t in range(84) if not 40 <= t < 52]
+    for lines in (others, others[:40]):
+        place = _lines(tmp_path / "a.txt", [(begin + t / 20, t) for t in lines])
+        with pytest.raises(InputError, match=f"{len(lines)} poses for 12 frames"):
+            read_poses(place).at(frames)
+    whole = _lines(tmp_path / "a.txt", [(begin + t / 20, t) for t in range(84)])
+    assert read_poses(whole).at(frames)[:, 0, 3].tolist() == list(range(40, 52))
+    own = _lines(tmp_path / "a.txt", [(begin + t / 40, t) for t in range(24)])  # of the part, at twice its rate
+    assert read_poses(own).at(frames)[:, 0, 3].tolist() == list(range(0, 24, 2))
+
+
 def test_lines_in_any_order_go_by_their_times_on_any_clock(tmp_path):
     order = np.random.default_rng(0).permutation(12)
     for begin in (0.0, 1.6e9):

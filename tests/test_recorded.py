@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from conftest import SHARED_DATA
@@ -66,6 +68,27 @@ def test_a_part_is_matched_to_its_part_of_the_recording(recording, tmp_path, cap
     assert main(["run", str(folder), "-o", place, "--depth", "recorded", "--start", "3", "--end", "8"]) == 0
     assert main(["poses", place, "--poses", str(folder)]) == 0
     np.testing.assert_allclose(gc.open(place).poses[:], clip.poses[3:8], atol=1e-5)
+
+
+def test_frames_whose_place_the_recorder_lost_are_not_known(recording, tmp_path):
+    folder = tmp_path / "lost"
+    shutil.copytree(recording[0], folder)
+    (folder / "frame-000004.pose.txt").write_text("\n".join(["-inf -inf -inf -inf"] * 4))
+    assert main(["run", str(folder), "-o", str(tmp_path / "a.gc"), "--depth", "recorded"]) == 0
+    scene, others = gc.open(tmp_path / "a.gc"), np.arange(10) != 4
+    assert scene.array("pose_quality")[:].tolist() == others.astype(float).tolist()
+    np.testing.assert_allclose(scene.poses[:][others], recording[1].poses[others], atol=1e-6)
+    assert main(["export", str(tmp_path / "a.gc"), "tum"]) == 0
+    assert len((tmp_path / "a.tum").read_text().split("\n")) >= 9
+
+
+def test_depth_in_metres_still_is_when_its_shape_is_refined(recording, tmp_path):
+    command = ["run", str(recording[0]), "-o", str(tmp_path / "a.gc"), "--depth", "recorded", "--poses", "--refine"]
+    assert main(command) == 0
+    scene = gc.open(tmp_path / "a.gc")
+    assert scene.refined and scene.unit == "m"
+    ratio = np.log(np.asarray(scene.depth)[scene.mask[:]] / np.asarray(scene.predicted.depth)[scene.mask[:]])
+    assert abs(np.median(ratio)) < 0.02
 
 
 @pytest.mark.parametrize(

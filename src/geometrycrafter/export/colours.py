@@ -51,7 +51,7 @@ class Colours:
         """All pictures in turn, ``[H, W, 3]`` uint8."""
         if self.source is None:
             return (self._small(t) for t in range(len(self.scene)))
-        return (_eight_bits(frame) for frame in self.source)
+        return (_eight_bits(frame) for frame in _of_length(self.source, len(self.scene)))
 
     def _small(self, t: int) -> np.ndarray:
         height, width = self.scene.depth.shape[1:]
@@ -65,11 +65,34 @@ class Colours:
         return image[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
+def _of_length(source: FrameSource, count: int) -> Iterator[np.ndarray]:
+    """Frames ``[H, W, 3]`` of a source; headers don't always say how many there are, so one more is asked for.
+
+    Raises:
+        InputError: where there are more than the scene has.
+    """
+    frames = iter(source)
+    last: np.ndarray | None = None
+    for t, frame in enumerate(frames):
+        if t == count:
+            raise InputError(
+                f"{source.name}: there are more frames than the scene's {count}; say which of them with --start and "
+                "--end."
+            )
+        if last is not None:
+            yield last
+        last = frame
+    if last is not None:
+        yield last
+
+
 def _source(scene: Scene, options: ColourOptions) -> FrameSource | None:
+    if options.part and options.source is None:
+        raise InputError(f"--{next(iter(options.part))} says which frames of --source the scene has; name that, too.")
     if options.source is not None:
         if options.colour == "small":
             raise InputError(f"--source {options.source}: colours of the small copy need no video; leave out the one.")
-        return scene.open_source(options.source)
+        return scene.open_source(options.source, Reading(**options.part) if options.part else None)
     if options.colour == "full":
         return scene.open_source()
     record = scene.source

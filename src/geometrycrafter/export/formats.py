@@ -45,6 +45,16 @@ class ColourOptions(Settings):
         metadata={"help": "of the video at its full size, of the scene's small copy, or full where the video is there"},
     )
     source: str | None = field(default=None, metadata={"help": "where the video is now"})
+    start: Index | None = field(
+        default=None, metadata={"help": "with --source: its first frame that the scene has, where it is longer"}
+    )
+    end: Count | None = field(default=None, metadata={"help": "likewise: the frame to stop before"})
+    stride: Count | None = field(default=None, metadata={"help": "likewise: take every n-th frame"})
+
+    @property
+    def part(self) -> dict[str, int]:
+        """Which frames of the source the scene has, as far as that is said."""
+        return {k: v for k in ("start", "end", "stride") if (v := getattr(self, k)) is not None}
 
 
 @dataclass(frozen=True)

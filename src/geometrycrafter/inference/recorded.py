@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from geometrycrafter.data.recordings import Recording, Shot, read_depth, read_pose
+from geometrycrafter.data.formats import read_matrix
+from geometrycrafter.data.recordings import Recording, Shot, read_depth
 from geometrycrafter.data.transforms import resize_map
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import appearing, explained, locked, on_disk
@@ -97,18 +98,27 @@ def _write(
         depth[t], mask[t] = metres, metres > 0
         frames[t] = _copy(picture, small)
         times.append(seconds)
-        poses += [] if shot.pose is None else [read_pose(shot.pose)]
+        poses += [] if shot.pose is None else [_pose(shot.pose)]
         if progress is not None:
             progress("read", t + 1, count)
     k = recording.camera()
     writer.put("intrinsics", np.broadcast_to(k, (count, 3, 3)).copy())
     writer.put("times", np.array(times))
     if poses:
-        writer.put("pose_quality", np.ones(count, np.float32))
-        writer.put("poses", np.stack(poses).astype(np.float32))
+        found = np.stack(poses).astype(np.float32)
+        known = np.isfinite(found).all((1, 2))
+        found[~known] = np.eye(4, dtype=np.float32)
+        writer.put("pose_quality", known.astype(np.float32))
+        writer.put("poses", found)
     camera = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]))
     about = {"model": "recorded", "unit": "m", "program": f"geometrycrafter {program_version()}"}
     writer.finish({"fps": source.fps, **SourceRecord.of(source, camera).stored(), **about})
+
+
+def _pose(path: Path) -> np.ndarray:
+    """A camera-to-world matrix ``[4, 4]``; NaN where the recorder had lost its place, and wrote what is not finite."""
+    values = np.asarray(read_matrix(path), np.float64)
+    return values if np.isfinite(values).all() else np.full((4, 4), np.nan)
 
 
 def _depth(recording: Recording, shot: Shot, size: tuple[int, int]) -> np.ndarray:

@@ -170,7 +170,7 @@ def estimate(
     carry = getattr(moving, "carry", moving) if callable(moving) else None
     ask = _Ask(given, carry, refine, refine_focal, surfaces, known, keypoints, tracker, told)
     if len(scene.shots) == 1:
-        return _of_shot(scene, frames, ask)
+        return _in_unit_of(scene, _of_shot(scene, frames, ask), known)
     clip, parts = ShotsOfClip(frames, count, carry), []
     for first, end in scene.shots:
         part = replace(
@@ -182,7 +182,14 @@ def estimate(
         )
         shot = typing.cast(Scene, ShotOfScene(scene, first, end))
         parts.append(_of_shot(shot, clip.frames(first, end), part, first))
-    return Estimate.joined(parts, scene.shots)
+    return _in_unit_of(scene, Estimate.joined(parts, scene.shots), known)
+
+
+def _in_unit_of(scene: Scene, found: Estimate, known: Tensor | None) -> Estimate:
+    """Depth that is in metres still is when its shape is corrected; known cameras may have another unit."""
+    if found.correction is None or known is not None or scene.unit != "m":
+        return found
+    return replace(found, metres=np.ones(len(found)))
 
 
 @dataclass(frozen=True)
@@ -244,6 +251,7 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     if known is None:
         state = state if ask.surfaces else state.in_unit_of_depth()
         problem, state = _closed(scene, grey, problem, state, masks, part, places)
+        state = state if ask.surfaces else state.in_unit_of_depth()
     if ask.surfaces:
         problem, state = _laid_on_one_another(scene, problem, state, masks, told)
     told("solve", count, count)

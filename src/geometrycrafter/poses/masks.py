@@ -110,7 +110,10 @@ def check_masks(masks: Masks, frames: tuple[int, ...], scene: tuple[int, ...]) -
                 "give masks of whole frames."
             )
     if all(m.all() for m in masks):
-        raise InputError("moving covers all of every frame, so no camera can be found; leave out what stands still.")
+        raise InputError(
+            "moving covers all of every frame, so no camera can be found; mark only what moves by itself (white in a mask), "
+            "and leave what stands still black."
+        )
 
 
 def mask_at_size(mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -123,7 +123,7 @@ class Trajectory:
         if own == count:
             return order
         found = None if self.times is None else self._by_time(frames, whole=False)
-        numbers = frames.of_whole(own)
+        numbers = frames.of_whole(own) if self._even else None
         if numbers is not None and (found is None or own == frames.total):
             return np.asarray(order[numbers])
         if found is not None:
@@ -132,6 +132,12 @@ class Trajectory:
         if self.names is not None:
             asked += ", or images whose names are those of the video's frames, counted from 0 or 1"
         raise InputError(f"{self.place}: there are {own} poses for {count} frames; {asked}.")
+
+    @property
+    def _even(self) -> bool:
+        """Whether no poses seem to lack between others."""
+        steps = np.diff(np.sort(self.times)) if self.times is not None and len(self.times) > 1 else np.ones(1)
+        return bool(steps.max() < 1.5 * np.median(steps))
 
     def _by_time(self, frames: Frames, whole: bool) -> np.ndarray | None:
         """Nearest in time; ``whole``: all frames have one, also where the file's clock begins elsewhere.
@@ -144,8 +150,13 @@ class Trajectory:
             times = frames.source_times
         step = float(np.median(np.diff(times))) if len(times) > 1 else np.inf
         near = min(NEAR, step / 2)
-        elsewhere = whole and (len(own) == len(times) or self._by_time(frames, whole=False) is None)
-        for clock in (self.times, own, own + times[0]) if elsewhere else (self.times,):
+        clocks = [self.times]
+        if whole and (len(own) == len(times) or self._by_time(frames, whole=False) is None):
+            clocks.append(own)
+            # Of a part of a video, poses that go on for longer than it may begin with the whole as well.
+            if frames.numbers is None or frames.numbers[0] == 0 or own.max() < times[-1] - times[0] + step:
+                clocks.append(own + times[0])
+        for clock in clocks:
             nearest = np.abs(clock[None] - times[:, None]).argmin(1)
             met = np.abs(clock[nearest] - times) < near
             if whole and met.all():
