@@ -111,8 +111,8 @@ def check_masks(masks: Masks, frames: tuple[int, ...], scene: tuple[int, ...]) -
             )
     if all(m.all() for m in masks):
         raise InputError(
-            "moving covers all of every frame, so no camera can be found; mark only what moves by itself (white in a mask), "
-            "and leave what stands still black."
+            "moving covers all of every frame, so no camera can be found; mark only what moves by itself "
+            "(white in a mask), and leave what stands still black."
         )
 
 
