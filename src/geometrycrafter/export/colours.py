@@ -87,12 +87,13 @@ def _of_length(source: FrameSource, count: int) -> Iterator[np.ndarray]:
 
 
 def _source(scene: Scene, options: ColourOptions) -> FrameSource | None:
-    if options.part and options.source is None:
-        raise InputError(f"--{next(iter(options.part))} says which frames of --source the scene has; name that, too.")
+    part = options.part
+    if part is not None and options.source is None:
+        raise InputError("--start, --end and --stride say which frames of --source the scene has; name that, too.")
     if options.source is not None:
         if options.colour == "small":
             raise InputError(f"--source {options.source}: colours of the small copy need no video; leave out the one.")
-        return scene.open_source(options.source, Reading(**options.part) if options.part else None)
+        return scene.open_source(options.source, part)
     if options.colour == "full":
         return scene.open_source()
     record = scene.source

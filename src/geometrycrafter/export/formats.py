@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from geometrycrafter.errors import InputError
 from geometrycrafter.settings import MOST, Count, Index, Range, Settings, Written
+from geometrycrafter.video.options import Reading
 
 if TYPE_CHECKING:
     from geometrycrafter.scene import Scene
@@ -52,9 +53,11 @@ class ColourOptions(Settings):
     stride: Count | None = field(default=None, metadata={"help": "likewise: take every n-th frame"})
 
     @property
-    def part(self) -> dict[str, int]:
-        """Which frames of the source the scene has, as far as that is said."""
-        return {k: v for k in ("start", "end", "stride") if (v := getattr(self, k)) is not None}
+    def part(self) -> Reading | None:
+        """Which frames of the source the scene has; None where nothing is said."""
+        if (self.start, self.end, self.stride) == (None, None, None):
+            return None
+        return Reading(start=self.start or 0, end=self.end, stride=self.stride or 1)
 
 
 @dataclass(frozen=True)

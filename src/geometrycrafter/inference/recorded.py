@@ -106,7 +106,7 @@ def _write(
     writer.put("times", np.array(times))
     if poses:
         found = np.stack(poses).astype(np.float32)
-        known = np.isfinite(found).all((1, 2))
+        known = np.asarray(np.isfinite(found).all((1, 2)))
         found[~known] = np.eye(4, dtype=np.float32)
         writer.put("pose_quality", known.astype(np.float32))
         writer.put("poses", found)
