@@ -79,9 +79,12 @@ def test_colours_are_those_of_a_part_of_a_longer_video(lossless, tmp_path, capsy
     command = ["export", str(tmp_path / "plain.gc"), "ply", str(tmp_path / "a.ply"), "--frame", "1", "--overwrite"]
     assert main([*command[:3], str(tmp_path / "each"), "--each", "--source", str(video)]) == 2
     assert "more frames than the scene's 3" in capsys.readouterr().err
-    assert main([*command, "--source", str(video), "--start", "4", "--end", "10", "--stride", "2"]) == 0
+    assert (
+        main([*command, "--source", str(video), "--source-start", "4", "--source-end", "10", "--source-stride", "2"])
+        == 0
+    )
     assert np.array_equal(vertices(tmp_path / "a.ply")[1], frames[2].reshape(-1, 3))
-    assert main([*command, "--start", "4"]) == 2
+    assert main([*command, "--source-start", "4"]) == 2
     assert "say which frames of --source" in capsys.readouterr().err
 
 

@@ -76,8 +76,8 @@ def _of_length(source: FrameSource, count: int) -> Iterator[np.ndarray]:
     for t, frame in enumerate(frames):
         if t == count:
             raise InputError(
-                f"{source.name}: there are more frames than the scene's {count}; say which of them with --start and "
-                "--end."
+                f"{source.name}: there are more frames than the scene's {count}; say which of them with "
+                "--source-start and --source-end."
             )
         if last is not None:
             yield last
@@ -89,7 +89,7 @@ def _of_length(source: FrameSource, count: int) -> Iterator[np.ndarray]:
 def _source(scene: Scene, options: ColourOptions) -> FrameSource | None:
     part = options.part
     if part is not None and options.source is None:
-        raise InputError("--start, --end and --stride say which frames of --source the scene has; name that, too.")
+        raise InputError("--source-start, -end and -stride say which frames of --source the scene has; name that, too.")
     if options.source is not None:
         if options.colour == "small":
             raise InputError(f"--source {options.source}: colours of the small copy need no video; leave out the one.")

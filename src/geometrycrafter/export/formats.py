@@ -46,18 +46,17 @@ class ColourOptions(Settings):
         metadata={"help": "of the video at its full size, of the scene's small copy, or full where the video is there"},
     )
     source: str | None = field(default=None, metadata={"help": "where the video is now"})
-    start: Index | None = field(
-        default=None, metadata={"help": "with --source: its first frame that the scene has, where it is longer"}
+    source_start: Index | None = field(
+        default=None, metadata={"help": "the source's first frame that the scene has, where it is longer"}
     )
-    end: Count | None = field(default=None, metadata={"help": "likewise: the frame to stop before"})
-    stride: Count | None = field(default=None, metadata={"help": "likewise: take every n-th frame"})
+    source_end: Count | None = field(default=None, metadata={"help": "likewise: the frame to stop before"})
+    source_stride: Count | None = field(default=None, metadata={"help": "likewise: take every n-th frame"})
 
     @property
     def part(self) -> Reading | None:
         """Which frames of the source the scene has; None where nothing is said."""
-        if (self.start, self.end, self.stride) == (None, None, None):
-            return None
-        return Reading(start=self.start or 0, end=self.end, stride=self.stride or 1)
+        start, end, stride = self.source_start, self.source_end, self.source_stride
+        return None if (start, end, stride) == (None, None, None) else Reading(start or 0, end, stride or 1)
 
 
 @dataclass(frozen=True)
