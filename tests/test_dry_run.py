@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -65,7 +66,8 @@ def test_what_cannot_be_read_is_refused(tmp_path, letterbox, capsys) -> None:
     status, said, err = say(capsys, "run", tmp_path / "x.mp4", letterbox, "--dry-run")
     assert status == 2 and "letter.mp4" in said and "x.mp4" in err and "Traceback" not in err
     assert "--max-size" in refused(capsys, "run", letterbox, "--dry-run", "--max-size", 3)
-    assert "-o/--output" in refused(capsys, "run", letterbox)
+    status, said, _ = say(capsys, "run", letterbox, "--dry-run", "--json")
+    assert status == 0 and json.loads(said.splitlines()[0])["frames"].endswith(" of 160x120")
 
 
 def test_a_first_picture_that_is_damaged_is_passed_over(tmp_path, capsys) -> None:

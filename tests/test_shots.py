@@ -225,7 +225,8 @@ def test_shots_on_the_command_line(clip, tmp_path, capsys) -> None:
     assert status == 0 and f"shots       {told}" in out
     run = ["run", video, "--size", "64x64", "-o", tmp_path / "a.gc"]
     status, out, _ = say(capsys, *run)
-    assert status == 0 and out.splitlines() == [f"shots: {told}", f"scene: {tmp_path / 'a.gc'}"]
+    assert status == 0 and out.splitlines()[0] == f"shots: {told}" and out.splitlines()[1].endswith(", 3 shots")
+    assert out.splitlines()[-1] == f"scene: {tmp_path / 'a.gc'}" and len(out.splitlines()) == 6
     assert gc.open(tmp_path / "a.gc").shots == SPANS
     assert "--cuts (auto)" in refused(capsys, *run, "--resume", "--cuts", "off")
     status, out, _ = say(capsys, *run, "--overwrite", "--cuts", "4,10", "--end", 12)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from geometrycrafter.cli import benchmark, compare, data, eval, export, models, poses, run, train
+from geometrycrafter.cli import benchmark, compare, data, eval, export, info, models, poses, run, train
 from geometrycrafter.errors import InputError, Stopped, reason
 
 
@@ -40,11 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="geometrycrafter",
         description="Point maps of videos: for every frame the 3-D point behind each pixel, one scale for the clip.",
-        epilog="Start with: geometrycrafter run VIDEO -o out.gc, then geometrycrafter export out.gc mp4.",
+        epilog="Start with: geometrycrafter run VIDEO, which writes NAME.gc, then geometrycrafter export NAME.gc mp4.",
     )
     parser.add_argument("--version", action=Version, nargs=0, help="say the version and end")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (run, poses, export, compare, models, eval, data, train, benchmark):
+    for command in (run, info, poses, export, compare, models, eval, data, train, benchmark):
         command.add_parser(commands)
     return parser
 

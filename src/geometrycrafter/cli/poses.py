@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.cli.pose_flags import Finding, add_flags, flag_of
@@ -80,6 +80,7 @@ def find_poses(
     stages: Stages,
     progress: Any = None,
     measure: Measure | None = None,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Find poses of a scene from its frames, ``[H, W, 3]`` each, keep them with it, and say how that went.
 
@@ -89,6 +90,7 @@ def find_poses(
         stages: what finds them, and what is known.
         progress: called with a stage, how many frames are done, and of how many.
         measure: gives metres in one unit of each frame's depth; None: they are not known.
+        say: called with each line.
 
     Raises:
         InputError: where an input is at fault.
@@ -109,6 +111,6 @@ def find_poses(
         unit = f", in metres (one unit of depth was {' '.join(f'{m:.4g}' for m in dict.fromkeys(scales.tolist()))} m)"
     store(scene, found)
     sure = int(found.known.sum())
-    print(f"poses: {scene.place}, {sure} of {len(found)} frames" + (", depth refined" if asked.refine else "") + unit)
+    say(f"poses: {scene.place}, {sure} of {len(found)} frames" + (", depth refined" if asked.refine else "") + unit)
     for note in found.notes:
-        print(f"  {note}")
+        say(f"  {note}")

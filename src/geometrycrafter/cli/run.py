@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from geometrycrafter.cli.pose_flags import Finding, add_flags
 from geometrycrafter.cli.pose_stages import Stages
 from geometrycrafter.cli.poses import find_poses
-from geometrycrafter.cli.progress import ProgressBar
+from geometrycrafter.cli.run_reports import Reports, reports_of
 from geometrycrafter.cli.scene_names import scene_names
+from geometrycrafter.cli.sheets import check_sheet, write_sheet
+from geometrycrafter.cli.time_left import expected_stages
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.inference.options import TWO_CAMERAS, Options
@@ -41,7 +43,11 @@ def add_parser(commands: Any) -> None:
         metavar="VIDEO",
         help="video file or URL, folder or quoted glob of images or of videos, or - for standard input",
     )
-    add("-o", "--output", help="the scene's folder; with several videos, the folder of scenes")
+    add(
+        "-o",
+        "--output",
+        help="the scene's folder; with several videos, the folder of scenes (default: NAME.gc in the current folder)",
+    )
     add("--model", help="tiny (embedded, the default), diffusion, deterministic, or a folder of weights")
     add("--variant", choices=("diffusion", "deterministic"), help="which UNet of the model (default: the model's own)")
     add(
@@ -67,6 +73,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be read and what it would take, and write nothing"
     )
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument("--quiet", action="store_true", help="say nothing but errors and warnings")
+    said.add_argument("--json", action="store_true", help="say what happens as JSON on stdout, an event a line")
+    parser.add_argument("--preview", action="store_true", help="write a sheet of pictures, NAME.png beside the scene")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
     again.add_argument("--overwrite", action="store_true", help="replace an existing scene")
@@ -153,56 +163,47 @@ def call(args: argparse.Namespace) -> int:
     """Load the model once, then run video after video; one of several that fails does not stop the others.
 
     Raises:
-        InputError: where an option or the only video is at fault, or no output is named.
+        InputError: where an option or the only video is at fault.
     """
+    reports = reports_of(args.quiet, args.json)
+    with reports.listening():
+        return _call(args, reports)
+
+
+def _call(args: argparse.Namespace, reports: Reports) -> int:
     # Options and inputs are checked before the weights are read, so that a slip costs nothing.
     settings = {k: v for k, v in vars(args).items() if k in kinds_of(Options)}
     Options(**{"overlap": 0} | settings)
     if "camera" in args and "intrinsics" in args:
         raise InputError(TWO_CAMERAS)
-    if args.output is None and not args.dry_run:
-        raise InputError("the following arguments are required: -o/--output.")
     if args.output == "":
         raise InputError("-o: give the folder of the scene.")
     if args.depth == "recorded":
-        return _recorded(args, settings)
+        return _recorded(args, settings, reports)
     args.model = args.model or "tiny"
     videos, several = _inputs(args.videos)
-    outputs = _outputs(videos, args.output, several)
+    outputs = {} if args.dry_run and args.output is None else _outputs(videos, args.output, several)
     finding = _finding(args, several)
     failures: dict[str, str] = {}
     sources = {}
     for video in videos:
-        with _noted(videos, video, failures):
+        with _noted(videos, video, failures, reports):
             sources[video] = _opened(args, video)
             if finding is not None and sources[video].once:
                 del sources[video]
                 raise InputError(f"{video}: frames that can be read only once can't give poses; save them as a file.")
+            if args.preview and not args.dry_run:
+                check_sheet(outputs[video], args.overwrite or args.resume)
     if args.dry_run:
-        _say_of(args, sources, settings, failures)
+        _say_of(args, sources, settings, failures, reports)
     elif sources:
-        from geometrycrafter.scene.shots import told_shots
-
         if finding is not None:  # what is wrong with it is told before the run, and needs no memory meanwhile
             Stages.load(finding, _device(args))
         estimator = _loaded(args)
         for video in list(sources):
-            source = sources.pop(video)  # its temporary file goes when it is done
-            with _noted(videos, video, failures), ProgressBar(source.name) as progress:
-                scene = estimator(
-                    source,
-                    output=outputs[video],
-                    resume=args.resume,
-                    overwrite=args.overwrite,
-                    progress=progress,
-                    **settings,
-                )
-                if finding is not None:
-                    _pose(scene, source, finding, _device(args), progress)
-            if video not in failures:
-                if len(scene.shots) > 1:
-                    print(f"shots: {told_shots(scene.shots)}")
-                print(f"scene: {outputs[video]}", flush=True)
+            with _noted(videos, video, failures, reports):  # below, its temporary file goes when it is done
+                _run(args, estimator, (video, sources.pop(video)), outputs[video], settings, finding, reports)
+    reports.end(len(videos) - len(failures), len(failures))
     if failures:
         done = "the others are done" if len(failures) < len(videos) else "none is done"
         print(f"error: {len(failures)} of {len(videos)} videos failed, {done}:", file=sys.stderr)
@@ -211,7 +212,32 @@ def call(args: argparse.Namespace) -> int:
     return 2 if failures else 0
 
 
-def _recorded(args: argparse.Namespace, settings: dict[str, Any]) -> int:
+def _run(
+    args: argparse.Namespace,
+    estimator: Estimator,
+    clip: tuple[str, FrameSource],
+    output: str,
+    settings: dict[str, Any],
+    finding: Finding | None,
+    reports: Reports,
+) -> None:
+    """One video.
+
+    Raises:
+        InputError: where it is at fault.
+    """
+    video, source = clip
+    reports.begin(source, output, f"{estimator.networks.name} {estimator.networks.variant}")
+    expected = expected_stages(args.model, args.variant, settings, finding is not None)
+    with reports.progress(source.name, expected) as progress:
+        again = {"resume": args.resume, "overwrite": args.overwrite}
+        scene = estimator(source, output=output, progress=progress, **again, **settings)
+        if finding is not None:
+            _pose(scene, source, finding, _device(args), progress, reports)
+    reports.scene(video, scene, output, {"preview": str(write_sheet(scene, output))} if args.preview else {})
+
+
+def _recorded(args: argparse.Namespace, settings: dict[str, Any], reports: Reports) -> int:
     """A scene of a recording.
 
     Raises:
@@ -229,13 +255,15 @@ def _recorded(args: argparse.Namespace, settings: dict[str, Any]) -> int:
     if finding is not None:
         Stages.load(finding, _device(args))
     folder, how = args.videos[0], {k: v for k, v in vars(args).items() if k in kinds_of(Reading)}
-    with ProgressBar(folder) as progress:
-        scene = recorded_scene(
-            folder, args.output, Reading(**how), settings.get("intrinsics"), args.overwrite, progress
-        )
+    output = _outputs([folder], args.output, False)[folder]
+    if args.preview:
+        check_sheet(output, args.overwrite)
+    with reports.progress(folder, None) as progress:
+        scene = recorded_scene(folder, output, Reading(**how), settings.get("intrinsics"), args.overwrite, progress)
         if finding is not None:
-            _pose(scene, scene.open_source(), finding, _device(args), progress)
-    print(f"scene: {args.output}", flush=True)
+            _pose(scene, scene.open_source(), finding, _device(args), progress, reports)
+    reports.scene(folder, scene, output, {"preview": str(write_sheet(scene, output))} if args.preview else {})
+    reports.end(1, 0)
     return 0
 
 
@@ -255,7 +283,7 @@ def _finding(args: argparse.Namespace, several: bool) -> Finding | None:
     return finding
 
 
-def _pose(scene: Scene, source: FrameSource, finding: Finding, device: str, progress: ProgressBar) -> None:
+def _pose(scene: Scene, source: FrameSource, finding: Finding, device: str, progress: Any, reports: Reports) -> None:
     """Poses into a new scene.
 
     Raises:
@@ -263,7 +291,7 @@ def _pose(scene: Scene, source: FrameSource, finding: Finding, device: str, prog
     """
     try:
         stages = Stages.load(finding, device)
-        find_poses(scene, source, stages, progress, stages.measure(scene, source))
+        find_poses(scene, source, stages, progress, stages.measure(scene, source), reports.note)
     except InputError as error:
         why = str(error).rstrip(".")
         raise InputError(
@@ -272,7 +300,11 @@ def _pose(scene: Scene, source: FrameSource, finding: Finding, device: str, prog
 
 
 def _say_of(
-    args: argparse.Namespace, sources: dict[str, FrameSource], settings: dict[str, Any], failures: dict[str, str]
+    args: argparse.Namespace,
+    sources: dict[str, FrameSource],
+    settings: dict[str, Any],
+    failures: dict[str, str],
+    reports: Reports,
 ) -> None:
     """A block of lines for each video; nothing is written."""
     from geometrycrafter.cli.dry_run import described
@@ -280,12 +312,12 @@ def _say_of(
 
     model, every = resolve(args.model, args.variant), [*sources, *failures]
     for video, source in sources.items():
-        with _noted(every, video, failures):
-            print(described(source, *model, settings), flush=True)
+        with _noted(every, video, failures, reports):
+            reports.dry_run(video, described(source, *model, settings))
 
 
 @contextlib.contextmanager
-def _noted(videos: list[str], video: str, failures: dict[str, str]) -> Iterator[None]:
+def _noted(videos: list[str], video: str, failures: dict[str, str], reports: Reports) -> Iterator[None]:
     """One of several videos may fail: its reason is kept for the end."""
     try:
         yield
@@ -297,6 +329,8 @@ def _noted(videos: list[str], video: str, failures: dict[str, str]) -> Iterator[
         if len(videos) == 1 or isinstance(error, BrokenPipeError):
             raise
         failures[video] = f"{video}: {reason(error)}"
+    if video in failures:
+        reports.failed(video, failures[video])
 
 
 def _opened(args: argparse.Namespace, video: str) -> FrameSource:
@@ -348,14 +382,15 @@ def _inputs(given: list[str]) -> tuple[list[str], bool]:
 
 
 def _outputs(videos: list[str], output: str | None, several: bool) -> dict[str, str]:
-    """A scene for each video: of several in one folder; none where no output is named."""
+    """A scene for each video: named after it in the current folder, or where the output says."""
+    names = scene_names(videos)
     if output is None:
-        return {}
+        return {video: f"{name}.gc" for video, name in zip(videos, names, strict=True)}
     if not several:
         return {videos[0]: output}
     from geometrycrafter.scene.writer import is_scene
 
     if is_scene(on_disk(output, "the folder of scenes")):
         raise InputError(f"{output}: this is a scene; with several videos, name the folder of scenes.")
-    places = [os.path.join(output, f"{name}.gc") for name in scene_names(videos)]  # noqa: PTH118 (as given)
+    places = [os.path.join(output, f"{name}.gc") for name in names]  # noqa: PTH118 (as given)
     return dict(zip(videos, places, strict=True))

@@ -31,6 +31,10 @@ CHUNK_MEMORY = 250.0
 """MiB for a million pixels of what is decoded together, at the processing size."""
 WINDOW_MEMORY = 290.0
 """MiB for a million pixels of a window at the processing size."""
+SMALL_SHARES = {"look": 0.01, "observe": 0.22, "condition": 0.1, "denoise": 0.052, "decode": 0.175}
+"""Seconds that the embedded model takes for a frame in each stage, a step of the UNet once, on a core of a CPU."""
+PUBLISHED_SHARES = {"look": 0.004, "observe": 0.172, "condition": 0.014, "denoise": 0.0055, "decode": 0.098}
+"""The same of the published networks on a GPU, by docs/speed.md."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,20 @@ def expected(root: Path, variant: str, options: Options, windows: list[Window], 
         + CHUNK_MEMORY * small * min(frames, options.decode_chunk)
         + WINDOW_MEMORY * small * longest,
     )
+
+
+def stage_shares(root: Path, variant: str, options: Options) -> dict[str, float]:
+    """What each stage of a run takes for a frame, beside the others.
+
+    Args:
+        root: of the model.
+        variant: of its UNet.
+        options: windows, overlap and steps.
+    """
+    prior = prior_file(root)
+    shares = SMALL_SHARES if prior is not None and prior.suffix == ".safetensors" else PUBLISHED_SHARES
+    seen = options.window / (options.window - options.overlap) * (options.steps if variant == "diffusion" else 1)
+    return {stage: share * (seen if stage == "denoise" else 1) for stage, share in shares.items()}
 
 
 def _parameters(weights: Path) -> float:
