@@ -44,6 +44,8 @@ FOCAL = 0.2
 """Standard deviation of the log of a focal length that is refined."""
 ANY = 10.0
 """Standard deviation of the log of a scale that is not known at all."""
+EXACT = 1e-5
+"""Gain of cost, as a share, at which a solution is the last one."""
 NEARLY = 1e-3
 """Gain of cost, as a share, at which a solution is good enough to go on from."""
 LOOPS = 2
@@ -247,7 +249,7 @@ def _of_shot(scene: Scene, frames: Iterable[Any], ask: _Ask, first: int = 0) -> 
     if embedded and ask.keypoints is None and not ask.refine and not ask.surfaces:
         tracks = _matched(scene, grey, near, problem, masks.static(small), part, tracks, told)
     problem = _problem(scene, tracks, weights, grid, known)
-    state = _solved(problem, known, near)
+    state = _solved(problem, known, near, NEARLY if ask.surfaces else EXACT)
     if known is None:
         state = state if ask.surfaces else state.in_unit_of_depth()
         problem, state = _closed(scene, grey, problem, state, masks, part, places)
@@ -352,16 +354,16 @@ def _laid_on_one_another(
     scene: Scene, problem: Problem, state: State, masks: Masks, told: Progress
 ) -> tuple[Problem, State]:
     """The problem with what surfaces say, and its solution; which points are one is asked anew after each."""
-    static = masks.static(problem.size)
+    static, surfaces = masks.static(problem.size), Surfaces()
     for done in range(ROUNDS):
-        pairs = Surfaces()(scene, state, problem, static)
-        problem = replace(problem, surfaces=pairs)
-        state = solve(problem, state, widths=(problem.weights.width,))
+        problem = replace(problem, surfaces=surfaces(scene, state, problem, static))
+        tolerance = EXACT if done == ROUNDS - 1 else NEARLY
+        state = solve(problem, state, (problem.weights.width,), tolerance=tolerance)
         told("surfaces", done + 1, ROUNDS)
     return problem, state
 
 
-def _solved(problem: Problem, known: Tensor | None, near: State | None = None, tolerance: float = 1e-5) -> State:
+def _solved(problem: Problem, known: Tensor | None, near: State | None = None, tolerance: float = EXACT) -> State:
     """The solution, from cameras that are near it or from nothing."""
     if near is not None:
         mean = near.correction.mean(-1, keepdim=True).expand(-1, problem.grid.nodes)

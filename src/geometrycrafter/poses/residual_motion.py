@@ -3,8 +3,11 @@ camera's poses predict."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -13,6 +16,8 @@ from geometrycrafter.poses.problem import Problem, State
 from geometrycrafter.scene import Scene
 
 Array = np.ndarray
+AT_ONCE = 2
+"""Frames that are looked at together: flow alone doesn't keep two cores busy."""
 
 
 @dataclass(frozen=True)
@@ -52,39 +57,58 @@ class ResidualMotion:
             problem: of the same frames, with the focal length and size.
             progress: called with how many frames are done.
         """
-        pictures = Nearby(grey, self.width)
-        (h, w), count = pictures[0].shape, len(grey)
-        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        empty = np.zeros((h, w, 2), np.float32)
-
-        def score(t: int) -> Array:
-            depth, valid = problem.corrected(scene, t, state.correction[t], h, w)
-            total = np.zeros((h, w), np.float32)
-            gaps = [[u for u in (t - gap, t + gap) if 0 <= u < count] for gap in self.gaps]
-            for others in filter(None, gaps):
-                # What is hidden in one of the two pictures may be seen in the other: one that explains it is enough.
-                off = [
-                    self._off(flow.calc(pictures[t], pictures[u], empty), pictures, depth, t, u, state, problem)
-                    for u in others
-                ]
-                total += np.where(valid, np.minimum.reduce(off), 0)
-            pictures.forget(t + 1 - max(self.gaps))
+        scores = self._scores(scene, grey, state, problem)
+        before, now = None, next(scores)
+        for t in range(len(grey)):
+            after = next(scores, None)
             if progress:
                 progress(t + 1)
-            return total / max(len(list(filter(None, gaps))), 1)
+            yield _regions(np.mean([score for score in (before, now, after) if score is not None], 0))
+            before, now = now, after  # type: ignore[assignment]
 
-        around = [score(0)]
-        for t in range(count):
-            around += [score(t + 1)] if t + 1 < count else []
-            yield _regions(np.mean(around, 0))
-            around = around[-2:]
+    def _scores(self, scene: Scene, grey: Sequence[Array], state: State, problem: Problem) -> Iterator[Array]:
+        """:meth:`_score` of each frame, of several at once."""
+        pictures, count = Nearby(grey, self.width), len(grey)
+        with ThreadPoolExecutor(AT_ONCE) as workers:
+            waiting: deque[Future[Array]] = deque()
+            for t in range(count):
+                gaps = [[u for u in (t - gap, t + gap) if 0 <= u < count] for gap in self.gaps]
+                near = {u: pictures[u] for u in chain([t], *gaps)}
+                pictures.forget(t + 1 - max(self.gaps))
+                waiting.append(workers.submit(self._score, scene, near, t, list(filter(None, gaps)), state, problem))
+                if len(waiting) > AT_ONCE:
+                    yield waiting.popleft().result()
+            for one in waiting:
+                yield one.result()
+
+    def _score(
+        self, scene: Scene, pictures: dict[int, Array], t: int, gaps: list[list[int]], state: State, problem: Problem
+    ) -> Array:
+        """How surely each pixel ``[h, w]`` moves, by frames ``gaps`` away."""
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        h, w = pictures[t].shape
+        total = np.zeros((h, w), np.float32)
+        depth, valid = problem.corrected(scene, t, state.correction[t], h, w)
+        for others in gaps:
+            # What is hidden in one of the two pictures may be seen in the other: one that explains it is enough.
+            off = [self._off(dis, pictures, depth, t, u, state, problem) for u in others]
+            total += np.where(valid, np.minimum.reduce(off), 0)
+        return total / max(len(gaps), 1)
 
     def _off(
-        self, flow: Array, pictures: Nearby, depth: Array, t: int, u: int, state: State, problem: Problem
+        self,
+        dis: cv2.DISOpticalFlow,
+        pictures: dict[int, Array],
+        depth: Array,
+        t: int,
+        u: int,
+        state: State,
+        problem: Problem,
     ) -> Array:
         """How far flow ``[h, w, 2]`` ends from the line of a static point's landing places, in tolerances; zero where
         the picture is explained by such a place as well as by the flow."""
         h, w = depth.shape
+        flow = dis.calc(pictures[t], pictures[u], np.zeros((h, w, 2), np.float32))  # from nothing: it begins with that
         scale = np.array([w / problem.size[1], h / problem.size[0]])
         fx, fy = ((problem.focal * np.exp(state.log_focal)).numpy() * scale).tolist()
         cx, cy = ((problem.centre.numpy() + 0.5) * scale - 0.5).tolist()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -24,6 +24,8 @@ from geometrycrafter.scene import Scene
 
 PARTS = (3, 4)
 """Of a picture, each of which counts as one measurement."""
+KEPT = 1 << 27
+"""Bytes of depth that are kept from one time to the next."""
 FEWEST = 50
 """Pixels that two frames share, below which nothing is said of them."""
 
@@ -54,6 +56,8 @@ class Surfaces:
     """Cosine of the angle within which two normals are of one surface."""
     near: float = 0.1
     """Share of depth within which two points may be one."""
+    kept: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """Smoothed logs of depth of some frames, ``[h, w]``, NaN where it isn't known, for the next time they are asked."""
 
     def __call__(
         self,
@@ -91,14 +95,9 @@ class Surfaces:
     def _surface(
         self, scene: Scene, t: int, size: tuple[int, int], camera: tuple[Tensor, Tensor], static: np.ndarray | None
     ) -> _Surface:
-        depth, mask = np.asarray(scene.depth[t], np.float32), np.asarray(scene.mask[t], bool)
-        sound = mask & np.isfinite(depth) & (depth > 0)
-        small = cv2.resize(np.where(sound, depth, 0), size[::-1], interpolation=cv2.INTER_NEAREST)
-        free = small > 0
+        smooth, free = self._smooth(scene, t, size)
         if static is not None:
             free &= cv2.resize(static.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
-        # Noise of single pixels is taken out within a surface, as normals of neighbours would be made of it.
-        smooth = cv2.bilateralFilter(np.log(np.where(small > 0, small, 1)), 5, 0.02, 2.0)
         y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in size), indexing="ij")
         (fx, fy), (cx, cy) = camera[0].tolist(), camera[1].tolist()
         rays = torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x)], -1)
@@ -111,6 +110,22 @@ class Surfaces:
         known = eroded(known[None, None])[0, 0] & (highest < 1.1 * lowest)  # no normals across edges
         normals = normals_of(points.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
         return _Surface(points, normals * known[..., None])
+
+    def _smooth(self, scene: Scene, t: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Log of depth ``[h, w]``, and where it is known; read once, as far as memory is to hold it."""
+        if t in self.kept:
+            log_depth = self.kept[t]
+            return np.nan_to_num(log_depth), np.isfinite(log_depth)
+        depth, mask = np.asarray(scene.depth[t], np.float32), np.asarray(scene.mask[t], bool)
+        sound = mask & np.isfinite(depth) & (depth > 0)
+        small = cv2.resize(np.where(sound, depth, 0), size[::-1], interpolation=cv2.INTER_NEAREST)
+        free = small > 0
+        # Noise of single pixels is taken out within a surface, as normals of neighbours would be made of it.
+        smooth = cv2.bilateralFilter(np.log(np.where(free, small, 1)), 5, 0.02, 2.0)
+        smooth[~free] = 0
+        if len(self.kept) * smooth.nbytes < KEPT:
+            self.kept[t] = np.where(free, smooth, np.nan)
+        return smooth, free
 
     def _compared(
         self, a: _Surface, b: _Surface, first: int, second: int, state: State, camera: tuple[Tensor, Tensor]

@@ -187,6 +187,6 @@ def of_length(source: FrameSource, frames: int) -> FrameSource:
     if source.count is not None and source.count > frames + slack:
         raise InputError(
             f"{source.name}: there are {source.count} frames, and the scene has {frames}; say which of them with "
-            "--start and --end."
+            "--start and --end (of exports, --source-start and --source-end)."
         )
     return source
