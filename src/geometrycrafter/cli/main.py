@@ -103,7 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     try:
         with terminable():
-            return args.call(args) or 0
+            status = args.call(args) or 0
+            sys.stdout.flush()  # here, where a reader who has gone is told
+            return status
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.weights.parts import GEOMETRY, SVD, UNETS
+from geometrycrafter.weights.parts import CONFIG, GEOMETRY, PARTS, SVD, UNETS, parts_of
 
 EMBEDDED = Path(__file__).parent / "tiny"
+UNDER_WAY = ".downloads"
+"""In the cache: what is being downloaded."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class PublishedRepository:
     size: str
     licence: str
     purpose: str
+    commercial: bool = True
+    """Whether the licence permits commercial use; where a condition comes with it, :attr:`licence` says so."""
 
 
 PUBLISHED = (
@@ -31,15 +35,21 @@ PUBLISHED = (
         GEOMETRY,
         ("unet_diff/*", "unet_determ/*", "point_map_vae/*"),
         "6.5 GB",
-        "GeometryCrafter's own, academic use",
+        "GeometryCrafter's own licence: academic, non-commercial use",
         "video UNets and point-map VAE",
+        commercial=False,
     ),
     PublishedRepository(
         "stabilityai/stable-video-diffusion-img2vid-xt",
         SVD,
-        ("vae/*fp16*", "vae/config.json", "image_encoder/*fp16*", "image_encoder/config.json"),
+        (
+            "vae/*.fp16.safetensors",
+            "vae/config.json",
+            "image_encoder/*.fp16.safetensors",
+            "image_encoder/config.json",
+        ),
         "1.5 GB",
-        "Stability AI Community",
+        "Stability AI Community Licence: commercial use below a turnover that it names",
         "frame autoencoder and image encoder",
     ),
     PublishedRepository("Ruicheng/moge-vitl", "moge-vitl", ("model.pt",), "1.3 GB", "MIT", "per-frame prior MoGe v1"),
@@ -57,8 +67,14 @@ def cache_folder() -> Path:
 def is_cached(variant: str, folder: Path | None = None) -> bool:
     """Whether a folder (the cache) holds what a variant needs, its prior included."""
     folder = folder or cache_folder()
-    parts = [folder / GEOMETRY / UNETS[variant], folder / GEOMETRY / "point_map_vae", folder / SVD / "vae"]
-    return all(p.is_dir() for p in [*parts, folder / SVD / "image_encoder"]) and prior_file(folder) is not None
+    return all(part_there(folder, part) for part in parts_of(variant)) and prior_file(folder) is not None
+
+
+def part_there(folder: Path, part: str) -> bool:
+    """Whether a folder of weights has a network's configuration and its weights."""
+    place = folder / PARTS[part].folder
+    weights = (place / f"{PARTS[part].stem}{v}.{s}" for s in ("safetensors", "bin") for v in ("", ".fp16"))
+    return (place / CONFIG).is_file() and any(file.is_file() for file in weights)
 
 
 def prior_file(folder: Path) -> Path | None:
@@ -84,7 +100,10 @@ def resolve(model: str, variant: str | None) -> tuple[Path, str]:
         root, variant = cache_folder(), variant or model
         if not is_cached(variant, root):
             places = ", ".join(f"{p.repository} as {root / p.folder}" for p in PUBLISHED)
-            raise InputError(f"--model {model} needs weights that are not on this machine: put {places}.")
+            raise InputError(
+                f"--model {model} needs weights that are not on this machine: 'geometrycrafter models download "
+                f"{variant}' fetches them, or put {places}."
+            )
         return root, variant
     root = Path(model)
     if not root.is_dir():
