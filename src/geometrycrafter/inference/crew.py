@@ -41,7 +41,7 @@ class Equipment:
         self.leave()
         networks, own = self.networks, getattr(self.prior, "network", None)
         self._around.enter_context(at_precision(run.record.options.precision, [own], networks.device))
-        self._around.enter_context(present(self._parts(stage), networks.offloaded))
+        self._around.enter_context(present(self._parts(stage, run.record.options.decoder), networks.offloaded))
         self._stage = str(run.folder), stage
 
     def leave(self) -> None:
@@ -70,14 +70,14 @@ class Equipment:
         self._playing = first + frames, asked
         return asked
 
-    def _parts(self, stage: str) -> list[Any]:
+    def _parts(self, stage: str, decoder: str) -> list[Any]:
         networks = self.networks
         vae, encoder = networks.point_map_vae, (networks.autoencoder.encoder, networks.autoencoder.quant_conv)
         parts: dict[str, list[Any]] = {
             "observe": [*encoder, networks.image_encoder, getattr(self.prior, "network", None)],
             "condition": [*encoder, vae.encoder],
             "denoise": [networks.unet],
-            "decode": [vae.decoder],
+            "decode": [networks.decoder(decoder)],
         }
         return parts[stage]
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geometrycrafter.networks.point_map_vae import DecodedPointMap
+from geometrycrafter.networks.point_map_vae import DecodedPointMap, LightPointMapDecoder
+from geometrycrafter.networks.room import Room
 
 LARGEST_LOG_DEPTH = 10.0
 
@@ -99,6 +100,42 @@ def decode_in_parts(decode: Callable[[Tensor], DecodedPointMap], latents: Tensor
         return decode(latents)
     parts = decode_joined(decode, lambda start, end: latents[start:end], plan_chunks(len(latents), most, exact=False))
     return DecodedPointMap(*(torch.cat(maps) for maps in zip(*(maps for _, maps in parts), strict=True)))
+
+
+def decode_streamed(
+    decoder: LightPointMapDecoder,
+    room: Room,
+    latents: Callable[[int, int], Tensor],
+    chunks: list[Chunk],
+    first: int = 0,
+) -> Iterator[tuple[int, DecodedPointMap]]:
+    """Decode chunk by chunk with a decoder that sees a few frames far; yields as :func:`decode_joined` does.
+
+    Each frame is decoded once, with all the frames around it that it depends on: the maps are those of the whole clip.
+
+    Args:
+        decoder: a light one.
+        room: for it; where it has not enough for a chunk, the chunk is taken in parts, and the maps are the same.
+        latents: those of frames ``start`` to ``end``.
+        chunks: that share no frames.
+        first: the chunk to begin with.
+    """
+    frames, reach = chunks[-1].end, decoder.reach
+
+    def decoded(start: int, end: int) -> DecodedPointMap:
+        before, after = min(reach, start), min(reach, frames - end)
+        z = latents(start - before, end + after)
+        maps: DecodedPointMap = decoder(z, len(z), before, after)
+        return maps
+
+    for chunk in chunks[first:]:
+
+        def in_parts(most: int, chunk: Chunk = chunk) -> DecodedPointMap:
+            starts = range(chunk.start, chunk.end, most)
+            parts = [decoded(start, min(start + most, chunk.end)) for start in starts]
+            return DecodedPointMap(*(torch.cat(maps) for maps in zip(*parts, strict=True)))
+
+        yield chunk.start, room.fit(chunk.end - chunk.start, in_parts)
 
 
 @dataclass(frozen=True)

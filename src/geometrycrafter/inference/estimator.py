@@ -137,8 +137,7 @@ class Estimator:
         if unknown:
             raise InputError(f"{unknown[0]} is no option of a run; there are {', '.join(kinds_of(Options))}.")
         settings = replace(self.defaults, **options)
-        if settings.decoder == "light" and self.networks.point_map_vae.config.decoder != "light":
-            raise InputError("--decoder light: no light decoder comes with this model; use --decoder full.")
+        self.networks.decoder(settings.decoder)  # a light one may be missing, or another's
         return settings
 
     def _passes(self, run: RunFolder, source: FrameSource, noise: Tensor | None, progress: Progress) -> None:

@@ -45,7 +45,8 @@ class Options(Settings):
             with; or all is one shot (``off``). Every shot has windows, statistics and a scale of its own.
         precision: of what computes in float32 as ``published`` (point-map VAE and prior): ``tf32`` rounds inputs of
             products and convolutions on a GPU, ``half`` computes the prior's transformer in 16 bits besides.
-        decoder: ``full``, the model's own, or ``light``: a light one is wanted (the embedded model's own is).
+        decoder: ``full``, the model's own, or ``light``: the light one that lies beside it, or that is its own (the
+            embedded model's is). It decodes each frame once, with the few frames around that it depends on.
 
     Raises:
         InputError: names the option that is out of its range, or two that exclude each other.

@@ -143,7 +143,7 @@ class RunRecord:
             sizes=sizes,
             options=options,
             model=f"{networks.name}/{networks.variant}",
-            weights=networks.identity,
+            weights=networks.identity_with(options.decoder),
             prior=prior.identity,
             trusted_field=prior.trusted_field,
             dtype=str(networks.dtype).removeprefix("torch."),

@@ -39,7 +39,7 @@ class Shot:
     def plan_chunks(self) -> list[Chunk]:
         """Frames are counted from the shot's first."""
         options = self.run.record.options
-        return plan_chunks(len(self), options.decode_chunk, options.exact)
+        return plan_chunks(len(self), options.decode_chunk, options.exact or options.decoder == "light")
 
     def observed(self, start: int, end: int, *names: str) -> tuple[Tensor, ...]:
         """Tensors ``[end - start, ...]`` of some of its frames, counted from its first.

@@ -91,12 +91,27 @@ class LightDecoderTrunk(nn.Module):
             for width, after, size in zip(coarse_first, finer, sizes, strict=True)
         )
 
-    def forward(self, z: Tensor, num_frames: int) -> Tensor:
-        """Latents ``[B*T, c, h, w]`` -> maps ``[B*T, out, 8h, 8w]``."""
+    @property
+    def reach(self) -> int:
+        """Frames before and after that a frame's maps depend on: each block that looks along time sees one further."""
+        return sum(isinstance(module, ContextBlock) for module in self.modules())
+
+    def forward(self, z: Tensor, num_frames: int, before: int = 0, after: int = 0) -> Tensor:
+        """Latents ``[B*T, c, h, w]`` -> maps ``[B*(T-before-after), out, 8h, 8w]``.
+
+        Args:
+            z: of clips.
+            num_frames: of each, T.
+            before: first frames that are only looked at; with :attr:`reach` of them, or all that a clip has, the
+                others' maps are those of the whole clip.
+            after: last frames, likewise.
+        """
         x = self.conv_in(z)
         for blocks, expand in zip(self.stages, self.expand, strict=True):
             for block in blocks.children():
                 x = block(x, num_frames)
+            if blocks is self.stages[0] and before + after:  # finer blocks see a frame alone
+                x = x.unflatten(0, (-1, num_frames))[:, before : num_frames - after].flatten(0, 1)
             if expand is self.expand[-1]:  # the maps themselves: in half precision their normals would be lost
                 with own_precision(x):
                     return F.pixel_shuffle(expand(x.to(expand.weight.dtype)), 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from geometrycrafter.networks.autoencoder import DecoderTrunk, Encoder, VideoAutoencoder, _decoder_resnet, over_time
 from geometrycrafter.networks.blocks import TemporalConv, own_precision
-from geometrycrafter.networks.light_decoder import LightDecoderTrunk
+from geometrycrafter.networks.light_decoder import LIGHT_WIDTHS, LightDecoderTrunk
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ class PointMapVAEConfig:
     norm_num_groups: int = 32
     decoder: Literal["temporal", "light"] = "temporal"
     """SVD's trunk, as published, or the light one, whose widths are at a half, a quarter and an eighth of the size."""
+
+
+@dataclass(frozen=True)
+class LightDecoderConfig:
+    """Sizes of a light decoder that stands beside a VAE's own."""
+
+    latent_channels: int = 4
+    widths: tuple[int, ...] = LIGHT_WIDTHS
+    """At a half, a quarter and an eighth of the size."""
+    layers: int = 2
+    latents: str = ""
+    """A digest of the encoders whose latents it learned to decode; empty: of any."""
 
 
 class DecodedPointMap(NamedTuple):
@@ -90,9 +102,16 @@ class LightPointMapDecoder(LightDecoderTrunk):
     def __init__(self, latent_channels: int, widths: tuple[int, ...], layers: int):
         super().__init__(latent_channels, 3, widths, layers)
 
-    def forward(self, z: Tensor, num_frames: int) -> DecodedPointMap:  # type: ignore[override]
-        """Latents ``[B*T, 4, h, w]``, not scaled -> maps ``[B*T, 1, 8h, 8w]``."""
-        log_theta, log_depth, mask_logit = super().forward(z, num_frames).split(1, dim=1)
+    @classmethod
+    def of(cls, config: LightDecoderConfig) -> LightPointMapDecoder:
+        """One of these sizes."""
+        return cls(config.latent_channels, config.widths, config.layers)
+
+    def forward(  # type: ignore[override]
+        self, z: Tensor, num_frames: int, before: int = 0, after: int = 0
+    ) -> DecodedPointMap:
+        """Latents ``[B*T, 4, h, w]``, not scaled -> maps ``[B*(T-before-after), 1, 8h, 8w]``."""
+        log_theta, log_depth, mask_logit = super().forward(z, num_frames, before, after).split(1, dim=1)
         return DecodedPointMap(log_theta.exp(), log_depth, mask_logit)
 
 

@@ -186,6 +186,9 @@ class VAEStageConfig(LatentStageConfig):
     stage: Literal["vae"] = "vae"
     start: Literal["hub", "config", "light"] = "hub"
     """``light``: the hub's with a new light decoder in its own one's place."""
+    beside: bool = False
+    """With ``start = "light"``: the hub keeps its own decoder, and the light one goes beside it, where ``--decoder
+    light`` finds it."""
     layers: Literal["all", "temporal", "decoder"] = "all"
     """Which parameters train: all, the decoder's temporal layers alone, or the decoder alone, so that latents stay as
     they are and a UNet that learned them goes on to fit."""
@@ -206,6 +209,12 @@ class VAEStageConfig(LatentStageConfig):
         super().__post_init__()
         if self.latent_variants and self.layers == "all":
             raise InputError("latent_variants: of the VAE, only the decoder alone trains on stored latents.")
+        if self.start != "light" and (self.beside or self.losses.distillation):
+            named = "beside" if self.beside else "losses.distillation"
+            raise InputError(f"{named}: it is for a light decoder alone, start 'light'.")
+        if self.beside and (self.layers == "all" or self.measure_scale):
+            named = "layers 'all'" if self.layers == "all" else "measure_scale"
+            raise InputError(f"{named}: it changes the latents, which the decoder beside goes on with; give 'decoder'.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import explained, fingerprint, write_json
 from geometrycrafter.weights.checkpoints import digest, read_tensors
-from geometrycrafter.weights.parts import PARTS, save_part
+from geometrycrafter.weights.parts import part_of, save_part
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Export:
     def __init__(self, folder: Path, hub: Path, part: str):
         self.hub, self.part = hub, part
         self.file = folder / "exported.json"
-        self.target = hub / PARTS[part].folder / f"{PARTS[part].stem}.safetensors"
+        self.target = hub / part_of(part).folder / f"{part_of(part).stem}.safetensors"
 
     def note(self) -> Note | None:
         """What is noted; None where nothing is.

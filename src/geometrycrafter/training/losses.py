@@ -9,7 +9,7 @@ not depend on the picture's; a term without a valid pixel is zero and has no gra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -155,6 +155,45 @@ class VAEWeights(Settings):
     """Of the mean over three scales: 3 gives their sum, which is eq. 3."""
     identity: NotNegative = 1.0
     mask: NotNegative = 1.0
+    distillation: NotNegative = 0.0
+    """Of the same terms against what the hub's own decoder makes of the same latents; for a light decoder."""
+    steadiness: NotNegative = 0.0
+    """Of how the error of log depth changes from frame to frame."""
+
+
+_OF_TRUTH: dict[str, float] = {"identity": 0.0, "distillation": 0.0, "steadiness": 0.0}
+"""Terms that a distillation hasn't."""
+
+
+def distillation(decoded: DecodedPointMap, taught: DecodedPointMap, mask: Tensor, weights: VAEWeights) -> Tensor:
+    """The paper's losses, each times its weight, with another decoder's maps in the truth's place.
+
+    Args:
+        decoded: what is learned, ``[N, 1, H, W]`` each.
+        taught: what the other makes of the same latents.
+        mask: where there is a surface in truth, ``[N, 1, H, W]``; depth is compared where either says so.
+        weights: of the terms; that of :func:`identity` counts as 0.
+    """
+    seen = taught.mask_logit > 0
+    both = seen | mask
+    # Where neither sees a surface the other's depth may be anything, but it is finite.
+    shapes = vae_terms(decoded, taught.log_depth, taught.theta_diag, both, replace(weights, mask=0.0, **_OF_TRUTH))
+    terms = [*shapes.values(), weights.mask * validity(decoded.mask_logit, seen)]
+    return torch.stack(terms).sum()
+
+
+def steadiness(log_depth: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """How much the error of a clip's log depth changes from a frame to the next, where both are valid.
+
+    Not in the paper. An error that stays costs nothing. A clip of one frame has none.
+
+    Args:
+        log_depth: ``[T, 1, H, W]``.
+        truth: ``[T, 1, H, W]``.
+        mask: valid pixels, ``[T, 1, H, W]``.
+    """
+    error = torch.where(mask, log_depth - truth, 0.0)
+    return masked_mean((error[1:] - error[:-1]).abs(), mask[1:] & mask[:-1])
 
 
 def vae_terms(
@@ -165,6 +204,7 @@ def vae_terms(
     weights: VAEWeights,
     identity_pictures: tuple[Tensor, Tensor] | None = None,
     known: Tensor | None = None,
+    taught: DecodedPointMap | None = None,
 ) -> dict[str, Tensor]:
     """All terms of the VAE's loss, each times its weight; their sum is the total (eq. 4, of the first four, in eq. 7).
 
@@ -176,6 +216,7 @@ def vae_terms(
         weights: of the terms; a term of weight zero is not computed.
         identity_pictures: disparity and the frozen SVD decoder's picture of the latents; None leaves the term out.
         known: where it is known whether a pixel is valid; None: everywhere.
+        taught: what the decoder that is learned from says; None leaves the term out.
     """
     terms = {}
     if weights.depth:
@@ -190,6 +231,10 @@ def vae_terms(
         terms["mask"] = weights.mask * validity(decoded.mask_logit, mask, known)
     if weights.identity and identity_pictures is not None:
         terms["identity"] = weights.identity * identity(*identity_pictures)
+    if weights.steadiness:
+        terms["steadiness"] = weights.steadiness * steadiness(decoded.log_depth, log_depth, mask)
+    if weights.distillation and taught is not None:
+        terms["distillation"] = weights.distillation * distillation(decoded, taught, mask, weights)
     return terms
 
 

@@ -14,7 +14,7 @@ from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import explained
 from geometrycrafter.training.config import LoopConfig
-from geometrycrafter.weights.parts import PARTS
+from geometrycrafter.weights.parts import part_of
 
 GIGABYTE = 10**9
 AT_A_TIME = 2
@@ -50,7 +50,7 @@ def find_writable(run: Path, hub: Path, parts: Sequence[str]) -> None:
         WriteError: where the disk or its rights don't let it.
     """
     files = [run / "log.jsonl", run / "exported.json"]
-    folders = [run / "checkpoints", run / "pictures", *(hub / PARTS[part].folder for part in parts)]
+    folders = [run / "checkpoints", run / "pictures", *(hub / part_of(part).folder for part in parts)]
     for file in files:
         if file.is_dir():
             raise InputError(f"{file}: a folder is where the run keeps a file; remove it, or train in a new folder.")
@@ -61,7 +61,7 @@ def find_writable(run: Path, hub: Path, parts: Sequence[str]) -> None:
             probe.touch()
             probe.unlink()
     for part in parts:
-        file = hub / PARTS[part].folder / f"{PARTS[part].stem}.safetensors"
+        file = hub / part_of(part).folder / f"{part_of(part).stem}.safetensors"
         if file.is_dir():
             raise InputError(f"{file}: a folder is where the trained network goes; remove it.")
 

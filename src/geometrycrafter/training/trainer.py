@@ -217,7 +217,7 @@ class Trainer:
                 number = max(self.workers.gathered(soft.number))
                 raise Stopped(f"stopped at step {state.step} of {config.steps}; start again to go on", number)
         state.spent += time.monotonic() - started
-        trained = state.trained()
+        trained = self.stage.exported(state.trained())
         with self.workers.together():
             if self.workers.first:
                 self.export.announce(state.step, trained, scores)
@@ -328,7 +328,7 @@ class Trainer:
         }
         with self.workers.together():
             if self.workers.first:
-                self.export.write(trained, self.stage.network.config, record)
+                self.export.write(trained, self.stage.exported_config(), record)
         if self.config.validation:
             with self.state.averaged(), lowered(self.config, self.workers.device):
                 self.stage.finish(self._judged(), self.workers.first)
@@ -350,7 +350,7 @@ class Trainer:
                 scores = note.scores if note is not None else {}
                 due = self.export.is_due(step, self.checkpoints.path(step))
         if self.workers.firsts(due):
-            trained = self.state.trained()
+            trained = self.stage.exported(self.state.trained())
             with self.workers.together():
                 if self.workers.first:
                     self.export.announce(self.state.step, trained, scores)

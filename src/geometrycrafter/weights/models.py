@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,11 +13,12 @@ from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
 from geometrycrafter.networks.moge import MoGe, MoGeConfig
 from geometrycrafter.networks.moge2 import MoGe2, MoGe2Config
-from geometrycrafter.networks.point_map_vae import PointMapVAE
+from geometrycrafter.networks.point_map_vae import LightPointMapDecoder, PointMapDecoder, PointMapVAE
 from geometrycrafter.networks.unet import VideoUNet
 from geometrycrafter.priors import MoGePrior, Prior, TinyPrior
 from geometrycrafter.weights.checkpoints import compare, config_from, load_weights, read_checkpoint, read_tensors
-from geometrycrafter.weights.parts import GEOMETRY, PARTS, SVD, UNETS, filled, hub_identity, parts_of, unfilled
+from geometrycrafter.weights.light_decoders import LightDecoder, has_light_decoder, load_light_decoder
+from geometrycrafter.weights.parts import BESIDE, GEOMETRY, PARTS, SVD, UNETS, filled, hub_identity, parts_of, unfilled
 from geometrycrafter.weights.places import prior_file
 
 
@@ -35,6 +36,9 @@ class Networks:
     """A digest of the files that the weights came from."""
     offloaded: torch.device | None = None
     """Where parts go while they are needed; None: all of them are on their device all the time."""
+    root: Path | None = None
+    """The folder that they come from, where a light decoder may lie beside them."""
+    _light: LightDecoder | None = field(default=None, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -45,6 +49,33 @@ class Networks:
     def dtype(self) -> torch.dtype:
         """Of the UNet, the frame autoencoder and the image encoder."""
         return next(self.unet.parameters()).dtype
+
+    def decoder(self, kind: str) -> PointMapDecoder | LightPointMapDecoder:
+        """The decoder of point maps: ``full``, the VAE's own, or ``light``, which may be the VAE's own, too.
+
+        Raises:
+            InputError: where a light one is wanted and there is none that fits.
+        """
+        own = self.point_map_vae
+        return own.decoder if kind == "full" or own.config.decoder == "light" else self._light_beside().network
+
+    def identity_with(self, kind: str) -> str:
+        """A digest of the files that the weights came from, with a decoder as in :meth:`decoder`.
+
+        Raises:
+            InputError: likewise.
+        """
+        if kind == "full" or self.point_map_vae.config.decoder == "light":
+            return self.identity
+        return f"{self.identity} {self._light_beside().identity}"
+
+    def _light_beside(self) -> LightDecoder:
+        if self._light is None:
+            if self.root is None:
+                raise InputError("--decoder light: no light decoder comes with this model; use --decoder full.")
+            waiting = next(self.point_map_vae.parameters()).device
+            self._light = load_light_decoder(self.root, waiting)
+        return self._light
 
 
 def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.device) -> Networks:
@@ -71,6 +102,7 @@ def load_networks(root: Path, variant: str, dtype: torch.dtype, device: torch.de
         image_encoder=filled("image_encoder", root, dtype, device),
         name=root.name,
         identity=hub_identity(root, parts_of(variant)),
+        root=root,
     )
     wanted = 12 if variant == "diffusion" else 8
     found = networks.unet.config.in_channels
@@ -113,7 +145,7 @@ def load_prior(file: Path, device: torch.device) -> Prior:
 def check_folder(root: Path) -> list[tuple[str, str]]:
     """Compare a folder with what the networks expect: part and verdict, ``ok`` or what is wrong, a row each."""
     rows = []
-    for name, part in PARTS.items():
+    for name, part in (PARTS | (BESIDE if has_light_decoder(root) else {})).items():
         if name == "prior":
             continue  # below, with MoGe
         if not (root / part.folder).is_dir():

@@ -19,7 +19,12 @@ from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import appearing, explained, fingerprint, second_name, write_bytes
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder, ImageEncoderConfig
-from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
+from geometrycrafter.networks.point_map_vae import (
+    LightDecoderConfig,
+    LightPointMapDecoder,
+    PointMapVAE,
+    PointMapVAEConfig,
+)
 from geometrycrafter.networks.prior_network import PriorNetwork, PriorNetworkConfig
 from geometrycrafter.networks.unet import UNetConfig, VideoUNet
 from geometrycrafter.weights.checkpoints import load_weights, read_config, read_tensors
@@ -74,13 +79,19 @@ PARTS: dict[str, Part] = {
     "prior": Part("prior", PriorNetworkConfig, PriorNetwork, "model"),
 }
 """Of a hub, by what training and ``models check`` call them."""
+BESIDE = {
+    "light_decoder": Part(
+        f"{GEOMETRY}/light_decoder", LightDecoderConfig, LightPointMapDecoder.of, "diffusion_pytorch_model"
+    )
+}
+"""What a hub may have beside them: a light decoder for the latents of its point-map VAE."""
 OF_BASELINES = {"unet_depthcrafter": Part("DepthCrafter", UNetConfig, VideoUNet, "diffusion_pytorch_model")}
 """The UNet of DepthCrafter, which otherwise has SVD's parts."""
 
 
 def part_of(name: str) -> Part:
-    """A part by its name, those of baselines too."""
-    return (PARTS | OF_BASELINES)[name]
+    """A part by its name, those that a hub may lack and those of baselines too."""
+    return (PARTS | BESIDE | OF_BASELINES)[name]
 
 
 def parts_of(variant: str) -> tuple[str, ...]:
@@ -92,8 +103,8 @@ def build_part(part: str, root: Path) -> Any:
     """A network of a hub's ``config.json``, with the weights it is born with.
 
     Args:
-        part: ``autoencoder``, ``image_encoder``, ``point_map_vae``, ``unet_diff``, ``unet_determ``, ``prior`` or
-            ``unet_depthcrafter``.
+        part: ``autoencoder``, ``image_encoder``, ``point_map_vae``, ``unet_diff``, ``unet_determ``, ``prior``,
+            ``light_decoder`` or ``unet_depthcrafter``.
         root: the hub.
 
     Raises:
@@ -127,8 +138,8 @@ def save_part(
     Raises:
         WriteError: where the hub can't be written; the network that was there stays whole, or the new one is.
     """
-    folder = Path(os.path.realpath(root / PARTS[part].folder))  # a link to a folder stays one
-    name = f"{PARTS[part].stem}.safetensors"
+    folder = Path(os.path.realpath(root / part_of(part).folder))  # a link to a folder stays one
+    name = f"{part_of(part).stem}.safetensors"
     ready = {k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in tensors.items()}
     sizes = (json.dumps(asdict(config), indent=1) + "\n").encode()
     with explained(folder):
@@ -146,7 +157,7 @@ def save_part(
                         second_name(other, temporary / other.name)
                 _save(ready, temporary / name, record)
                 write_bytes(temporary / CONFIG, sizes)
-    return root / PARTS[part].folder / name
+    return root / part_of(part).folder / name
 
 
 def _holds(file: Path, content: bytes) -> bool:

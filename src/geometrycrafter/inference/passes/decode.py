@@ -13,12 +13,18 @@ from torch import Tensor
 from geometrycrafter.files import explained
 from geometrycrafter.inference.crew import Crew, Equipment, Job
 from geometrycrafter.inference.decoded import Arrays, Decoded, Place, places, stretches
-from geometrycrafter.inference.decoding import DecodedFrames, at_video_size, decode_in_parts, decode_joined
+from geometrycrafter.inference.decoding import (
+    DecodedFrames,
+    at_video_size,
+    decode_in_parts,
+    decode_joined,
+    decode_streamed,
+)
 from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
 from geometrycrafter.inference.record import clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.inference.shot import Shot
-from geometrycrafter.networks.point_map_vae import DecodedPointMap
+from geometrycrafter.networks.point_map_vae import DecodedPointMap, LightPointMapDecoder
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
 from geometrycrafter.version import program_version
@@ -86,10 +92,13 @@ def _decode_chunks(
     factor, being = networks.autoencoder.config.scaling_factor, number - first
     index = -1
 
+    def around(start: int, end: int) -> Tensor:
+        return _joined_latents(shot, start, end).to(networks.device) / factor
+
     def latents(start: int, end: int) -> Tensor:
         nonlocal index
         index = next(i for i, chunk in enumerate(planned) if (chunk.start, chunk.end) == (start, end))
-        return _joined_latents(shot, start, end).to(networks.device) / factor
+        return around(start, end)
 
     def part(z: Tensor) -> DecodedPointMap:
         return networks.point_map_vae.decode(z, len(z))
@@ -99,7 +108,12 @@ def _decode_chunks(
             return decode_in_parts(part, z, parts.get(being + index, len(z)))
         return room.fit(len(z), lambda most: decode_in_parts(part, z, most))
 
-    for chunk, (start, maps) in zip(chunks, decode_joined(one, latents, planned, first), strict=False):
+    made = decode_joined(one, latents, planned, first)
+    if run.record.options.decoder == "light":
+        decoder = networks.decoder("light")
+        assert isinstance(decoder, LightPointMapDecoder)
+        made = decode_streamed(decoder, room, around, planned, first)
+    for chunk, (start, maps) in zip(chunks, made, strict=False):
         angles = []
         for offset in range(len(maps.log_depth)):
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))

@@ -68,6 +68,14 @@ class Stage(nn.Module, Generic[C]):
         terms = self(batch)
         return {"loss": torch.stack(list(terms.values())).sum()} | terms
 
+    def exported(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What of the trained network's tensors, by name, goes into the hub."""
+        return tensors
+
+    def exported_config(self) -> Any:
+        """The sizes of what goes there, a dataclass."""
+        return self.network.config
+
     def parts(self) -> tuple[str, ...]:
         """Names of the networks that the stage writes into the hub."""
         return (self.part,)

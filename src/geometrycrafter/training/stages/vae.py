@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
-from geometrycrafter.networks.point_map_vae import PointMapVAE
+from geometrycrafter.networks.point_map_vae import LightDecoderConfig, PointMapVAE
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import VAEStageConfig
 from geometrycrafter.training.samples import MAPS, NormalisedClip
@@ -22,6 +23,8 @@ from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import vae_network
 from geometrycrafter.video.pictures import sheet
 from geometrycrafter.weights.checkpoints import digest
+from geometrycrafter.weights.light_decoders import PART as LIGHT
+from geometrycrafter.weights.light_decoders import latents_digest
 from geometrycrafter.weights.parts import save_part
 
 
@@ -35,6 +38,9 @@ class VAEStage(LatentStage[VAEStageConfig]):
         super().__init__(config, hub)
         self.network: PointMapVAE = vae_network(config, hub)
         self.svd: VideoAutoencoder = hub.load("autoencoder")
+        self.teacher: nn.Module | None = hub.load(self.part).decoder if config.losses.distillation else None
+        if config.beside:
+            self.part = LIGHT
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # those along time have no such layout
                 module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
@@ -82,18 +88,35 @@ class VAEStage(LatentStage[VAEStageConfig]):
         maps = [torch.cat([getattr(c, k) for c in clips]) for k in names]
         return framewise(functools.partial(self.network.encode, self.svd), *maps)
 
-    def _pass(self, batch: Batch, noisy: bool = False) -> tuple[list[NormalisedClip], Tensor, losses.DecodedPointMap]:
+    def _pass(self, batch: Batch) -> tuple[list[NormalisedClip], losses.DecodedPointMap]:
+        clips, latents = self._latents_of(batch)
+        return clips, self._decoded(self.network.decode, latents, clips)
+
+    def _decoded(
+        self, decode: Callable[[Tensor, int], losses.DecodedPointMap], latents: Tensor, clips: list[NormalisedClip]
+    ) -> losses.DecodedPointMap:
+        # Float32: normals are differences of depths, and would be rounding alone in half precision.
+        return decoded(decode, latents, len(clips[0].mask))
+
+    def _latents_of(self, batch: Batch) -> tuple[list[NormalisedClip], Tensor]:
         clips = NormalisedClip.all_of(batch)
         if "truth" in batch:
             latents = batch["truth"].flatten(0, 1) / self.svd.config.scaling_factor
         else:
             latents = self._encode(clips)
-        heard = self._noisy(latents, batch["seeds"]) if noisy and self.config.latent_noise else latents
-        # Float32: normals are differences of depths, and would be rounding alone in half precision.
-        return clips, latents, decoded(self.network.decode, heard, len(clips[0].mask))
+        return clips, latents
+
+    def _taught(self, heard: Tensor, clips: list[NormalisedClip]) -> losses.DecodedPointMap | None:
+        """What the hub's own decoder makes of latents ``[B*T, 4, h, w]``, where that is learned from."""
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            return self._decoded(self.teacher, heard, clips)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        clips, latents, found = self._pass(batch, noisy=True)
+        clips, latents = self._latents_of(batch)
+        heard = self._noisy(latents, batch["seeds"]) if self.config.latent_noise else latents
+        found, taught = self._decoded(self.network.decode, heard, clips), self._taught(heard, clips)
         frames = len(clips[0].mask)
         pictures = self.svd.decode(latents, frames) if self.config.losses.identity else None
         rows = []
@@ -108,9 +131,22 @@ class VAEStage(LatentStage[VAEStageConfig]):
                     self.config.losses,
                     None if pictures is None else (clip.disparity, pictures[own]),
                     None if self.config.mask_everywhere else batch["known"][i][:, None],
+                    None if taught is None else losses.DecodedPointMap(*(m[own] for m in taught)),
                 )
             )
         return mean_terms(rows)
+
+    def exported(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.part != LIGHT:
+            return tensors
+        return {k.removeprefix("decoder."): v for k, v in tensors.items() if k.startswith("decoder.")}
+
+    def exported_config(self) -> Any:
+        sizes = self.network.config
+        if self.part != LIGHT:
+            return sizes
+        widths, layers = sizes.dec_block_out_channels, sizes.dec_layers_per_block
+        return LightDecoderConfig(sizes.latent_channels, widths, layers, latents_digest(self.hub.root))
 
     def parts(self) -> tuple[str, ...]:
         return (self.part, "autoencoder") if self.config.measure_scale else (self.part,)
@@ -133,7 +169,7 @@ class VAEStage(LatentStage[VAEStageConfig]):
     @torch.no_grad()
     def scores(self, batch: Batch) -> dict[str, Tensor]:
         """Rel^p and inliers of the reconstruction, with one scale a clip, and the loss."""
-        clips, _, found = self._pass(batch)
+        clips, found = self._pass(batch)
         frames = batch["depth"].shape[1]
         rows = []
         for i, clip in enumerate(clips):
@@ -145,7 +181,7 @@ class VAEStage(LatentStage[VAEStageConfig]):
     @torch.no_grad()
     def pictures(self, batch: Batch) -> np.ndarray:
         """Rows of frames, inverse depth and what is decoded of it, ``[3, H, W]`` in [0, 1]."""
-        clips, _, found = self._pass({k: v[:1] for k, v in batch.items()})
+        clips, found = self._pass({k: v[:1] for k, v in batch.items()})
         frames = min(4, batch["depth"].shape[1])
         truth = torch.where(clips[0].mask, clips[0].log_depth.exp(), 0.0)[:frames, 0]
         return sheet(
