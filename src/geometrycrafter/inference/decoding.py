@@ -116,7 +116,7 @@ def decode_streamed(
     Args:
         decoder: a light one.
         room: for it; where it has not enough for a chunk, the chunk is taken in parts, and the maps are the same.
-        latents: those of frames ``start`` to ``end``.
+        latents: those of frames ``start`` to ``end``, ``[N, 4, h, w]``.
         chunks: that share no frames.
         first: the chunk to begin with.
     """
