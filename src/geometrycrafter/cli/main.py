@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from geometrycrafter.cli import benchmark, compare, data, eval, export, info, models, poses, run, train
+from geometrycrafter.cli import benchmark, compare, data, eval, export, info, models, poses, run, train, view
 from geometrycrafter.errors import InputError, Stopped, reason
 
 
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="say the version and end")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (run, info, poses, export, compare, models, eval, data, train, benchmark):
+    for command in (run, info, poses, view, export, compare, models, eval, data, train, benchmark):
         command.add_parser(commands)
     return parser
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -108,16 +108,35 @@ def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None, suf
 
 
 def _encode(scene: Scene, path: Path, options: VideoOptions, kind: Container) -> None:
-    ticks, depth = _ticks(scene), DEPTHS[options.bits]
+    ticks = _ticks(scene)
+    lengths = [*np.diff(ticks).tolist(), _last(scene, ticks)]
+    encode_video(path, _pictures(scene, options), lengths, _rate(scene, ticks), kind, DEPTHS[options.bits])
+
+
+def encode_video(
+    path: Path, pictures: Iterable[np.ndarray], lengths: Iterable[int], rate: Fraction, kind: Container, depth: Depth
+) -> None:
+    """Encode pictures ``[H, W, 3]`` one after another.
+
+    Args:
+        path: absolute, of the file.
+        pictures: uint8 or uint16 as the depth has it, with even sides, all of one size.
+        lengths: ticks that each is shown for.
+        rate: frames a second, as the file says it.
+        kind: of the file.
+        depth: of its colours.
+    """
+    at = 0
     with av.open(f"file:{path}", "w", format=kind.format, options=kind.muxing) as container:
         stream: Any = None
         convert: Any = None
-        for picture, tick, length in zip(_pictures(scene, options), ticks, [*np.diff(ticks), _last(scene, ticks)]):
+        for picture, length in zip(pictures, lengths):
             if stream is None:
-                stream = _stream(container, _rate(scene, ticks), kind, depth, *picture.shape[:2])
+                stream = _stream(container, rate, kind, depth, *picture.shape[:2])
                 convert = _conversion(depth, *picture.shape[:2])
             frame = av.VideoFrame.from_ndarray(picture, format=depth.picture)
-            frame.pts, frame.time_base, frame.duration = tick, Fraction(1, TICKS), int(length)
+            frame.pts, frame.time_base, frame.duration = at, Fraction(1, TICKS), int(length)
+            at += int(length)
             convert.push(frame)
             container.mux(stream.encode(_tagged(convert.pull())))
         container.mux(stream.encode(None))

@@ -15,6 +15,8 @@ BACK = 1.3
 """Of the middle depth, that the camera steps back by, so that what stands out stays in view."""
 
 
+EMPTY = 2**63 - 1
+"""What a pixel holds that no point is in."""
 AROUND = 0.2
 """Of a cloud's size in the picture, that is left on each side for outlines beside it."""
 
@@ -38,28 +40,48 @@ class View:
 
 
 def splat(
-    u: np.ndarray, v: np.ndarray, depth: np.ndarray, rgb: np.ndarray, height: int, width: int, side: int = 2
+    u: np.ndarray,
+    v: np.ndarray,
+    depth: np.ndarray,
+    rgb: np.ndarray,
+    height: int,
+    width: int,
+    side: int | np.ndarray = 2,
+    ground: int | tuple[int, int, int] = 255,
 ) -> np.ndarray:
-    """Points ``[N]`` at pixels (u, v) as a picture ``[H, W, 3]`` uint8 on white, nearer ones before farther ones.
+    """Points ``[N]`` at pixels (u, v) as a picture ``[H, W, 3]`` uint8; in each pixel the nearest one is seen.
 
     Args:
         u: pixels to the right.
         v: pixels down.
-        depth: of each.
+        depth: of each, positive.
         rgb: ``[N, 3]`` uint8.
         height: of the picture.
         width: of the picture.
-        side: pixels that a point is wide, so that surfaces close.
+        side: pixels that a point is wide, so that surfaces close; one number, or each one's ``[N]``.
+        ground: colour where no point is.
     """
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    order = np.argsort(-depth)
-    u, v, rgb = np.rint(u[order]).astype(int), np.rint(v[order]).astype(int), rgb[order]
-    for dy in range(side):
-        for dx in range(side):
-            x, y = u + dx, v + dy
+    sides = np.broadcast_to(np.asarray(side, np.int64), u.shape)
+    # The nearest wins, and of those as near the first: a number that has the depth's bits above the point's own.
+    keys = depth.astype(np.float32).view(np.int32).astype(np.int64) << 32 | np.arange(len(u))
+    column = np.rint(u - (sides - 1) // 2).clip(-1e6, 1e6).astype(np.int64)
+    row = np.rint(v - (sides - 1) // 2).clip(-1e6, 1e6).astype(np.int64)
+    nearest = torch.full((height * width,), EMPTY, dtype=torch.int64)
+    chosen = np.arange(len(u))
+    most = int(sides.max(initial=0))
+    for reach in range(most):  # the points that are wider than this, a frame of pixels more of each
+        chosen = chosen[sides[chosen] > reach]
+        for dy, dx in [(reach, i) for i in range(reach + 1)] + [(i, reach) for i in range(reach)]:
+            x, y = column[chosen] + dx, row[chosen] + dy
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            canvas[y[inside], x[inside]] = rgb[inside]
-    return canvas
+            at, key = torch.from_numpy(y[inside] * width + x[inside]), torch.from_numpy(keys[chosen][inside])
+            nearest.scatter_reduce_(0, at, key, "amin")
+    found = nearest.numpy()
+    canvas = np.empty((height * width, 3), np.uint8)
+    canvas[:] = ground
+    hit = found != EMPTY
+    canvas[hit] = rgb[found[hit] & 0xFFFFFFFF]
+    return canvas.reshape(height, width, 3)
 
 
 def view_of_points(points: np.ndarray, mask: np.ndarray, picture: np.ndarray, angle: float) -> np.ndarray:

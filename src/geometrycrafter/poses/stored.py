@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.poses.estimation import Estimate
 from geometrycrafter.poses.masks import mask_at_size
 from geometrycrafter.poses.static_tracks import NAMES
@@ -47,3 +48,44 @@ def discard(scene: Scene) -> None:
     """
     names = ("depth_correction", "intrinsics_refined", "metres", "moving", "pose_covariance", "pose_quality", "poses")
     scene.set_arrays(dict.fromkeys((*NAMES, *names)))
+
+
+def rescale(scene: Scene, metres: float) -> None:
+    """Keep a scene in metres, of which one of its units is so many; depth, poses and what came with them follow.
+
+    Args:
+        scene: to change, with or without poses.
+        metres: positive.
+
+    Raises:
+        InputError: where the scene has several shots, another process writes it, or it can't be written.
+    """
+    if len(scene.shots) > 1:
+        raise InputError(
+            f"{scene.place}: each of its {len(scene.shots)} shots has a scale of its own; give a distance of each by "
+            "'geometrycrafter poses --distance'."
+        )
+
+    def kept(name: str, none: np.ndarray) -> np.ndarray:
+        found = scene.array(name)
+        return none if found is None else np.asarray(found)
+
+    count = len(scene)
+    new: dict[str, np.ndarray] = {
+        "metres": kept("metres", np.ones(count)) * metres,
+        "depth_correction": kept("depth_correction", np.zeros((count, 1, 1))).astype(np.float64) + np.log(metres),
+    }
+    for name in ("track_points", "pose_covariance", "poses"):
+        stored = scene.array(name)
+        if stored is None:
+            continue
+        values = np.array(stored, np.float64)
+        if name == "track_points":
+            values *= metres
+        elif name == "poses":
+            values[:, :3, 3] *= metres
+        else:
+            values[:, 3:] *= metres
+            values[:, :, 3:] *= metres
+        new[name] = values.astype(stored.dtype)
+    scene.set_arrays(new)
