@@ -14,7 +14,22 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from geometrycrafter.cli import benchmark, compare, data, eval, export, info, models, poses, run, train, view
+from geometrycrafter.cli import (
+    benchmark,
+    compare,
+    completion,
+    data,
+    eval,
+    export,
+    info,
+    models,
+    poses,
+    run,
+    train,
+    view,
+)
+from geometrycrafter.cli.completion import complete
+from geometrycrafter.cli.preferences import with_preferences
 from geometrycrafter.errors import InputError, Stopped, reason
 
 
@@ -44,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=Version, nargs=0, help="say the version and end")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (run, info, poses, view, export, compare, models, eval, data, train, benchmark):
+    for command in (run, info, poses, view, export, compare, models, eval, data, train, benchmark, completion):
         command.add_parser(commands)
     return parser
 
@@ -100,7 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # names of files may be no text
             stream.reconfigure(errors="backslashreplace")
     keep_freed_memory()
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    complete(parser)
+    try:
+        args = parser.parse_args(with_preferences(parser, sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     try:
         with terminable():
             status = args.call(args) or 0

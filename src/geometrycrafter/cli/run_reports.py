@@ -169,4 +169,4 @@ def look_command(place: str) -> str:
     """What shows a scene."""
     import shlex
 
-    return f"geometrycrafter export {shlex.quote(place)} mp4"
+    return f"geometrycrafter view {shlex.quote(place)}"
