@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geometrycrafter.benchmark.model import MeasuredModel
 from geometrycrafter.benchmark.options import BenchmarkOptions
 from geometrycrafter.inference.decoding import plan_chunks
+from geometrycrafter.networks.point_map_vae import LightPointMapDecoder
 from geometrycrafter.networks.unet import published_time_ids
 from geometrycrafter.priors import MoGePrior
 
@@ -126,9 +127,11 @@ def unet_work(model: MeasuredModel, options: BenchmarkOptions, size: tuple[int, 
 
 
 def decoder_work(model: MeasuredModel, options: BenchmarkOptions, size: tuple[int, int], light: bool) -> Work:
-    """The decoder of point maps on a chunk, which shares frames with its neighbours."""
+    """The decoder of point maps on a chunk, which shares frames with its neighbours, or looks at theirs."""
+    if light:
+        return light_decoder_work(model, options, size)
     frames = options.chunk
-    decoder = model.light_decoder() if light else model.part("point_map_vae").decoder
+    decoder = model.part("point_map_vae").decoder
     latents = normal(model, (frames, 4, size[0] // 8, size[1] // 8))
     chunks = plan_chunks(options.window, options.decode_chunk, exact=False)
     times = sum(chunk.end - chunk.start for chunk in chunks) / options.window
@@ -137,6 +140,18 @@ def decoder_work(model: MeasuredModel, options: BenchmarkOptions, size: tuple[in
         return networks["decoder"](inputs[0], frames)
 
     return Work({"decoder": decoder}, (latents,), run, frames, times, compiled=("decoder",))
+
+
+def light_decoder_work(model: MeasuredModel, options: BenchmarkOptions, size: tuple[int, int]) -> Work:
+    """The light decoder on a chunk in the middle of a clip; each frame is decoded once."""
+    decoder: LightPointMapDecoder = model.light_decoder()
+    frames, around = options.chunk, decoder.reach if options.window > options.chunk else 0
+    latents = normal(model, (frames + 2 * around, 4, size[0] // 8, size[1] // 8))
+
+    def run(networks: dict[str, Any], inputs: tuple[Tensor, ...]) -> Any:
+        return networks["decoder"](inputs[0], len(inputs[0]), around, around)
+
+    return Work({"decoder": decoder}, (latents,), run, frames, 1.0, compiled=("decoder",))
 
 
 def pictures(model: MeasuredModel, frames: int, size: tuple[int, int], channels: int = 3) -> Tensor:

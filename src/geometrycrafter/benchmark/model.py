@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from geometrycrafter.benchmark.options import BenchmarkOptions
-from geometrycrafter.networks.light_decoder import LIGHT_WIDTHS
 from geometrycrafter.networks.moge import MoGe, MoGeConfig
-from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
+from geometrycrafter.networks.point_map_vae import LightDecoderConfig, LightPointMapDecoder, PointMapVAEConfig
 from geometrycrafter.priors import MoGePrior, Prior, TinyPrior
+from geometrycrafter.weights.light_decoders import has_light_decoder, load_light_decoder
 from geometrycrafter.weights.models import load_prior
 from geometrycrafter.weights.parts import PARTS, UNETS, filled
 from geometrycrafter.weights.places import EMBEDDED, is_cached, prior_file, resolve
@@ -90,16 +90,19 @@ class MeasuredModel:
 
     @property
     def has_light_decoder(self) -> bool:
-        """Whether there is a light decoder: the model's own, or a drawn one beside the full."""
-        return self.random or not self.has_full_decoder
+        """Whether there is a light decoder: the model's own, one beside the full, or a drawn one."""
+        beside = self.root is not None and has_light_decoder(self.root)
+        return self.random or not self.has_full_decoder or beside
 
     def light_decoder(self) -> Any:
-        """The light decoder: the model's own, or a drawn one for its latents."""
+        """The light decoder: the model's own, the one beside the full, or a drawn one for its latents."""
         if not self.has_full_decoder:
             return self.part("point_map_vae").decoder
+        if self.root is not None and not self.random:
+            return load_light_decoder(self.root, self.device).network
         sizes: PointMapVAEConfig = self.sizes("point_map_vae")
-        light = replace(sizes, decoder="light", dec_block_out_channels=LIGHT_WIDTHS, dec_layers_per_block=2)
-        return self._made(lambda: PointMapVAE(light).decoder, torch.float32)
+        light = LightDecoderConfig(sizes.latent_channels)
+        return self._made(lambda: LightPointMapDecoder.of(light), torch.float32)
 
     def prior(self) -> Prior:
         """The per-frame prior: the model's own, or MoGe with drawn weights."""
