@@ -8,6 +8,7 @@ import torch
 from conftest import flat_prior
 
 import geometrycrafter as gc
+from geometrycrafter.errors import InputError
 from geometrycrafter.inference import precision
 from geometrycrafter.inference.precision import at_precision, half_of
 from geometrycrafter.networks.moge import MoGe, MoGeConfig
@@ -88,3 +89,22 @@ def test_where_16_bits_are_slow_nothing_is_lost_for_nothing(moge, monkeypatch, a
     wanted = moge(images, 64)["points"]
     with at_precision(asked, [moge], CPU):
         assert torch.equal(moge(images, 64)["points"], wanted)
+
+
+def test_linear_layers_of_8_bits_are_near_and_those_of_the_file_come_back(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    estimator, how = gc.load("tiny"), {"size": (64, 64), "cuts": "off"}
+    before = estimator(frames, **how).depth[:]
+    rounded = estimator(frames, precision="int8", **how).depth[:]
+    weights = dict(estimator.networks.unet.named_modules())
+    in_8_bits = {n for n, m in weights.items() if getattr(m, "weight", None) is not None and hasattr(m.weight, "qdata")}
+    assert in_8_bits and all(isinstance(weights[n], torch.nn.Linear) for n in in_8_bits)
+    off = np.abs(rounded / before - 1)
+    assert 0 < np.median(off) < 0.01 and np.quantile(off, 0.99) < 0.05
+    assert np.array_equal(estimator(frames, **how).depth[:], before)
+
+
+def test_8_bits_want_torchao(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"geometrycrafter\[int8\]"):
+        gc.load("tiny")(np.zeros((1, 64, 64, 3), np.uint8), precision="int8")

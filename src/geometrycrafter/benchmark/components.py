@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from geometrycrafter.benchmark.model import MeasuredModel
 from geometrycrafter.benchmark.options import BenchmarkOptions
+from geometrycrafter.errors import InputError
 from geometrycrafter.inference.decoding import plan_chunks
 from geometrycrafter.networks.point_map_vae import LightPointMapDecoder
 from geometrycrafter.networks.unet import published_time_ids
 from geometrycrafter.priors import MoGePrior
+from geometrycrafter.weights.eight_bits import in_8_bits
 
 Call = Callable[[dict[str, Any], tuple[Tensor, ...]], Any]
 
@@ -112,6 +114,10 @@ def encoder_work(model: MeasuredModel, frames: int, size: tuple[int, int]) -> Wo
 def unet_work(model: MeasuredModel, options: BenchmarkOptions, size: tuple[int, int]) -> Work:
     """One step of the UNet on a window."""
     unet, frames = model.unet(), options.window
+    if options.precision == "int8":
+        if model.planned:
+            raise InputError("--precision int8 --plan: weights without values have no 8 bits; plan without int8.")
+        in_8_bits(unet)
     channels, generative = unet.config.in_channels, model.variant == "diffusion"
     shape = (1, frames, channels, size[0] // 8, size[1] // 8)
     latents = normal(model, shape).to(model.dtype)

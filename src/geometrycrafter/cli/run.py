@@ -142,7 +142,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         how,
         "--precision",
         help="of prior and point-map VAE: float32 (published), with TensorFloat-32 products on a GPU (tf32), or the "
-        "prior's transformer in 16 bits besides (half)",
+        "prior's transformer in 16 bits besides (half); or the UNet's linear layers in 8 bits (int8, extra 'int8')",
     )
 
 

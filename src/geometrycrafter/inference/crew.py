@@ -39,6 +39,8 @@ class Equipment:
         if self._stage == (str(run.folder), stage):
             return
         self.leave()
+        if stage == "denoise":
+            self.networks.fill_unet(in_8_bits=run.record.options.precision == "int8")
         networks, own = self.networks, getattr(self.prior, "network", None)
         self._around.enter_context(at_precision(run.record.options.precision, [own], networks.device))
         self._around.enter_context(present(self._parts(stage, run.record.options.decoder), networks.offloaded))

@@ -40,6 +40,7 @@ from geometrycrafter.scene import Scene, open_scene
 from geometrycrafter.scene.writer import check_apart
 from geometrycrafter.settings import kinds_of
 from geometrycrafter.video.reading import FrameSource, open_frames
+from geometrycrafter.weights.eight_bits import check_available
 from geometrycrafter.weights.models import Networks
 
 
@@ -138,6 +139,8 @@ class Estimator:
             raise InputError(f"{unknown[0]} is no option of a run; there are {', '.join(kinds_of(Options))}.")
         settings = replace(self.defaults, **options)
         self.networks.decoder(settings.decoder)  # a light one may be missing, or another's
+        if settings.precision == "int8":
+            check_available()
         return settings
 
     def _passes(self, run: RunFolder, source: FrameSource, noise: Tensor | None, progress: Progress) -> None:

@@ -15,7 +15,7 @@ TWO_CAMERAS = "--camera and --intrinsics exclude each other; give one."
 
 Focal = Literal["shared", "per-frame", "free"]
 Resize = Literal["bilinear", "nearest"]
-Precision = Literal["published", "tf32", "half"]
+Precision = Literal["published", "tf32", "half", "int8"]
 Side = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE, multiple=ALIGNMENT)]
 ProcessingSize = Annotated[tuple[Side, Side], Written("HxW", "x")]
 LongestSide = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE)]
@@ -44,7 +44,8 @@ class Options(Settings):
         cuts: found by the embedded detector (``auto``) or by TransNet V2 (``transnet``); the frames that shots begin
             with; or all is one shot (``off``). Every shot has windows, statistics and a scale of its own.
         precision: of what computes in float32 as ``published`` (point-map VAE and prior): ``tf32`` rounds inputs of
-            products and convolutions on a GPU, ``half`` computes the prior's transformer in 16 bits besides.
+            products and convolutions on a GPU, ``half`` computes the prior's transformer in 16 bits besides. With
+            ``int8`` the UNet's linear layers are in 8 bits, weights and tokens; all else is as published.
         decoder: ``full``, the model's own, or ``light``: the light one that lies beside it, or that is its own (the
             embedded model's is). It decodes each frame once, with the few frames around that it depends on.
 

@@ -64,9 +64,14 @@ def applies(x: Tensor) -> bool:
     )
 
 
+def _is_own_kind(layer: nn.Linear) -> bool:
+    """Whether a layer's weights multiply by a way of their own, as those of 8 bits do."""
+    return not _assumed and type(layer.weight) is not nn.Parameter
+
+
 def linear(layer: nn.Linear, x: Tensor, added: Tensor | None = None) -> Tensor:
     """A linear layer on tokens, ``[N, L, C]`` -> ``[N, L, D]``, plus ``added`` of the result's shape."""
-    if not applies(x):
+    if not applies(x) or _is_own_kind(layer):
         return layer(x) if added is None else added + layer(x)
     if added is None:
         return _product(x, layer.weight, layer.bias)
@@ -75,7 +80,7 @@ def linear(layer: nn.Linear, x: Tensor, added: Tensor | None = None) -> Tensor:
 
 def gated_gelu(layer: nn.Linear, x: Tensor) -> Tensor:
     """The first half of a linear layer's result times the GELU of its second half, ``[N, L, C]`` -> ``[N, L, D/2]``."""
-    if not applies(x) or layer.bias is None:
+    if not applies(x) or layer.bias is None or _is_own_kind(layer):
         value, gate = layer(x).chunk(2, dim=-1)
         return value * F.gelu(gate)
     (weight, gate_weight), (bias, gate_bias) = layer.weight.chunk(2), layer.bias.chunk(2)

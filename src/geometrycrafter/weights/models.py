@@ -16,7 +16,9 @@ from geometrycrafter.networks.moge2 import MoGe2, MoGe2Config
 from geometrycrafter.networks.point_map_vae import LightPointMapDecoder, PointMapDecoder, PointMapVAE
 from geometrycrafter.networks.unet import VideoUNet
 from geometrycrafter.priors import MoGePrior, Prior, TinyPrior
+from geometrycrafter.weights import eight_bits
 from geometrycrafter.weights.checkpoints import compare, config_from, load_weights, read_checkpoint, read_tensors
+from geometrycrafter.weights.eight_bits import is_in_8_bits
 from geometrycrafter.weights.light_decoders import LightDecoder, has_light_decoder, load_light_decoder
 from geometrycrafter.weights.parts import BESIDE, GEOMETRY, PARTS, SVD, UNETS, filled, hub_identity, parts_of, unfilled
 from geometrycrafter.weights.places import prior_file
@@ -49,6 +51,24 @@ class Networks:
     def dtype(self) -> torch.dtype:
         """Of the UNet, the frame autoencoder and the image encoder."""
         return next(self.unet.parameters()).dtype
+
+    def fill_unet(self, in_8_bits: bool) -> None:
+        """Have the UNet's linear layers in 8 bits, or as they are stored, read again where they were not.
+
+        Raises:
+            InputError: where torchao is missing, or the files are.
+        """
+        if is_in_8_bits(self.unet) == in_8_bits:
+            return
+        if in_8_bits:
+            eight_bits.in_8_bits(self.unet)
+            return
+        if self.root is None:
+            raise InputError(
+                "--precision: the UNet's layers are in 8 bits, and their files are not known; load it again."
+            )
+        place = next(self.unet.parameters()).device
+        self.unet = filled(UNETS[self.variant], self.root, self.dtype, place)
 
     def decoder(self, kind: str) -> PointMapDecoder | LightPointMapDecoder:
         """The decoder of point maps: ``full``, the VAE's own, or ``light``, which may be the VAE's own, too.
