@@ -112,7 +112,11 @@ def encoder_work(model: MeasuredModel, frames: int, size: tuple[int, int]) -> Wo
 
 
 def unet_work(model: MeasuredModel, options: BenchmarkOptions, size: tuple[int, int]) -> Work:
-    """One step of the UNet on a window."""
+    """One step of the UNet on a window.
+
+    Raises:
+        InputError: where 8 bits are wanted of weights without values, or torchao is missing.
+    """
     unet, frames = model.unet(), options.window
     if options.precision == "int8":
         if model.planned:
