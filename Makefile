@@ -14,7 +14,9 @@ setup: .venv/installed
 demo: setup
 	$(BIN)/geometrycrafter run examples/room.mp4 -o demo-output/room.gc --overwrite
 	$(BIN)/geometrycrafter export demo-output/room.gc mp4 demo-output/room.mp4 --overwrite
+	$(BIN)/geometrycrafter export demo-output/room.gc html demo-output/room.html --overwrite
 	@echo "The scene is demo-output/room.gc; demo-output/room.mp4 shows the frames beside their disparity."
+	@echo "Open demo-output/room.html in a browser to turn the points: it plays, and needs nothing else."
 
 test: setup
 	$(BIN)/python -m pytest -n 2

@@ -152,7 +152,7 @@ def test_a_client_gets_pictures_keys_and_flights(viewer, tmp_path):
     np.testing.assert_allclose(shown.state.keys[0].pose, own_eye(shown.stages[0].clouds, 0).pose, atol=1e-9)
     shown.save_keys(client)
     assert b'"fov"' in client.files["keys.json"]
-    shown.render("keys", client)
+    shown.render("keys", client, (90, 160))
     with av.open(io.BytesIO(client.files["flight.mp4"])) as container:
         assert sum(1 for _ in container.decode(video=0)) == 60
 
@@ -203,4 +203,15 @@ def test_browsers_see_the_points_and_who_comes_later_sees_the_same(viewer):
         client = next(iter(shown.server.get_clients().values()))
         shown.look_from_camera([client])
         until(lambda: np.allclose(client.camera.position, own_eye(shown.stages[0].clouds, 2).pose[:3, 3], atol=1e-3))
+        # A click at the red block and one at the plane are places in the world.
+        shown.state.set(measuring=True)
+        shown.listen(True)
+        wide = chromium.contexts[0].pages[0]
+        wide.wait_for_timeout(1000)
+        seen = np.asarray(Image.open(io.BytesIO(wide.screenshot())).convert("RGB")).astype(int)[:, :640]
+        rows, columns = np.nonzero((seen[..., 0] > 230) & (seen[..., 1:] < 30).all(-1))
+        wide.mouse.click(float(np.median(columns)), float(np.median(rows)))
+        until(lambda: len(shown.state.clicks) == 1)
+        own = np.linalg.inv(shown.stages[0].clouds.pose(2)) @ [*shown.state.clicks[0], 1]
+        assert abs(own[2] - 2) < 1e-3
         chromium.close()

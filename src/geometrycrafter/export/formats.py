@@ -149,8 +149,12 @@ class VideoOptions(ColourOptions):
 class HtmlOptions(ColourOptions):
     """Of pages."""
 
-    megabytes: Annotated[float, Range(0.1, 2000)] = field(
-        default=20.0, metadata={"help": "that the page has at most; it is as dense and exact as that allows"}
+    megabytes: Annotated[float, Range(0.1, 2000)] | None = field(
+        default=None,
+        metadata={
+            "help": "that the page has at most, dense and exact as that allows (default: 20; beyond 100 frames 0.2 for "
+            "each, up to 60)"
+        },
     )
     step: Count | None = field(default=None, metadata={"help": "take every n-th pixel of every n-th row"})
     stride: Count = field(default=1, metadata={"help": "take every n-th frame"})

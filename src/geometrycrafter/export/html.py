@@ -30,10 +30,12 @@ from geometrycrafter.scene.places import name_of
 from geometrycrafter.version import program_version
 from geometrycrafter.video.pictures import RAMP
 
-DENSEST = 640 * 360
+DENSEST = 640 * 480
 """Points of a frame that a phone draws with ease."""
 PRECISIONS = (0.0005, 0.001, 0.002, 0.004)
 """Relative errors of depth, the best first."""
+USUAL, LARGEST = 20.0, 60.0
+"""Megabytes of a page of up to 100 frames, and of one however long, where it isn't said."""
 SAMPLED = 6
 """Frames that tell how large the page will be."""
 ROOM = 0.93
@@ -113,7 +115,8 @@ def write_html(scene: Scene, path: Path, options: HtmlOptions | None = None) -> 
     if not numbers:
         raise InputError(f"{scene.place}: no frame's pose is known; run 'geometrycrafter poses {scene.place}'.")
     colours = Colours(scene, options)
-    world, limit = _world(scene, colours, options), options.megabytes * 1e6
+    megabytes = options.megabytes or min(max(USUAL, USUAL / 100 * len(numbers)), LARGEST)
+    world, limit = _world(scene, colours, options), megabytes * 1e6
     for page in _pages(scene, colours, options, numbers, limit - len(world[1])):
         try:
             with open(path, "w", encoding="utf-8") as file:
@@ -122,7 +125,7 @@ def write_html(scene: Scene, path: Path, options: HtmlOptions | None = None) -> 
             continue
         return path
     raise InputError(
-        f"{scene.place}: a page of {len(numbers)} frames is larger than {options.megabytes:g} MB; "
+        f"{scene.place}: a page of {len(numbers)} frames is larger than {megabytes:g} MB; "
         "give more --megabytes, or a --stride."
     )
 

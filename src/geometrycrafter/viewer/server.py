@@ -213,14 +213,14 @@ class Viewer:
         """Give a client the keys as a file, for ``view --render --path FILE``."""
         client.send_file_download("keys.json", keys_as_json(self.state.keys).encode())
 
-    def render(self, way: str, client: Any) -> None:
-        """Render a flight here and give it to a client as a video."""
+    def render(self, way: str, client: Any, size: tuple[int, int] = (720, 1280)) -> None:
+        """Render a flight here and give it to a client as a video, so high and so wide."""
         if way == "keys" and not self.state.keys:
             client.add_notification("No keys", "Add views as keys first.", auto_close_seconds=5)
             return
         note = client.add_notification("Rendering", "The video is made.", loading=True, with_close_button=False)
         clouds, look = [s.clouds for s in self.stages], self.state.look
-        flight = Flight(path="orbit" if way == "keys" else way, point_size=self.state.point_size)
+        flight = Flight(path="orbit" if way == "keys" else way, size=size, point_size=self.state.point_size)
         chosen = between(self.state.keys) if way == "keys" else way_of(flight, clouds[0])
         try:
             with tempfile.TemporaryDirectory() as folder:
