@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometrycrafter.data.renderer import render_clip
-from geometrycrafter.data.renderer.casting import cast
+from geometrycrafter.data.renderer.casting import cast, tiles_of
 from geometrycrafter.data.renderer.world import Primitives
 
 # Of the clips that the embedded model was trained on: mean and deviation of colour, mean and deviation of the logarithm
@@ -40,20 +40,23 @@ def test_a_seed_is_the_clip_that_it_always_was(seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.booleans(), st.floats(0, 3))
-def test_a_ray_ends_on_the_surface_that_it_meets(seed, is_ellipsoid, time):
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.floats(0, 3), st.floats(-2, 2))
+def test_a_ray_ends_on_the_surface_that_it_meets(seed, is_ellipsoid, time, tilt):
     g = torch.Generator().manual_seed(seed)
     centre, half_size = torch.rand(1, 3, generator=g) * 4 - 2, torch.rand(1, 3, generator=g) + 0.2
     velocity, yaw = torch.rand(1, 3, generator=g) - 0.5, torch.rand(1, generator=g) * 2 * math.pi
-    thing = Primitives(centre, half_size, yaw.cos(), yaw.sin(), torch.tensor([is_ellipsoid]), velocity)
-    where = centre[0] + time * velocity[0]
+    lean, swing, rate = torch.tensor([tilt]), torch.rand(1, 3, generator=g) * 0.2, torch.tensor([[3.0]])
+    turns = (yaw.cos(), yaw.sin(), torch.tensor([is_ellipsoid]), velocity, lean.cos(), lean.sin())
+    thing = Primitives(centre, half_size, *turns, swing, rate)
+    where = centre[0] + time * velocity[0] + swing[0] * math.sin(3 * time)
     origin = where + torch.tensor([0.0, -1.0, -8.0])
     rays = where - origin + torch.rand(60, 3, generator=g) * 4 - 2
     distance, _ = cast(origin, rays, thing, time)
     hit = torch.isfinite(distance)
     # Turned into the thing's axes by a matrix of its own, lengths in half sizes.
     c, s = yaw.cos().item(), yaw.sin().item()
-    turn = torch.tensor([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    over = torch.tensor([[1, 0, 0], [0, math.cos(tilt), math.sin(tilt)], [0, -math.sin(tilt), math.cos(tilt)]])
+    turn = over @ torch.tensor([[c, 0, -s], [0, 1, 0], [s, 0, c]])
 
     def level(t):
         unit = ((origin + t[:, None] * rays - where) @ turn.T) / half_size
@@ -65,3 +68,31 @@ def test_a_ray_ends_on_the_surface_that_it_meets(seed, is_ellipsoid, time):
     assert not inside[:, ~hit].any()  # what a march along the ray finds, the cast has found
     before = steps[:, None] < distance - 1e-3
     assert not (inside & before).any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40))
+def test_tiles_of_rays_meet_what_the_rays_meet_one_by_one(seed, height, width):
+    g = torch.Generator().manual_seed(seed)
+    n, spread = 40, torch.tensor([6.0, 3.0, 8.0])
+    centre = (torch.rand(n, 3, generator=g) * 2 - 1) * spread
+    half_size = torch.rand(n, 3, generator=g) ** 4 * 2 + 0.01
+    yaw, tilt = torch.rand(2, n, generator=g) * 6.3
+    turns = (
+        yaw.cos(),
+        yaw.sin(),
+        torch.rand(n, generator=g) < 0.5,
+        torch.rand(n, 3, generator=g),
+        tilt.cos(),
+        tilt.sin(),
+    )
+    things = Primitives(centre, half_size, *turns, torch.rand(n, 3, generator=g), torch.ones(n, 1))
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=g))[0]
+    rays = torch.stack([x, y, torch.ones_like(x)], -1).view(-1, 3) @ turn
+    origin = torch.rand(3, generator=g) * 4 - 2
+    tiles = tiles_of(height, width)
+    assert sorted(set(tiles.flatten().tolist())) == list(range(height * width))
+    together = cast(origin, rays, things, 0.5, tiles)
+    alone = cast(origin, rays, things, 0.5, torch.arange(height * width)[:, None])
+    assert torch.equal(together[0], alone[0]) and torch.equal(together[1], alone[1])

@@ -1,6 +1,12 @@
-"""Rays against boxes and ellipsoids, in closed form."""
+"""Rays against boxes and ellipsoids, in closed form.
+
+Rays come in groups that point about the same way, tiles of a picture. What a whole group misses for certain is not
+looked at ray by ray.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -9,9 +15,22 @@ from geometrycrafter.data.renderer.world import Primitives
 
 NEAREST = 1e-3
 """In ray lengths; what is nearer is behind the eye."""
+_SIDE = 16
+"""Of a tile, pixels."""
+_MARGIN = 1e-3
+"""By which tiles and primitives are taken larger than they are, for rounding."""
 
 
-def cast(origin: Tensor, rays: Tensor, primitives: Primitives, time: float) -> tuple[Tensor, Tensor]:
+def tiles_of(height: int, width: int) -> Tensor:
+    """Which pixels of a picture belong together, ``[G, 256]``; the last of a tile is repeated where it is cut off."""
+    index = torch.arange(height * width).view(height, width)
+    rows, columns = (torch.arange(0, -(-n // _SIDE) * _SIDE).clamp_max(n - 1) for n in (height, width))
+    return index[rows][:, columns].unfold(0, _SIDE, _SIDE).unfold(1, _SIDE, _SIDE).reshape(-1, _SIDE * _SIDE)
+
+
+def cast(
+    origin: Tensor, rays: Tensor, primitives: Primitives, time: float, tiles: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The nearest hits of rays from one point.
 
     Args:
@@ -19,33 +38,110 @@ def cast(origin: Tensor, rays: Tensor, primitives: Primitives, time: float) -> t
         rays: ``[P, 3]``, of any length.
         primitives: N of them.
         time: seconds; what moves has moved by then.
+        tiles: groups of rays that point about the same way, ``[G, R]``, each ray in one at least; None: one group.
 
     Returns:
         distance in ray lengths ``[P]``, infinite where nothing is hit, and the index of what is, ``[P]``.
     """
-    offset = origin - (primitives.centre + time * primitives.velocity)
+    offset = origin - (primitives.centre + time * primitives.velocity) - primitives.swing_at(time)
     # In the axes of each primitive, and in its half sizes: boxes are cubes and ellipsoids spheres of radius one.
-    own_origin = (primitives.into_own_axes(offset) / primitives.half_size).T  # [3, N]
-    dx, dy, dz = rays[:, 0:1], rays[:, 1:2], rays[:, 2:3]
-    best = torch.full((len(rays),), torch.inf)
-    which = torch.zeros(len(rays), dtype=torch.long)
+    own_origin = primitives.into_own_axes(offset) / primitives.half_size
+    if tiles is None:
+        tiles = torch.arange(len(rays))[None]
+    groups = rays.T[:, tiles]  # [3, G, R]
+    met = _may_meet(own_origin, groups, primitives)
+    best = torch.full(tiles.shape, torch.inf)
+    which = torch.zeros(tiles.shape, dtype=torch.long)
     for is_ellipsoid, meet in ((False, _meet_cubes), (True, _meet_spheres)):
         index = torch.nonzero(primitives.is_ellipsoid == is_ellipsoid).squeeze(1)
-        if not len(index):
-            continue
-        c, s, half = primitives.cos[index], primitives.sin[index], primitives.half_size[index].T
-        x = (dx * c - dz * s) / half[0]  # [P, N]
-        y = dy / half[1]
-        z = (dx * s + dz * c) / half[2]
-        value, at = meet(own_origin[:, index], x, y, z).min(dim=1)
-        closer = value < best
-        best = torch.where(closer, value, best)
-        which = torch.where(closer, index[at], which)
-    return best, which
+        if len(index):
+            _cast_at(own_origin, groups, primitives, index, met[:, index], meet, best, which)
+    nearest, what = torch.empty(len(rays)), torch.empty(len(rays), dtype=torch.long)
+    nearest[tiles], what[tiles] = best, which
+    return nearest, what
+
+
+def _cast_at(
+    own_origin: Tensor,
+    groups: Tensor,
+    primitives: Primitives,
+    index: Tensor,
+    met: Tensor,
+    meet: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    best: Tensor,
+    which: Tensor,
+) -> None:
+    """Put what is nearer than ``best`` into it and into ``which``, in place, both ``[G, R]``.
+
+    Args:
+        own_origin: of the rays, by primitive, ``[N, 3]``.
+        groups: rays, ``[3, G, R]``.
+        primitives: N of them.
+        index: those of one kind.
+        met: which of these each group may meet, ``[G, len(index)]``.
+        meet: rays with one primitive for each group.
+    """
+    for of_groups, own in _ranks(met):
+        which_one = index[own]
+        turned = (dim[of_groups] for dim in groups)
+        c, s, tc, ts = (getattr(primitives, n)[which_one][:, None] for n in ("cos", "sin", "tilt_cos", "tilt_sin"))
+        half = primitives.half_size[which_one].T[..., None]
+        dx, dy, dz = turned
+        ahead = dx * s + dz * c
+        x, y, z = (dx * c - dz * s) / half[0], (tc * dy + ts * ahead) / half[1], (tc * ahead - ts * dy) / half[2]
+        value = meet(own_origin[which_one].T[..., None], x, y, z)
+        before = best[of_groups]
+        closer = value < before
+        best[of_groups] = torch.where(closer, value, before)
+        which[of_groups] = torch.where(closer, which_one[:, None], which[of_groups])
+
+
+def _ranks(met: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first primitive that each group may meet, then the second: groups that have one, and which, in order."""
+    listed = met.byte().argsort(dim=1, descending=True, stable=True)
+    counts = met.sum(1)
+    for rank in range(int(counts.max())):
+        of_groups = torch.nonzero(counts > rank).squeeze(1)
+        yield of_groups, listed[of_groups, rank]
+
+
+def _may_meet(own_origin: Tensor, groups: Tensor, primitives: Primitives) -> Tensor:
+    """``[G, N]`` bool: False where for certain no ray of a group meets a primitive.
+
+    Directions of a group are a box of directions, turned into a larger one in the axes of each primitive; by slabs, as
+    single rays are.
+    """
+    low, high = groups.amin(-1), groups.amax(-1)  # [3, G]
+    middle, reach = ((high + low) / 2)[..., None], ((high - low) / 2)[..., None]
+    reach = reach + _MARGIN * middle.abs().amax(0)
+    c, s, tc, ts = primitives.cos, primitives.sin, primitives.tilt_cos, primitives.tilt_sin
+
+    def turned(v: Tensor, c: Tensor, s: Tensor, tc: Tensor, ts: Tensor, sign: float) -> tuple[Tensor, Tensor, Tensor]:
+        ahead = v[0] * s + v[2] * c
+        return v[0] * c - sign * v[2] * s, tc * v[1] + ts * ahead, tc * ahead - sign * ts * v[1]
+
+    middles = turned(middle, c, s, tc, ts, 1.0)
+    reaches = turned(reach, c.abs(), s.abs(), tc.abs(), ts.abs(), -1.0)
+    near, far = torch.zeros(groups.shape[1], len(c)), torch.full((groups.shape[1], len(c)), torch.inf)
+    for axis in range(3):
+        half = primitives.half_size[:, axis]
+        least, most = (middles[axis] - reaches[axis]) / half, (middles[axis] + reaches[axis]) / half
+        first, last = -1 - _MARGIN - own_origin[:, axis], 1 + _MARGIN - own_origin[:, axis]
+        # Seen from below the slab; from above, all is mirrored; from within, it begins at once.
+        above = last < 0
+        least, most = torch.where(above, -most, least), torch.where(above, -least, most)
+        first, last = torch.where(above, -last, first), torch.where(above, -first, last)
+        outside = first > 0
+        enters = torch.where(most > 0, first / most.clamp_min(1e-12), torch.inf)
+        near = torch.maximum(near, torch.where(outside, enters, 0.0))
+        leaves = torch.where(least > 0, last / least.clamp_min(1e-12), torch.inf)
+        back = torch.where(most < 0, first / most.clamp_max(-1e-12), torch.inf)  # leaves by the side it came from
+        far = torch.minimum(far, torch.where(outside, leaves, torch.minimum(leaves, back)))
+    return near <= far * (1 + _MARGIN)
 
 
 def _meet_spheres(origin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Distance to unit spheres ``[P, N]``, infinite where they are missed; each has its own origin, ``[3, N]``."""
+    """Distance to unit spheres ``[G, R]``, infinite where they are missed; each has its own origin, ``[3, G, 1]``."""
     a = x * x + y * y + z * z
     b = x * origin[0] + y * origin[1] + z * origin[2]
     root = b * b - a * ((origin * origin).sum(0) - 1)
@@ -64,19 +160,19 @@ def _meet_cubes(origin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return torch.where((near < far) & (near > NEAREST), near, torch.inf)
 
 
-def lit_by_lamp(points: Tensor, lamp: Tensor, primitives: Primitives, time: float) -> Tensor:
+def lit_by_lamp(points: Tensor, lamp: Tensor, primitives: Primitives, time: float, tiles: Tensor) -> Tensor:
     """1 where a lamp ``[3]`` reaches points ``[P, 3]``, 0 where something stands between, ``[P]``.
 
     Points differ by pixel, so rays are cast from the light.
     """
-    distance, _ = cast(lamp, points - lamp, primitives, time)
+    distance, _ = cast(lamp, points - lamp, primitives, time, tiles)
     return (distance > 0.99).float()
 
 
-def lit_by_sun(points: Tensor, towards: Tensor, primitives: Primitives, time: float) -> Tensor:
+def lit_by_sun(points: Tensor, towards: Tensor, primitives: Primitives, time: float, tiles: Tensor) -> Tensor:
     """The same for the sun, which stands in a direction ``[3]``: a lamp at a great distance, to a thousandth of a
     radian."""
     distance = 2000.0
     far_away = points.mean(0) + towards * distance
-    reached, _ = cast(far_away, points - far_away, primitives, time)
+    reached, _ = cast(far_away, points - far_away, primitives, time, tiles)
     return (reached * distance > distance - 0.25).float()

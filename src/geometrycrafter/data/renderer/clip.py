@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.data.renderer.camera_path import FPS, View, camera_path, view_in_room, view_outdoors
-from geometrycrafter.data.renderer.casting import cast
+from geometrycrafter.data.renderer.casting import cast, tiles_of
 from geometrycrafter.data.renderer.draws import Draws
 from geometrycrafter.data.renderer.outdoors import furnish_outdoors
 from geometrycrafter.data.renderer.photography import photograph
@@ -84,7 +84,8 @@ def render_clip(seed: int, frames: int, height: int, width: int, lens: Lens | No
     if lens is not None:
         intrinsics = lens.intrinsics.float() + torch.tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
         rays, blind = _lens_rays(lens.sized(height, width))
-    seen = [_render(rays, pose, t / FPS, primitives, materials, light) for t, pose in enumerate(poses)]
+    tiles = tiles_of(height, width)
+    seen = [_render(rays, pose, t / FPS, primitives, materials, light, tiles) for t, pose in enumerate(poses)]
     image, depth, mask, dynamic = map(torch.stack, zip(*seen, strict=True))
     if blind is not None:
         for values in (image, depth, mask, dynamic):
@@ -133,15 +134,21 @@ def _lens_rays(lens: Lens) -> tuple[Tensor, Tensor]:
 
 
 def _render(
-    camera_rays: Tensor, pose: Tensor, time: float, primitives: Primitives, materials: Materials, light: Light
+    camera_rays: Tensor,
+    pose: Tensor,
+    time: float,
+    primitives: Primitives,
+    materials: Materials,
+    light: Light,
+    tiles: Tensor,
 ) -> Seen:
     rays, origin = camera_rays @ pose[:3, :3].T, pose[:3, 3]
-    distance, which = cast(origin, rays, primitives, time)  # rays have z = 1: their lengths are planar depth
+    distance, which = cast(origin, rays, primitives, time, tiles)  # rays have z = 1: their lengths are planar depth
     hit = distance < FAR
     distance = torch.where(hit, distance, FAR)
     surface = surface_at(origin + distance[:, None] * rays, primitives[which], time)
     direction = F.normalize(rays, dim=-1)
-    shaded = shade(surface, materials[which], direction, light, primitives, time)
+    shaded = shade(surface, materials[which], direction, light, primitives, time, tiles)
     sky = sky_colour(direction, light)
     if light.fog:
         shaded = torch.lerp(shaded, sky, 1 - torch.exp(-light.fog * distance)[:, None])

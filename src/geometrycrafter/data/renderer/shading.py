@@ -70,7 +70,7 @@ class Surface:
 
 def surface_at(point: Tensor, seen: Primitives, time: float) -> Surface:
     """Points ``[P, 3]`` on the primitives that each pixel sees."""
-    own = seen.into_own_axes(point - seen.centre - time * seen.velocity)
+    own = seen.into_own_axes(point - seen.centre - time * seen.velocity - seen.swing_at(time))
     unit = own / seen.half_size
     face = F.one_hot(unit.abs().argmax(-1), 3) * unit.sign()
     round_normal = F.normalize(unit / seen.half_size, dim=-1)
@@ -79,7 +79,13 @@ def surface_at(point: Tensor, seen: Primitives, time: float) -> Surface:
 
 
 def shade(
-    surface: Surface, materials: Materials, direction: Tensor, light: Light, primitives: Primitives, time: float
+    surface: Surface,
+    materials: Materials,
+    direction: Tensor,
+    light: Light,
+    primitives: Primitives,
+    time: float,
+    tiles: Tensor,
 ) -> Tensor:
     """Colours ``[P, 3]`` of surfaces under a light, linear.
 
@@ -90,6 +96,7 @@ def shade(
         light: of the clip.
         primitives: all of them, for shadows.
         time: seconds.
+        tiles: pixels that lie together, ``[G, R]``.
     """
     colour = albedo(surface.own_point, surface.own_normal, materials)
     towards, strength = _light_at(surface.point, light)
@@ -97,9 +104,9 @@ def shade(
     if light.shadows:
         raised = surface.point + 2e-3 * surface.normal
         lit = (
-            lit_by_sun(raised, light.sun, primitives, time)
+            lit_by_sun(raised, light.sun, primitives, time, tiles)
             if light.lamp is None
-            else lit_by_lamp(raised, light.lamp, primitives, time)
+            else lit_by_lamp(raised, light.lamp, primitives, time, tiles)
         )
         lambert = lambert * (0.25 + 0.75 * lit)
     half_way = F.normalize(towards - direction, dim=-1)

@@ -35,6 +35,12 @@ class Primitive(NamedTuple):
     is_ellipsoid: bool
     velocity: Vector
     """Metres a second."""
+    tilt: float = 0.0
+    """Turn about its own x axis, after the one about the vertical, radians."""
+    swing: Vector = STILL
+    """How far it swings about where it would be, metres."""
+    rate: float = 0.0
+    """Of the swing, radians a second."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,14 @@ class Primitives:
     """``[N]`` bool."""
     velocity: Tensor
     """``[N, 3]``."""
+    tilt_cos: Tensor
+    """Of the turn about the own x axis, ``[N]``."""
+    tilt_sin: Tensor
+    """``[N]``."""
+    swing: Tensor
+    """``[N, 3]``."""
+    rate: Tensor
+    """``[N, 1]``."""
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -64,17 +78,37 @@ class Primitives:
     @property
     def moving(self) -> Tensor:
         """``[N]`` bool."""
-        return self.velocity.abs().amax(-1) > 0
+        return (self.velocity.abs() + self.swing.abs()).amax(-1) > 0
+
+    def swing_at(self, time: float) -> Tensor:
+        """How far each has swung aside after so many seconds, ``[N, 3]``."""
+        return self.swing * torch.sin(self.rate * time)
 
     def into_own_axes(self, vectors: Tensor) -> Tensor:
         """The world's vectors ``[N, 3]`` in the axes of each primitive, ``[N, 3]``."""
         x, y, z = vectors.unbind(-1)
-        return torch.stack([self.cos * x - self.sin * z, y, self.sin * x + self.cos * z], -1)
+        ahead = self.sin * x + self.cos * z
+        return torch.stack(
+            [
+                self.cos * x - self.sin * z,
+                self.tilt_cos * y + self.tilt_sin * ahead,
+                self.tilt_cos * ahead - self.tilt_sin * y,
+            ],
+            -1,
+        )
 
     def into_world_axes(self, vectors: Tensor) -> Tensor:
         """The inverse of :meth:`into_own_axes`, ``[N, 3]``."""
         x, y, z = vectors.unbind(-1)
-        return torch.stack([self.cos * x + self.sin * z, y, -self.sin * x + self.cos * z], -1)
+        ahead = self.tilt_sin * y + self.tilt_cos * z
+        return torch.stack(
+            [
+                self.cos * x + self.sin * ahead,
+                self.tilt_cos * y - self.tilt_sin * z,
+                self.cos * ahead - self.sin * x,
+            ],
+            -1,
+        )
 
 
 @dataclass(frozen=True)
@@ -154,8 +188,10 @@ class World:
 
     def freeze(self) -> tuple[Primitives, Materials]:
         """Everything that was placed."""
-        centre, half_size, yaw, is_ellipsoid, velocity = map(torch.tensor, zip(*self.primitives, strict=True))
+        columns = map(torch.tensor, zip(*self.primitives, strict=True))
+        centre, half_size, yaw, is_ellipsoid, velocity, tilt, swing, rate = columns
         base, other, pattern, scale, contrast, gloss = torch.stack(self.materials).split([3, 3, 1, 1, 1, 1], dim=1)
         salt = self.rng.tensor(0, 1, len(centre))[:, None]
         materials = Materials(base, other, pattern, scale, contrast, gloss, salt)
-        return Primitives(centre, half_size, yaw.cos(), yaw.sin(), is_ellipsoid, velocity), materials
+        turns = (yaw.cos(), yaw.sin(), is_ellipsoid, velocity, tilt.cos(), tilt.sin())
+        return Primitives(centre, half_size, *turns, swing, rate[:, None]), materials
