@@ -108,3 +108,22 @@ def test_8_bits_want_torchao(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"geometrycrafter\[int8\]"):
         gc.load("tiny")(np.zeros((1, 64, 64, 3), np.uint8), precision="int8")
+
+
+def test_a_run_in_half_precision_goes_on_only_where_that_is_the_same_type(hub, tmp_path, monkeypatch):
+    estimator = gc.load(hub, "deterministic", prior=flat_prior)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    how = {"size": (64, 64), "output": tmp_path / "a.gc", "precision": "half"}
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        estimator(frames, **how, progress=stopping)
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: False)
+    with pytest.raises(gc.InputError, match="another type of 16 bits that --precision half has here"):
+        estimator(frames, **how, resume=True)
+    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: True)
+    assert len(estimator(frames, **how, resume=True)) == 3
+
+
+def stopping(stage, done, total):
+    if stage == "condition":
+        raise KeyboardInterrupt

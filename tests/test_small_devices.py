@@ -48,6 +48,28 @@ def test_a_decoder_without_room_goes_on_with_fewer_frames_and_says_so(plain, mos
     assert 0 < np.median(off) < 0.02 and np.quantile(off, 0.99) < 0.1
 
 
+def test_a_run_that_had_to_decode_less_at_a_time_goes_on_so_to_the_same_bits(tmp_path):
+    def crowded_run(stop=None):
+        estimator, output = gc.load("tiny"), tmp_path / ("whole.gc" if stop is None else "stopped.gc")
+        crowded(estimator.networks.point_map_vae.decoder, 5, [])
+
+        def progress(stage, done, total):
+            if stage == "decode" and done >= (stop or 99):
+                raise KeyboardInterrupt
+
+        with pytest.warns(UserWarning, match="the decoder has"):
+            return np.asarray(estimator(FRAMES, **HOW, output=output, progress=progress).depth)
+
+    whole, counted = crowded_run(), []
+    with pytest.raises(KeyboardInterrupt):
+        crowded_run(stop=3)  # after the first of its chunks
+    estimator = gc.load("tiny")
+    crowded(estimator.networks.point_map_vae.decoder, 8, counted)  # there is room now
+    scene = estimator(FRAMES, **HOW, output=tmp_path / "stopped.gc", resume=True)
+    np.testing.assert_array_equal(scene.depth[:], whole)
+    assert max(counted) == 4
+
+
 def test_encoders_without_room_encode_the_same(plain):
     estimator, counted = gc.load("tiny"), []
     crowded(estimator.networks.autoencoder.encoder, 3, counted)

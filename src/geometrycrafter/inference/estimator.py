@@ -72,7 +72,8 @@ class Estimator:
         self.prior = as_prior(prior)
         self.pixels = pixels
         self.defaults = defaults or Options()
-        self.device, self.dtype = networks.device, networks.dtype
+        self.device = networks.device if workers is None else torch.device(workers.devices[0])
+        self.dtype = networks.dtype
         self.workers = workers
 
     def __call__(
@@ -117,7 +118,7 @@ class Estimator:
             self.workers.start()
         known = place.record() if place and resume else None
         look = looked(source, settings, known, told)
-        record = RunRecord.of(source, look, self.networks, self.prior, settings, noise, self.pixels)
+        record = RunRecord.of(source, look, self.networks, self.prior, settings, noise, self.pixels, self.device)
         _check_noise(noise, record, source)
         place = place or Output.temporary()
         if resume and place.holds(record):

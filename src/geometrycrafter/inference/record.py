@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.inference.options import Options
+from geometrycrafter.inference.precision import half_of
 from geometrycrafter.priors.identity import UNTOLD
 from geometrycrafter.priors.protocol import Prior
 from geometrycrafter.settings import read_settings
@@ -36,6 +37,7 @@ WORDS = {
     "weights": "weights in the model",
     "trusted_field": "prior",
     "dtype": "--dtype",
+    "half": "type of 16 bits that --precision half has here",
     "procedure": "version of the program",
 }
 """What messages call a field, where that isn't its name."""
@@ -102,6 +104,8 @@ class RunRecord:
     """Of the prior: see :class:`Prior`."""
     dtype: str
     """In which the networks compute."""
+    half: str | None
+    """In which the prior's transformer does, where ``precision`` is ``half``: not all devices have the same."""
     noise: str | None
     """A digest of what the caller gave."""
     procedure: int = PROCEDURE
@@ -116,6 +120,7 @@ class RunRecord:
         options: Options,
         noise: Tensor | None,
         pixels: int,
+        device: torch.device,
     ) -> RunRecord:
         """The record of a run that is about to begin.
 
@@ -127,8 +132,10 @@ class RunRecord:
             options: as they were given.
             noise: ``[1, window, 4, h, w]`` where the caller gives it.
             pixels: of the processing size where the options give none.
+            device: that the networks compute on.
         """
         sizes = sizes_of(look, options, pixels)
+        half = (half_of(device) or torch.float32) if options.precision == "half" else None
         options = replace(options, size=max((size[1:] for size in sizes), key=math.prod), max_size=None)
         return cls(
             content=source.content(),
@@ -147,6 +154,7 @@ class RunRecord:
             prior=prior.identity,
             trusted_field=prior.trusted_field,
             dtype=str(networks.dtype).removeprefix("torch."),
+            half=None if half is None else str(half).removeprefix("torch."),
             noise=None if noise is None or networks.variant == "deterministic" else _digest(noise),
         )
 
