@@ -1,8 +1,7 @@
 """Temporally consistent point maps from open-world videos.
 
 >>> import geometrycrafter as gc
->>> estimator = gc.load("tiny")
->>> scene = estimator("video.mp4")
+>>> scene = gc.estimate("video.mp4")
 >>> scene.points[0]  # [H, W, 3]
 """
 
@@ -14,14 +13,18 @@ from geometrycrafter.errors import InputError
 if TYPE_CHECKING:
     from geometrycrafter import evaluation as evaluation
     from geometrycrafter import poses as poses
+    from geometrycrafter.inference.estimate import estimate as estimate
     from geometrycrafter.inference.loading import load as load
     from geometrycrafter.scene import Scene as Scene
+    from geometrycrafter.scene import SceneFrames as SceneFrames
     from geometrycrafter.scene import open_scene as open
 
-__all__ = ["InputError", "Scene", "__version__", "evaluation", "load", "open", "poses"]
+__all__ = ["InputError", "Scene", "SceneFrames", "__version__", "estimate", "evaluation", "load", "open", "poses"]
 
 _PLACES = {
     "Scene": ("geometrycrafter.scene", "Scene"),
+    "SceneFrames": ("geometrycrafter.scene", "SceneFrames"),
+    "estimate": ("geometrycrafter.inference.estimate", "estimate"),
     "open": ("geometrycrafter.scene", "open_scene"),
     "load": ("geometrycrafter.inference.loading", "load"),
 }

@@ -7,7 +7,9 @@ nothing but JSON on stdout; docs/using.md lists the events.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -166,7 +168,6 @@ def reports_of(quiet: bool, as_json: bool) -> Reports:
 
 
 def look_command(place: str) -> str:
-    """What shows a scene."""
-    import shlex
-
-    return f"geometrycrafter view {shlex.quote(place)}"
+    """What shows a scene: in the browser where that is installed, else as a video."""
+    viewer = importlib.util.find_spec("viser") is not None
+    return f"geometrycrafter {'view' if viewer else 'export'} {shlex.quote(place)}{'' if viewer else ' mp4'}"

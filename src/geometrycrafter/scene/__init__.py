@@ -16,7 +16,8 @@ NAME.gc/                   a Zarr v3 group, chunked by frame
   work/                    intermediate results of a run under way
 """
 
+from geometrycrafter.scene.dataset import SceneFrames
 from geometrycrafter.scene.reader import Scene, open_scene
 from geometrycrafter.scene.source import SourceRecord
 
-__all__ = ["Scene", "SourceRecord", "open_scene"]
+__all__ = ["Scene", "SceneFrames", "SourceRecord", "open_scene"]

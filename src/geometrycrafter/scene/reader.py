@@ -17,9 +17,10 @@ import zarr
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
-from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.scene.arrays import StoredArray
+from geometrycrafter.scene.conversions import Conversions
+from geometrycrafter.scene.frame_arrays import FrameArray, Points, RefinedDepth
 from geometrycrafter.scene.layout import LAYOUTS, MADE, NEEDED, checked
 from geometrycrafter.scene.places import reading, store_of
 from geometrycrafter.scene.shots import Span, spans_of
@@ -34,89 +35,7 @@ REFINEMENTS = ("depth_correction", "intrinsics_refined", "metres")
 """Arrays that correct others; without them these are as the networks predicted them."""
 
 
-class FrameArray:
-    """One array of a scene, read frame by frame: index it like a NumPy array."""
-
-    def __init__(self, stored: StoredArray, owner: Scene | None = None):
-        self._stored = stored
-        self._owner = owner  # a scene in a temporary folder takes it along when it goes
-        self.shape, self.dtype = stored.shape, stored.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self.shape)} {self.dtype}, read by index; np.asarray for all of it)"
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return self._stored.read(index)
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.asarray(self._stored.read(...), dtype=dtype)
-
-
-class RefinedDepth(FrameArray):
-    """Depth ``[T, H, W]`` as the camera's motion has corrected it: times the exponential of a coarse grid.
-
-    Args:
-        stored: the depth as it was predicted.
-        correction: ``[T, rows, columns]`` of log depth.
-        owner: of the arrays.
-    """
-
-    def __init__(self, stored: StoredArray, correction: StoredArray, owner: Scene | None = None):
-        super().__init__(stored, owner)
-        self._correction = correction
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        time, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
-        if time is Ellipsis or time is None:
-            return np.array(np.asarray(self)[index])
-        if isinstance(time, int | np.integer):
-            return np.asarray(self._frame(range(len(self))[int(time)])[rest])
-        frames = np.arange(len(self))[time]
-        whole = np.stack([self._frame(int(t)) for t in frames]) if len(frames) else np.zeros((0, *self.shape[1:]))
-        return np.asarray(whole.astype(self.dtype)[(slice(None), *rest)])
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.asarray(self[:], dtype=dtype)
-
-    def _frame(self, t: int) -> np.ndarray:
-        values = torch.from_numpy(np.asarray(self._correction.read(t), np.float32))
-        gain = Grid(*values.shape).picture(values.flatten(), *self.shape[1:]).exp_().numpy()
-        return np.asarray(self._stored.read(t) * gain, self.dtype)
-
-
-class Points:
-    """Points of a scene, computed from depth and rays when they are asked for: ``[T, H, W, 3]`` float32."""
-
-    def __init__(self, scene: Scene):
-        self._scene = scene
-        self.shape = (*scene.depth.shape, 3)
-        self.dtype = np.dtype(np.float32)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        time, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
-        if time is Ellipsis:
-            time, rest = slice(None), index
-        if isinstance(time, int | np.integer):
-            return self._scene._points(int(time))[rest]
-        frames = np.arange(len(self))[time]
-        if frames.dtype == bool or not len(frames):
-            return np.zeros((0, *self.shape[1:]), np.float32)
-        return np.stack([self._scene._points(int(t)) for t in frames])[(slice(None), *rest) if rest else ...]
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.asarray(self[:], dtype=dtype)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[t] for t in range(len(self)))
-
-
-class Scene:
+class Scene(Conversions):
     """Point maps of a clip, on disk, at a URL or in memory.
 
     Each array is looked up once; what another process stores later is seen by who opens the scene again.
