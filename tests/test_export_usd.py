@@ -56,6 +56,17 @@ def test_the_camera_sees_each_point_in_its_pixel(stage):
     assert Gf.IsClose(camera.GetClippingRangeAttr().Get()[0], 0.01, 1e-6)
 
 
+def test_points_are_as_wide_as_closes_the_picture(stage):
+    prim = UsdGeom.Points(stage.GetPrimAtPath("/Scene/Points"))
+    assert prim.GetWidthsInterpolation() == "vertex"
+    camera = UsdGeom.Camera(stage.GetPrimAtPath("/Scene/Camera"))
+    for t in range(FRAMES):
+        view = np.array(camera.GetCamera(float(t)).frustum.ComputeViewMatrix())
+        depth = -(points_at(stage, t)[0] @ view)[:, 2]
+        pixels = np.array(prim.GetWidthsAttr().Get(t)) * K[0, 0] / depth
+        np.testing.assert_allclose(pixels, 2**0.5, rtol=1e-4)
+
+
 def test_each_suffix_is_one_that_usd_opens_and_frames_are_thinned_out_on_request(tmp_path):
     stage = Usd.Stage.Open(str(export(plane(moving=False), "usd", tmp_path / "b.usdc", step=4)))
     assert len(points_at(stage, 2)[0]) == len(range(0, HEIGHT, 4)[1:]) * len(range(0, WIDTH, 4))

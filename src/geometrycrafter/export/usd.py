@@ -50,7 +50,7 @@ def write_usd(scene: Scene, path: Path, options: UsdOptions | None = None, suffi
     at = (np.asarray(scene.times, np.float64) - scene.times[0]) * scene.fps
     for t, picture in placed_frames(scene, Colours(scene, options)):
         places, rgb = frame_cloud(scene, t, picture, step)
-        _show(points, colours, places, rgb, step * _spacing(scene, t), at[t])
+        _show(points, colours, places, rgb, step * _spacing(scene, t, places), at[t])
         _aim(camera, scene, t, at[t])
         with library_writing():
             layer.Save()  # what is saved leaves the memory
@@ -74,7 +74,7 @@ def _begun(stage: Any, scene: Scene) -> tuple[Any, Any, Any]:
     points = UsdGeom.Points.Define(stage, "/Scene/Points")
     points.CreatePointsAttr()
     points.CreateWidthsAttr()
-    points.SetWidthsInterpolation(UsdGeom.Tokens.constant)
+    points.SetWidthsInterpolation(UsdGeom.Tokens.vertex)
     kind = Sdf.ValueTypeNames.Color3fArray
     colours = UsdGeom.PrimvarsAPI(points).CreatePrimvar("displayColor", kind, UsdGeom.Tokens.vertex)
     camera = UsdGeom.Camera.Define(stage, "/Scene/Camera")
@@ -83,20 +83,20 @@ def _begun(stage: Any, scene: Scene) -> tuple[Any, Any, Any]:
     return points, colours, camera
 
 
-def _spacing(scene: Scene, t: int) -> float:
-    """How far apart neighbouring pixels' points are in the middle of a frame's depths."""
-    depth = scene.depth[t][np.asarray(scene.mask[t], bool)]
-    depth = depth[np.isfinite(depth)]
-    return float(np.median(depth) / scene.intrinsics[t][0, 0]) if len(depth) else 0.0
+def _spacing(scene: Scene, t: int, places: np.ndarray) -> np.ndarray:
+    """How far apart pixels' points are that touch at their corners, at each of a frame's points ``[N, 3]``, ``[N]``."""
+    pose = known_pose(scene, t)
+    along = places[:, 2] if pose is None else (places - pose[:3, 3]) @ pose[:3, 2]
+    return np.asarray(2**0.5 * along / scene.intrinsics[t][0, 0], np.float32)
 
 
-def _show(points: Any, colours: Any, places: np.ndarray, rgb: np.ndarray, width: float, at: float) -> None:
-    """A frame's points ``[N, 3]`` and colours ``[N, 3]`` uint8 at a time."""
+def _show(points: Any, colours: Any, places: np.ndarray, rgb: np.ndarray, widths: np.ndarray, at: float) -> None:
+    """A frame's points ``[N, 3]``, their widths ``[N]`` and colours ``[N, 3]`` uint8 at a time."""
     from pxr import Vt
 
     light = LINEAR[rgb].astype(np.float32)
     points.GetPointsAttr().Set(Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(places, np.float32)), at)
-    points.GetWidthsAttr().Set(Vt.FloatArray([width]), at)
+    points.GetWidthsAttr().Set(Vt.FloatArray.FromNumpy(widths), at)
     colours.Set(Vt.Vec3fArray.FromNumpy(light), at)
 
 
