@@ -272,8 +272,31 @@ def test_a_browser_plays_turns_and_shows_the_frames_colours(tmp_path):
             tab.wait_for_timeout(200)
             after = tab.evaluate("[orbit.yaw, orbit.away]")
             assert after[0] != before[0] and after[1] != before[1] and not tab.evaluate("state.follow")
+            # Two fingers that part come nearer.
+            away, touch = tab.evaluate("orbit.away"), context.new_cdp_session(tab)
+            for kind, gap in (("touchStart", 40), ("touchMove", 60), ("touchMove", 90)):
+                fingers = [{"x": width / 2 + side * gap, "y": height / 2, "id": i} for i, side in enumerate((-1, 1))]
+                touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+            touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+            until(tab, f"orbit.away < {0.7 * away}")
             tab.keyboard.press("Space")
             until(tab, "shown === 3")
             assert not faults and all(request.url.startswith(("file:", "blob:")) for request in asked)
             context.close()
+        chromium.close()
+
+
+@pytest.mark.slow
+def test_where_a_browser_can_not_draw_the_page_says_what_it_is(tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine")
+    path = export(plane(), "html", tmp_path / "p.html")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-3d-apis"])
+        tab = chromium.new_page()
+        tab.goto(path.as_uri())
+        said = tab.locator("#message").inner_text()
+        assert tab.locator("#message").is_visible() and "It needs WebGL2" in said and "video as points in space" in said
         chromium.close()

@@ -15,7 +15,9 @@ from test_export_worlds import FRAMES, HEIGHT, NORMAL, OFFSET, WIDTH, painted, p
 import geometrycrafter as gc
 from geometrycrafter.cli.main import main
 from geometrycrafter.errors import InputError
+from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.views import splat
+from geometrycrafter.export.world import World
 from geometrycrafter.geometry import rigid
 from geometrycrafter.viewer.clouds import KEPT, Clouds, Points
 from geometrycrafter.viewer.look import Flight, Look
@@ -111,6 +113,12 @@ def test_what_is_shown_is_what_was_asked():
     )
     sky = clouds.frame(1, Look(edges=0, sky=True))
     assert len(sky) == mask.size and np.isfinite(sky.places).all()
+
+
+@pytest.mark.parametrize("most", [300, 700, 1100, 1900])
+def test_the_static_world_is_as_fine_as_its_points_allow(most):
+    cloud = World(plane()).fuse_finely(Colours(plane()), most)
+    assert most * 0.4 < len(cloud) <= most and np.abs(cloud.points @ NORMAL - OFFSET).max() < 1e-2
 
 
 def test_colours_tell_depth_normals_confidence_and_motion():

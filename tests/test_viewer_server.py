@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import time
+import urllib.request
 
 import av
 import numpy as np
@@ -165,6 +169,25 @@ def test_a_busy_port_and_a_strange_address_are_said_in_a_sentence(tmp_path, caps
     assert f"--port {port}: another program answers there" in capsys.readouterr().err
     assert main(["view", str(tmp_path / "s.gc"), "--host", "300.1.1.1"]) == 2
     assert "--host 300.1.1.1: the viewer can't answer" in capsys.readouterr().err
+
+
+def test_the_command_says_where_it_answers_and_ends_when_asked(tmp_path):
+    plane().save(tmp_path / "s.gc")
+    command = [sys.executable, "-m", "geometrycrafter.cli.main", "view", str(tmp_path / "s.gc"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = ""
+            while not address:
+                line = process.stdout.readline()
+                assert line, process.stderr.read()
+                address = line.split()[1] if line.startswith("viewer: ") else ""
+            with urllib.request.urlopen(address, timeout=20) as page:
+                assert b"<html" in page.read().lower()
+            process.send_signal(signal.SIGINT)
+            out, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0 and "viewer: ended" in out and "Traceback" not in error
 
 
 def test_it_answers_this_machine_alone(viewer):

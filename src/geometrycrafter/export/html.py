@@ -243,7 +243,7 @@ def _world(scene: Scene, colours: Colours, options: HtmlOptions) -> tuple[dict[s
     """What the page says of the static world, and its points as they stand there; none where there is no one world."""
     if scene.poses is None or len(scene.shots) > 1 or options.static == "off":
         return {"world": None}, ""
-    cloud = World(scene).fuse(colours, WORLD_POINTS)
+    cloud = World(scene).fuse_finely(colours, WORLD_POINTS)
     if not len(cloud):
         return {"world": None}, ""
     data, low, across = pack_cloud(cloud.points, cloud.rgb)

@@ -175,7 +175,7 @@ class Clouds:
             self.pose(t) is not None for t in range(len(self.shots)) if self.shots[t] == shot
         ):
             return Points.of_all([])
-        cloud = World(self.scene, shot).fuse(self.colours, most)
+        cloud = World(self.scene, shot).fuse_finely(self.colours, most)
         spacing = np.full(len(cloud), cloud.size, np.float32)
         return Points(cloud.points.astype(np.float32), cloud.rgb, spacing)
 
