@@ -42,11 +42,10 @@ def main() -> None:
         for name, (dtype, how) in WAYS.items():
             estimator = gc.load(args.model, device=args.device, dtype=dtype)
             started = time.process_time()
-            with open_frames(clip, Reading(end=args.frames)) as source:
-                scene = estimator(source, size=size, cuts="off", **how)
+            scene = estimator(open_frames(clip, Reading(end=args.frames)), size=size, cuts="off", **how)
             spent = time.process_time() - started
             depth, mask = np.asarray(scene.depth[:], np.float64), np.asarray(scene.mask[:])
-            wanted = wanted or (depth, mask)
+            wanted = (depth, mask) if wanted is None else wanted
             both = mask & wanted[1]
             off = np.abs(depth / wanted[0] - 1)[both]
             changed = (mask != wanted[1]).mean()

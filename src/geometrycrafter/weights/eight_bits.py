@@ -5,9 +5,11 @@ Weights get a scale for each output, tokens one each as they come. Convolutions,
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import warnings
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -24,12 +26,25 @@ def in_8_bits(network: nn.Module) -> None:
         InputError: where torchao is missing.
     """
     check_available()
-    logging.getLogger("torchao").setLevel(logging.ERROR)  # of kernels for GPUs that are not here
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet("torchao", "torch.utils._pytree"):  # of kernels for GPUs that are not here, and of PyTorch's plans
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
         quantize_(network, Int8DynamicActivationInt8WeightConfig(version=2), filter_fn=_is_wanted)
+
+
+@contextlib.contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """A block in which libraries tell of errors alone."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def check_available() -> None:
