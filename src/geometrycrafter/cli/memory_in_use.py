@@ -1,4 +1,4 @@
-"""How much memory this process holds now."""
+"""How much memory this process holds now, and how much is free."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ def resident() -> float:
         return 0.0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / MB if sys.platform == "darwin" else most * 1024 / MB
+
+
+def memory_free(device: str) -> float:
+    """Megabytes that a device has to give: a GPU's own, or what the system would without swapping."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(torch.device(device))[0] / MB
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024 / MB
+    except (OSError, ValueError, IndexError, StopIteration):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MB
+    except (OSError, ValueError, AttributeError):  # a system that doesn't say
+        return float("inf")
 
 
 def _on_gpu() -> float:

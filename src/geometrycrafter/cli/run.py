@@ -19,7 +19,7 @@ from geometrycrafter.cli.sheets import check_sheet, write_sheet
 from geometrycrafter.cli.time_left import expected_stages
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.files import is_url, on_disk
-from geometrycrafter.inference.options import TWO_CAMERAS, Options
+from geometrycrafter.inference.options import TWO_CAMERAS, Options, processing_size
 from geometrycrafter.settings import argument, kinds_of
 from geometrycrafter.video.options import Reading
 
@@ -55,6 +55,11 @@ def add_parser(commands: Any) -> None:
         choices=("estimated", "recorded"),
         default="estimated",
         help="by the model, or as the sensor of an RGB-D recording measured it: VIDEO is then its folder (estimated)",
+    )
+    add(
+        "--quality",
+        choices=("fast", "best"),
+        help="choose model, variant, size and decoder for this machine, and say what; flags beside it stand",
     )
     place = parser.add_argument_group("which frames, at which size")
     _option(place, "--start", Reading, metavar="FRAME", help="first frame, as a player counts them (0)")
@@ -132,9 +137,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="several that share each clip's work, a process each: cuda:0,cuda:1; all (GPUs); cpu:2 (two processes)",
     )
-    how.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the UNet (float32)"
-    )
+    how.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="of the UNet (float32)")
     how.add_argument(
         "--offload", action="store_true", help="for small GPUs: the model's parts are on it only while they are needed"
     )
@@ -180,7 +183,7 @@ def _call(args: argparse.Namespace, reports: Reports) -> int:
         raise InputError("-o: give the folder of the scene.")
     if args.depth == "recorded":
         return _recorded(args, settings, reports)
-    args.model = args.model or "tiny"
+    pixels = _decided(args, settings, reports)
     videos, several = _inputs(args.videos)
     outputs = {} if args.dry_run and args.output is None else _outputs(videos, args.output, several)
     finding = _finding(args, several)
@@ -195,11 +198,12 @@ def _call(args: argparse.Namespace, reports: Reports) -> int:
             if args.preview and not args.dry_run:
                 check_sheet(outputs[video], args.overwrite or args.resume)
     if args.dry_run:
-        _say_of(args, sources, settings, failures, reports)
+        _say_of(args, sources, settings, pixels, failures, reports)
     elif sources:
         if finding is not None:  # what is wrong with it is told before the run, and needs no memory meanwhile
             Stages.load(finding, _device(args))
         estimator = _loaded(args)
+        estimator.pixels = pixels or estimator.pixels
         for video in list(sources):
             with _noted(videos, video, failures, reports):  # below, its temporary file goes when it is done
                 _run(args, estimator, (video, sources.pop(video)), outputs[video], settings, finding, reports)
@@ -237,6 +241,34 @@ def _run(
     reports.scene(video, scene, output, {"preview": str(write_sheet(scene, output))} if args.preview else {})
 
 
+def _decided(args: argparse.Namespace, settings: dict[str, Any], reports: Reports) -> int | None:
+    """Choose what the flags leave open, and say so; pixels of the processing size, None where the model says.
+
+    Raises:
+        InputError: where a model that is named is not on this machine.
+    """
+    if args.quality is not None:
+        from geometrycrafter.cli.quality import chosen
+        from geometrycrafter.inference.loading import checked_device, devices_of
+
+        device = _device(args) if args.devices is None else devices_of(args.devices)[0]
+        checked_device(device)
+        choice = chosen(args.quality, args, device)
+        reports.hint(choice.told)
+        args.model, args.variant, args.dtype, args.offload = choice.model, choice.variant, choice.dtype, choice.offload
+        settings |= choice.options
+        return choice.pixels
+    if args.model is None and not args.dry_run:
+        from geometrycrafter.weights.places import is_cached
+
+        if is_cached("diffusion"):
+            reports.hint(
+                "The published weights are on this machine: --model diffusion is better than the embedded one."
+            )
+    args.model = args.model or "tiny"
+    return None
+
+
 def _recorded(args: argparse.Namespace, settings: dict[str, Any], reports: Reports) -> int:
     """A scene of a recording.
 
@@ -245,7 +277,7 @@ def _recorded(args: argparse.Namespace, settings: dict[str, Any], reports: Repor
     """
     from geometrycrafter.inference.recorded import recorded_scene
 
-    others = ("model", "variant", "resume", "dry_run", "camera")
+    others = ("model", "variant", "quality", "resume", "dry_run", "camera")
     of_model = [*(k for k in settings if k != "intrinsics"), *(k for k in others if getattr(args, k, None))]
     if of_model:
         raise InputError(f"--{of_model[0].replace('_', '-')} is no use with --depth recorded; leave one of them out.")
@@ -303,6 +335,7 @@ def _say_of(
     args: argparse.Namespace,
     sources: dict[str, FrameSource],
     settings: dict[str, Any],
+    pixels: int | None,
     failures: dict[str, str],
     reports: Reports,
 ) -> None:
@@ -313,7 +346,8 @@ def _say_of(
     model, every = resolve(args.model, args.variant), [*sources, *failures]
     for video, source in sources.items():
         with _noted(every, video, failures, reports):
-            reports.dry_run(video, described(source, *model, settings))
+            size = {"size": processing_size(source.height, source.width, pixels)} if pixels else {}
+            reports.dry_run(video, described(source, *model, settings | size))
 
 
 @contextlib.contextmanager
@@ -358,7 +392,7 @@ def _loaded(args: argparse.Namespace) -> Estimator:
     from geometrycrafter.inference.loading import devices_of, load
 
     several = None if args.devices is None else devices_of(args.devices)
-    dtype = getattr(torch, args.dtype)
+    dtype = getattr(torch, args.dtype or "float32")
     return load(args.model, args.variant, device=_device(args), dtype=dtype, offload=args.offload, devices=several)
 
 

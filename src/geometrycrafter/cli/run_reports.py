@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import shlex
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,10 @@ class Reports:
     def note(self, text: str) -> None:
         """Something worth knowing."""
         print(text, flush=True)
+
+    def hint(self, text: str) -> None:
+        """Something that is no result."""
+        print(text, file=sys.stderr, flush=True)
 
     def begin(self, source: FrameSource, output: str, model: str) -> None:
         """A video's run begins."""
@@ -82,6 +87,9 @@ class Quiet(Reports):
     def note(self, text: str) -> None:
         pass
 
+    def hint(self, text: str) -> None:
+        pass
+
     def progress(self, title: str, expected: Mapping[str, float] | None) -> Any:
         return contextlib.nullcontext(lambda stage, done, total: None)
 
@@ -101,6 +109,9 @@ class Events(Reports):
 
     def note(self, text: str) -> None:
         self.say("note", video=self.video, message=text)
+
+    def hint(self, text: str) -> None:
+        self.note(text)
 
     def begin(self, source: FrameSource, output: str, model: str) -> None:
         self.video = source.name
