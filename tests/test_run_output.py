@@ -182,13 +182,14 @@ def test_time_left_is_right_where_stages_take_what_is_expected(expected, slower,
     left = TimeLeft({str(i): cost for i, cost in enumerate(expected)}, clock=lambda: now)
     whole = sum(expected) * slower * frames
     for stage, cost in enumerate(expected):
+        before = 0
         for done in [*range(batch, frames, batch), frames]:
-            now += cost * slower * min(batch, done, frames - (done - batch) if done == frames else batch)
+            now, before = now + cost * slower * (done - before), done
             said = left(str(stage), done, frames)
             remaining = sum(expected[stage + 1 :]) * slower * frames + cost * slower * (frames - done)
             if said is not None:
-                assert said == pytest.approx(remaining, rel=0.35, abs=1e-6 * whole)
-    assert said is None or said == pytest.approx(0, abs=1e-6 * whole)
+                assert said == pytest.approx(remaining, rel=1e-6, abs=1e-9 * whole)
+    assert said is None or said == pytest.approx(0, abs=1e-9 * whole)
 
 
 def test_time_left_is_not_said_before_anything_is_known() -> None:
