@@ -266,12 +266,18 @@ def test_what_view_can_not_do_is_said_in_a_sentence(tmp_path, capsys):
     plane().save(tmp_path / "a.gc")
     ones = np.ones((2, 8, 8), np.float32)
     gc.Scene.from_depth(ones, ones > 0, np.eye(3)).save(tmp_path / "b.gc")
-    a, b = (str(tmp_path / f"{name}.gc") for name in "ab")
+    plane(moving=False).save(tmp_path / "c.gc")
+    plane().save(tmp_path / "d.gc").set_array("pose_quality", np.zeros(FRAMES, np.float32))
+    a, b, c, d = (str(tmp_path / f"{name}.gc") for name in "abcd")
     for flags, said in (
         ([a, a, a], "two scenes can be compared, and no third"),
         ([a, b, "--render", str(tmp_path / "x.mp4")], "5 and 2 frames; compare two of one video"),
         ([a, "--render", str(tmp_path / "x.gif")], "give a name that ends so"),
         ([a, "--render", str(tmp_path / "no" / "x.mp4")], "is missing; make it first"),
+        ([b, "--show", "static"], "has no poses, as --show static wants; run 'geometrycrafter poses'"),
+        ([c, "--render", str(tmp_path / "x.mp4"), "--show", "both"], "doesn't say what moves"),
+        ([a, "--colour", "confidence"], "doesn't have a confidence"),
+        ([d, "--render", str(tmp_path / "x.mp4")], "no frame's pose is known"),
         ([a, "--seconds", "3"], "--seconds is of a flight; name its video by --render FILE"),
     ):
         assert main(["view", *flags]) == 2

@@ -106,6 +106,8 @@ def _render(args: argparse.Namespace, scenes: list[Any], look: Look, flight: Fli
     if target.exists() and not args.overwrite:
         raise InputError(f"{target}: the file exists; add --overwrite or name another.")
     clouds = [Clouds(scene) for scene in scenes]
+    for each in clouds:
+        each.check(look)
     way = way_of(flight, clouds[0])
     with ProgressBar(str(target)) as progress, explained(target), appearing(landing(target)) as temporary:
         render(clouds, temporary, flight, look, suffix, way, lambda done, total: progress("rendering", done, total))

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.maps import known_pose, valid_points
 from geometrycrafter.export.mp4 import disparity_ranges
 from geometrycrafter.export.world import World
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
-from geometrycrafter.viewer.colouring import coloured
+from geometrycrafter.viewer.colouring import available, coloured
 from geometrycrafter.viewer.look import Look
 
 KEPT = 24
@@ -57,6 +58,9 @@ class Clouds:
 
     Args:
         scene: to look at. Without poses each frame stands where the first one does.
+
+    Raises:
+        InputError: where the scene has poses and none is known.
     """
 
     def __init__(self, scene: Scene):
@@ -64,6 +68,9 @@ class Clouds:
         self.colours = Colours(scene)
         self.bounds = disparity_ranges(scene)
         self.shots = [i for i, (first, end) in enumerate(scene.shots) for _ in range(first, end)]
+        self._poses = None if scene.poses is None else [known_pose(scene, t) for t in range(len(scene))]
+        if self._poses is not None and all(pose is None for pose in self._poses):
+            raise InputError(f"{scene.place}: no frame's pose is known; run 'geometrycrafter poses {scene.place}'.")
         self._kept: OrderedDict[tuple[int, Look], Points] = OrderedDict()
         self._worlds: dict[tuple[int, int], Points] = {}
         self._begun: set[tuple[int, int]] = set()
@@ -71,7 +78,26 @@ class Clouds:
 
     def pose(self, t: int) -> np.ndarray | None:
         """A frame's camera to world ``[4, 4]``; None where there are poses and this one isn't known."""
-        return np.eye(4) if self.scene.poses is None else known_pose(self.scene, t)
+        return np.eye(4) if self._poses is None else self._poses[t]
+
+    def check(self, look: Look) -> None:
+        """Whether the scene has what is to be shown.
+
+        Raises:
+            InputError: where it hasn't; says which command makes it, where one does.
+        """
+        place = self.scene.place
+        if look.show != "frame" and self._poses is None:
+            raise InputError(
+                f"{place}: the scene has no poses, as --show {look.show} wants; run 'geometrycrafter poses'."
+            )
+        if look.show in ("moving", "both") and self.scene.array("moving") is None:
+            raise InputError(
+                f"{place}: the scene doesn't say what moves, as --show {look.show} wants; try --show static."
+            )
+        if look.colour not in available(self.scene) or (look.confident > 0 and self.scene.array("confidence") is None):
+            missing = "what moves" if look.colour == "motion" else "a confidence"
+            raise InputError(f"{place}: the scene doesn't have {missing}; choose --colour picture, depth or normal.")
 
     def middle(self, t: int = 0) -> float:
         """The middle depth of a frame, or of the next that has any; 1 where none has."""

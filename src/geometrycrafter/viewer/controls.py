@@ -93,7 +93,9 @@ class Controls:
             self._bind_look(
                 gui.add_dropdown("Colour", available(scene), initial_value=state.look.colour), "colour", str
             )
-            words = {word: name for name, word in SHOWN.items() if name == "frame" or scene.poses is not None}
+            has = {"frame": True, "static": scene.poses is not None}
+            has["moving"] = has["both"] = has["static"] and scene.array("moving") is not None
+            words = {word: name for name, word in SHOWN.items() if has[name]}
             shows = gui.add_dropdown("Points of", list(words), initial_value=SHOWN[state.look.show])
             self._bind_look(shows, "show", words.__getitem__)
             self._bind(gui.add_slider("Point size", 0.2, 5, 0.1, state.point_size), point_size=float)

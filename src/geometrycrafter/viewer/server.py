@@ -31,6 +31,8 @@ from geometrycrafter.viewer.state import State
 
 IDLE = 0.5
 """Seconds between looks at whether there is something to draw, where nothing plays."""
+FARTHER = 1.35
+"""How much farther away than the clip's camera one begins to look, so that there is room for the panel."""
 BESIDE = 1.3
 """How far apart two scenes stand, in widths of what is at the middle depth."""
 
@@ -46,7 +48,7 @@ class Viewer:
         point_size: of points, relative to what they cover.
 
     Raises:
-        InputError: where viser is missing or the port can't be had.
+        InputError: where viser is missing, the port can't be had, or a scene hasn't what is to be shown.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Viewer:
             raise InputError("view wants viser; pip install 'geometrycrafter[viewer]'.") from error
         self.port = free_port(host, port)
         clouds = [Clouds(scene) for scene in scenes]
+        for each in clouds:
+            each.check(look)
         self.state = State(len(scenes[0]), scenes[0].fps, look, point_size=point_size, playing=len(scenes[0]) > 1)
         server: Any = viser.ViserServer(host, self.port, label=name_of(scenes[0].place), verbose=False)
         self.server = server
@@ -67,6 +71,7 @@ class Viewer:
         self.stages = [Stage(self.server, c, f"/{name}") for c, name in zip(clouds, ("first", "second"))]
         self.controls = Controls(self)
         self._begin_outside()
+        self.server.on_client_connect(self.look_from_outside)
         self.pace = Pace()
         self._stopped = threading.Event()
         self.drawings = 0
@@ -131,18 +136,28 @@ class Viewer:
     def _depths(self) -> tuple[float, float]:
         return 0.005 * self.stages[0].middle, 500 * self.stages[0].middle
 
-    def _outside(self) -> tuple[Eye, np.ndarray]:
-        """A view from beside and above the frame's camera, and the place that it looks at ``[3]``."""
+    def _outside(self, aspect: float = 1.5) -> tuple[Eye, np.ndarray]:
+        """A view from beside and above the frame's camera, and the place that it looks at ``[3]``.
+
+        Args:
+            aspect: width of the window over its height; a narrow one, and two scenes, are seen from farther away.
+        """
         clouds, middle = self.stages[0].clouds, self.stages[0].middle
+        beside = len(self.stages) > 1 and self.state.compared == "beside"
+        own = clouds.scene.depth.shape[2] / clouds.scene.depth.shape[1] * (2.3 if beside else 1.0)
+        away = middle * (FARTHER * max(1.0, own / aspect) - 1)
         eye = orbit(clouds, 24)(0.3, self.state.frame)
-        back = np.eye(4)
-        back[2, 3] = -0.25 * middle
-        pose = eye.pose @ back
-        return Eye(pose, eye.height), (pose @ [0, 0, 1.25 * middle, 1])[:3]
+        pose = eye.pose @ shifted(0, 0, -away)
+        centre = (pose @ [0, 0, middle + away, 1])[:3]
+        if beside:
+            shift = np.array([self._aside() / 2, 0.0, 0.0])
+            pose[:3, 3] += shift
+            centre = centre + shift
+        return Eye(pose, eye.height), centre
 
     def look_from_outside(self, client: Any) -> None:
         """Show a client the scene from beside the frame's camera."""
-        eye, centre = self._outside()
+        eye, centre = self._outside(client.camera.aspect)
         with client.atomic():
             client.camera.up_direction = (0.0, -1.0, 0.0)
             client.camera.position, client.camera.look_at = eye.pose[:3, 3], centre
@@ -230,6 +245,13 @@ class Viewer:
             client.add_notification("No video", str(error), color="red")
         finally:
             note.remove()
+
+
+def shifted(x: float, y: float, z: float) -> np.ndarray:
+    """A motion ``[4, 4]`` that turns nothing."""
+    out = np.eye(4)
+    out[:3, 3] = x, y, z
+    return out
 
 
 def free_port(host: str, port: int) -> int:

@@ -13,11 +13,11 @@ from geometrycrafter.viewer.look import Look
 from geometrycrafter.viewer.measuring import apart, told
 from geometrycrafter.viewer.state import State
 
-MOST_CAMERAS = 40
+MOST_CAMERAS = 16
 """Frames of a shot whose cameras are drawn beside the path, evenly spread."""
 INK, MARK = (120, 150, 230), (255, 170, 60)
 """Colours of cameras, and of the one of the frame that is shown."""
-SIZE = 0.06
+SIZE = 0.03
 """Of a camera's pyramid, as a share of the middle depth."""
 COVER = 1.3
 """How much wider than its spacing a point is."""
