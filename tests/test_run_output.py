@@ -82,6 +82,7 @@ def test_events_are_json_and_nothing_else(clip, tmp_path, capsys) -> None:
     ]
     error, begin = events[0], events[1]
     assert "bad.mp4" in error["message"] and error["video"] == str(bad)
+    assert {e.get("video", str(clip)) for e in events[1:]} == {str(clip)}
     assert (begin["width"], begin["height"], begin["fps"], begin["model"]) == (96, 64, 24, "tiny deterministic")
     steps = [e for e in events if e["event"] == "progress"]
     assert list(dict.fromkeys(e["stage"] for e in steps)) == ["observe", "condition", "denoise", "decode"]

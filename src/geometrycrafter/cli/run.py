@@ -231,7 +231,7 @@ def _run(
         InputError: where it is at fault.
     """
     video, source = clip
-    reports.begin(source, output, f"{estimator.networks.name} {estimator.networks.variant}")
+    reports.begin(video, source, output, f"{estimator.networks.name} {estimator.networks.variant}")
     expected = expected_stages(args.model, args.variant, settings, finding is not None)
     with reports.progress(source.name, expected) as progress:
         again = {"resume": args.resume, "overwrite": args.overwrite}
@@ -290,6 +290,7 @@ def _recorded(args: argparse.Namespace, settings: dict[str, Any], reports: Repor
     output = _outputs([folder], args.output, False)[folder]
     if args.preview:
         check_sheet(output, args.overwrite)
+    reports.begin(folder, None, output, "recorded")
     with reports.progress(folder, None) as progress:
         scene = recorded_scene(folder, output, Reading(**how), settings.get("intrinsics"), args.overwrite, progress)
         if finding is not None:

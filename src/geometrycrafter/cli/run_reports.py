@@ -40,8 +40,15 @@ class Reports:
         """Something that is no result."""
         print(text, file=sys.stderr, flush=True)
 
-    def begin(self, source: FrameSource, output: str, model: str) -> None:
-        """A video's run begins."""
+    def begin(self, video: str, source: FrameSource | None, output: str, model: str) -> None:
+        """A video's run begins.
+
+        Args:
+            video: as it was named.
+            source: its frames; None where they are opened later.
+            output: place of the scene.
+            model: name and variant.
+        """
 
     def progress(self, title: str, expected: Mapping[str, float] | None) -> Any:
         """A context whose value is called with a stage, how many are done and of how many."""
@@ -113,10 +120,11 @@ class Events(Reports):
     def hint(self, text: str) -> None:
         self.note(text)
 
-    def begin(self, source: FrameSource, output: str, model: str) -> None:
-        self.video = source.name
-        size = {"frames": source.count, "height": source.height, "width": source.width, "fps": source.fps}
-        self.say("begin", video=source.name, scene=output, model=model, **size)
+    def begin(self, video: str, source: FrameSource | None, output: str, model: str) -> None:
+        self.video = video
+        names = {"frames": "count", "height": "height", "width": "width", "fps": "fps"}
+        size = {name: getattr(source, attribute, None) for name, attribute in names.items()}
+        self.say("begin", video=video, scene=output, model=model, **size)
 
     @contextlib.contextmanager
     def progress(self, title: str, expected: Mapping[str, float] | None) -> Iterator[Progress]:
@@ -133,7 +141,7 @@ class Events(Reports):
                 "seconds_left": None if step.left is None else round(step.left, 1),
                 "memory_mb": round(step.memory, 1),
             }
-            self.say("progress", video=title, stage=stage, done=done, total=total, **rounded)
+            self.say("progress", video=self.video or title, stage=stage, done=done, total=total, **rounded)
 
         yield told
 

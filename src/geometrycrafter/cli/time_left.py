@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
-POSES = {"read": 0.01, "follow": 0.3, "match": 0.2, "solve": 0.05, "moving": 0.05}
+POSES = {"read": 0.005, "follow": 0.03, "moving": 0.08, "match": 0.03, "solve": 0.05}
 """Seconds that poses of a frame take in each stage, on a core of a CPU."""
 ENOUGH = 0.5
 """Seconds of measured work before which nothing is said."""
