@@ -62,21 +62,22 @@ def splat(
         ground: colour where no point is.
     """
     sides = np.broadcast_to(np.asarray(side, np.int64), u.shape)
+    most = int(sides.max(initial=1))
+    column, row = (np.rint(a - (sides - 1) // 2) for a in (u, v))
+    near = np.flatnonzero((column > -most) & (column < width) & (row > -most) & (row < height))
+    # Around the picture there is room for points that are partly in it.
+    across = width + 2 * most
+    at = torch.from_numpy(((row[near] + most) * across + column[near] + most).astype(np.int64))
     # The nearest wins, and of those as near the first: a number that has the depth's bits above the point's own.
-    keys = depth.astype(np.float32).view(np.int32).astype(np.int64) << 32 | np.arange(len(u))
-    column = np.rint(u - (sides - 1) // 2).clip(-1e6, 1e6).astype(np.int64)
-    row = np.rint(v - (sides - 1) // 2).clip(-1e6, 1e6).astype(np.int64)
-    nearest = torch.full((height * width,), EMPTY, dtype=torch.int64)
-    chosen = np.arange(len(u))
-    most = int(sides.max(initial=0))
+    keys = torch.from_numpy(depth[near].astype(np.float32).view(np.int32).astype(np.int64) << 32 | near)
+    wide = torch.from_numpy(sides[near])
+    nearest = torch.full(((height + 2 * most) * across,), EMPTY, dtype=torch.int64)
     for reach in range(most):  # the points that are wider than this, a frame of pixels more of each
-        chosen = chosen[sides[chosen] > reach]
+        still = wide > reach
+        at, keys, wide = at[still], keys[still], wide[still]
         for dy, dx in [(reach, i) for i in range(reach + 1)] + [(i, reach) for i in range(reach)]:
-            x, y = column[chosen] + dx, row[chosen] + dy
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            at, key = torch.from_numpy(y[inside] * width + x[inside]), torch.from_numpy(keys[chosen][inside])
-            nearest.scatter_reduce_(0, at, key, "amin")
-    found = nearest.numpy()
+            nearest.scatter_reduce_(0, at + (dy * across + dx), keys, "amin")
+    found = nearest.view(-1, across)[most : most + height, most : most + width].reshape(-1).numpy()
     canvas = np.empty((height * width, 3), np.uint8)
     canvas[:] = ground
     hit = found != EMPTY

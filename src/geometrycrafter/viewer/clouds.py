@@ -27,7 +27,9 @@ SKY = 1.5
 LIVE = 100_000
 """Points of a frame, where it isn't said."""
 WORLD = 3
-"""How many times as many points the static world has as a frame."""
+"""How many times as many points the static world has as a frame,"""
+MOST = 1_000_000
+"""and how many at most."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class Clouds:
 
     def world(self, shot: int, look: Look) -> Points:
         """The static points of a shot, fused; none where there are no poses. Found once, which takes a while."""
-        key = shot, WORLD * (look.points or LIVE)
+        key = shot, min(WORLD * (look.points or LIVE), MOST)
         with self._fusing:  # frames are drawn meanwhile
             if key not in self._worlds:
                 self._worlds[key] = self._fused(*key)
@@ -181,7 +183,7 @@ class Clouds:
             look: how many points.
             then: called when it is there.
         """
-        key = shot, WORLD * (look.points or LIVE)
+        key = shot, min(WORLD * (look.points or LIVE), MOST)
         with self._guard:
             if key in self._worlds:
                 return self._worlds[key]
