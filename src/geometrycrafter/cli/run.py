@@ -121,6 +121,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         "each has windows and a scale of its own (auto)",
     )
     _option(how, "--decoder", help=f"point-map decoder ({Options.decoder})")
+    _option(how, "--steady", help="put the depth of all frames on one footing by the motion of the picture (on)")
     _option(how, "--intrinsics", metavar="fx,fy,cx,cy", help="known camera, pixels of the video")
     how.add_argument(
         "--camera",

@@ -5,6 +5,7 @@
 2. *condition*: normalise the prior over each shot and encode it.
 3. *denoise*: windows of latents.
 4. *decode*: point maps, chunk by chunk, into the scene.
+5. *steady*: depth of all frames of a shot is put on one footing by the motion of its picture.
 
 Each shot goes through the passes as if it were a clip of its own: batches, windows and chunks end where it does, and
 nothing that is measured in one, nor the noise, depends on another.
@@ -100,7 +101,7 @@ class Estimator:
                 be gone on with.
             **options: fields of :class:`Options`: ``size``, ``max_size``, ``window``, ``overlap``, ``steps``,
                 ``guidance``, ``decode_chunk``, ``focal``, ``depth_resize``, ``exact``, ``seed``, ``intrinsics``,
-                ``decoder``, ``cuts``, ``precision``.
+                ``decoder``, ``cuts``, ``precision``, ``steady``.
 
         Returns:
             the scene, on disk.

@@ -48,6 +48,7 @@ class Options(Settings):
             ``int8`` the UNet's linear layers are in 8 bits, weights and tokens; all else is as published.
         decoder: ``full``, the model's own, or ``light``: the light one that lies beside it, or that is its own (the
             embedded model's is). It decodes each frame once, with the few frames around that it depends on.
+        steady: depth of all frames is put on one footing by the motion of the picture (``on``); ``exact`` does without.
 
     Raises:
         InputError: names the option that is out of its range, or two that exclude each other.
@@ -68,6 +69,7 @@ class Options(Settings):
     decoder: Literal["full", "light"] = "full"
     cuts: Frames | Finder = "auto"
     precision: Precision = "published"
+    steady: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
         super().__post_init__()

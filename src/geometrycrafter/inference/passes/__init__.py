@@ -1,4 +1,4 @@
-"""The four passes of a run, each a function over its folder: what one leaves there, the next takes up.
+"""The passes of a run, each a function over its folder: what one leaves there, the next takes up.
 
 Each does its work in units that appear whole, skips those that are there, and calls ``progress`` after each: an
 exception from it stops the pass, and another call goes on.
@@ -15,4 +15,4 @@ __all__ = ["STAGES", "Progress", "condition", "decode", "denoise", "drawn_noise"
 
 Progress = Callable[[str, int, int | None], None]
 """(stage, frames done, frames in all where known)."""
-STAGES = ("look", "observe", "condition", "denoise", "decode")
+STAGES = ("look", "observe", "condition", "denoise", "decode", "steady")

@@ -21,6 +21,7 @@ from geometrycrafter.inference.decoding import (
     decode_streamed,
 )
 from geometrycrafter.inference.focal import FrameAngle, clip_intrinsics
+from geometrycrafter.inference.passes.steady import steady
 from geometrycrafter.inference.record import clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.inference.shot import Shot
@@ -62,7 +63,10 @@ def decode(run: RunFolder, source: FrameSource, crew: Crew, progress: Progress) 
     for entry in crew.each(jobs, ahead=0):
         decoded.add(entry)
         progress("decode", decoded.frames, count)
-    _finish(shots, source, [FrameAngle(*row) for entry in decoded.entries for row in entry["theta"]])
+    angles = [FrameAngle(*row) for entry in decoded.entries for row in entry["theta"]]
+    intrinsics = torch.cat([_intrinsics(shot, angles[shot.first : shot.end]) for shot in shots])
+    steady(run, shots, intrinsics, progress)
+    _finish(shots, source, intrinsics)
 
 
 def _decode_chunks(
@@ -157,12 +161,11 @@ def _within_lens(decoded: DecodedFrames, lens: np.ndarray | None) -> DecodedFram
     return replace(decoded, mask=decoded.mask & torch.from_numpy(lens).to(decoded.mask.device))
 
 
-def _finish(shots: list[Shot], source: FrameSource, angles: list[FrameAngle]) -> None:
+def _finish(shots: list[Shot], source: FrameSource, intrinsics: Tensor) -> None:
     """Cameras, shots, times and attributes; the scene is complete after it."""
     run = shots[0].run
     writer = SceneWriter(run.folder)
     record, known = run.record, [run.known(first) for shot in shots for first in shot.batches]
-    intrinsics = torch.cat([_intrinsics(shot, angles[shot.first : shot.end]) for shot in shots])
     times = [t for batch in known for t in batch.times]
     fps = believed_rate(times, source.fps)
     with explained(run.folder, REMEDY):

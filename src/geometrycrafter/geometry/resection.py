@@ -1,0 +1,72 @@
+"""The motion of a camera from points that it sees and where it sees them again, some of them wrongly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from geometrycrafter.geometry.rigid import apply, motion, rotation_of_vector
+
+ROUNDS = 6
+REST = 1e-5
+"""Of the weight of all points, which is on staying where one is: it tells where nothing else does."""
+
+
+def resected(
+    points: Tensor,
+    pixels: Tensor,
+    weight: Tensor,
+    focal: Tensor,
+    centre: Tensor,
+    off: float,
+    begun: Tensor | None = None,
+) -> Tensor:
+    """Motions ``[B, 4, 4]`` after which points project to pixels, by Gauss and Newton under a robust loss.
+
+    Args:
+        points: ``[B, N, 3]`` in the camera's axes, before.
+        pixels: ``[B, N, 2]`` where they are seen after.
+        weight: ``[B, N]`` of each.
+        focal: ``[2]`` pixels.
+        centre: ``[2]`` the principal point.
+        off: pixels beyond which a point hardly counts.
+        begun: ``[B, 4, 4]`` motions that are nearly right; None: nothing is known.
+    """
+    batch = len(points)
+    found = torch.eye(4, dtype=points.dtype).repeat(batch, 1, 1) if begun is None else begun
+    for round_ in range(0 if begun is None else ROUNDS // 2, ROUNDS):
+        missed, moved = projected(apply(found, points), focal, centre)
+        missed = missed - pixels
+        far = missed.norm(dim=-1)
+        wide = torch.full((batch, 1), off, dtype=points.dtype)
+        if round_ < ROUNDS // 2:  # where it begins, most are off
+            known = torch.where(weight > 0, far, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(off)
+            wide = wide.maximum(1.5 * known)
+        counts = weight / (1 + (far / wide).square()).square()
+        jacobian = _jacobian(moved, focal)
+        weighted = jacobian * counts[..., None, None]
+        square = torch.einsum("bnki,bnkj->bij", weighted, jacobian)
+        right = torch.einsum("bnki,bnk->bi", weighted, missed)
+        depth = moved[..., 2].median(-1).values
+        rest = torch.stack([torch.ones_like(depth)] * 3 + [1 / depth] * 3, -1).square()
+        rest = rest * (REST * focal.prod() * (weight.sum(-1, keepdim=True) + 1e-6))
+        step = torch.linalg.solve(square + torch.diag_embed(rest), -right)
+        found = motion(rotation_of_vector(step[:, :3]), step[:, 3:]) @ found
+    return found
+
+
+def projected(points: Tensor, focal: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels ``[..., 2]`` of points ``[..., 3]``, and the points, none of them behind the camera."""
+    ahead = torch.cat([points[..., :2], points[..., 2:].clamp_min(1e-3)], -1)
+    return focal * ahead[..., :2] / ahead[..., 2:] + centre, ahead
+
+
+def _jacobian(points: Tensor, focal: Tensor) -> Tensor:
+    """Of pixels by a turn and a shift after it, ``[B, N, 2, 6]``."""
+    x, y, z = points.unbind(-1)
+    i, j, zero = x / z, y / z, torch.zeros_like(z)
+    rows = [
+        torch.stack([-i * j, 1 + i * i, -j, 1 / z, zero, -i / z], -1),
+        torch.stack([-1 - j * j, i * j, i, zero, 1 / z, -j / z], -1),
+    ]
+    return torch.stack(rows, -2) * focal[:, None]

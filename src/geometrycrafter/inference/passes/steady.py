@@ -1,0 +1,96 @@
+"""Last pass: the depth of each shot's frames is put on one footing by the motion of its picture.
+
+Depth as it was decoded is replaced at once, by the last thing that is written before the scene is complete: a run that
+is killed in between finds other frames than its journal has, and decodes them again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometrycrafter.inference.decoded import Arrays
+from geometrycrafter.inference.run_folder import RunFolder
+from geometrycrafter.inference.shot import Shot
+from geometrycrafter.inference.steadying import GRID, Link, Linker, SmallFrame, levelled
+from geometrycrafter.scene.writer import FrameByFrame, SceneWriter
+
+if TYPE_CHECKING:
+    from geometrycrafter.inference.passes import Progress
+
+BLOCK, LAP = 480, 48
+"""Frames that are solved for together, and those of them that are solved for again with the next ones."""
+
+
+@torch.no_grad()
+def steady(run: RunFolder, shots: list[Shot], intrinsics: Tensor, progress: Progress) -> None:
+    """Correct the depth of all frames of a scene that is decoded, where the run's options say so.
+
+    Args:
+        run: whose frames are decoded.
+        shots: of it.
+        intrinsics: ``[T, 3, 3]`` pixels.
+        progress: called after each frame.
+
+    Raises:
+        WriteError: where the disk refuses; depth stays as it was decoded.
+    """
+    options, count = run.record.options, shots[-1].end
+    if options.exact or options.steady == "off":
+        return
+    arrays = Arrays.of(run, count)
+    with _one_thread():
+        found = [_corrections(arrays, shot, intrinsics[shot.first : shot.end], progress) for shot in shots]
+    corrections = torch.cat(found)
+    if bool((corrections == 0).all()):
+        return
+
+    def corrected() -> Iterator[np.ndarray]:
+        for t, values in enumerate(corrections):
+            depth: np.ndarray = arrays.depth[t]
+            yield depth * GRID.picture(values, *depth.shape).exp().numpy()
+
+    SceneWriter(run.folder).put("depth", FrameByFrame(arrays.depth.shape, arrays.depth.dtype, corrected()))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Pictures so small take longer on several, and so bits don't depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _corrections(arrays: Arrays, shot: Shot, intrinsics: Tensor, progress: Progress) -> Tensor:
+    """Of log depth of a shot's frames, ``[T, nodes]`` float32."""
+    known, links, linker, size = torch.zeros(0, GRID.nodes).double(), list[Link](), None, (0, 0)
+    for t in range(len(shot)):
+        at = shot.first + t
+        frame = SmallFrame.of(arrays.frames[at], arrays.depth[at], arrays.mask[at])
+        if frame is None or len(shot) == 1:
+            return torch.zeros(len(shot), GRID.nodes)
+        if linker is None:
+            size = (frame.valid.shape[0], frame.valid.shape[1])
+            linker = _linker(intrinsics.double().mean(0), arrays.depth.shape[1:], size)
+        links += linker.add(t, frame)
+        last = t + 1 == len(shot)
+        if last or t + 1 == len(known) + BLOCK:
+            found = levelled(links, size, known, t + 1)
+            known = torch.cat([known, found if last else found[:-LAP]])
+            links = [link for link in links if max(link.first, link.second) >= len(known)]
+        progress("steady", at + 1, arrays.depth.shape[0])
+    return known.float()
+
+
+def _linker(intrinsics: Tensor, whole: tuple[int, int], size: tuple[int, int]) -> Linker:
+    """For small pictures of frames whose camera is ``[3, 3]`` at their whole size."""
+    sides = intrinsics.new_tensor([size[1] / whole[1], size[0] / whole[0]])
+    return Linker(intrinsics[[0, 1], [0, 1]] * sides, (intrinsics[:2, 2] + 0.5) * sides - 0.5)

@@ -1,0 +1,152 @@
+"""Smooth factors of frames' depth, found for all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from geometrycrafter.geometry.grid import Grid
+from geometrycrafter.inference.steadying.links import Link, cells
+
+GRID = Grid(6, 8)
+ANCHOR, ROUGH, SUDDEN = 3e-4, 1e-2, 1e-2
+"""Of the weight of ten links a frame: on no correction at all, on a plane one, on the same as the frame before."""
+LINKS = 10
+OFF = 0.05
+"""Of log depth, beyond which a point hardly counts."""
+ROUNDS, STEPS = 5, 150
+ENOUGH = 1e-8
+"""Of the square of what is left to be solved, which is no more worth a step."""
+TOGETHER = 64
+"""Links whose equations are formed at a time."""
+
+
+def levelled(links: Sequence[Link], size: tuple[int, int], known: Tensor, count: int) -> Tensor:
+    """Corrections of log depth ``[T - K, nodes]`` float64 by which frames agree: least squares under a robust loss.
+
+    Args:
+        links: between frames; those of which both ends are known say nothing.
+        size: height and width of the small pictures.
+        known: ``[K, nodes]`` corrections of the first frames, which stay as they are.
+        count: of all frames, T.
+    """
+    held = len(known)
+    links = [link for link in links if max(link.first, link.second) >= held]
+    values = (known[-1] if held else known.new_zeros(GRID.nodes)).repeat(count - held, 1)
+    if links:
+        system = _System(links, size, known)
+        for _ in range(ROUNDS):
+            values = system.step(values)
+    return values
+
+
+class _System:
+    """Gauss-Newton equations of unknown frames' corrections.
+
+    Args:
+        links: each with an end that is unknown.
+        size: height and width of the small pictures.
+        known: ``[K, nodes]`` of the first frames.
+    """
+
+    def __init__(self, links: Sequence[Link], size: tuple[int, int], known: Tensor):
+        self.links, self.size, self.known = links, size, known
+        self.own = GRID.weights(cells(size).double(), *size)
+        self.unit = LINKS * len(self.own) / GRID.nodes
+        self.rest = self.unit * (ANCHOR * torch.eye(GRID.nodes).double() + ROUGH * GRID.roughness())
+        ends = torch.tensor([(link.first, link.second) for link in links]) - len(known)
+        self.first, self.second = ends.unbind(-1)
+
+    def step(self, values: Tensor) -> Tensor:
+        """Better corrections ``[n, nodes]`` than some."""
+        wide = max(OFF, 2 * float(torch.cat([m.flatten() for _, _, m in self._missed(values)]).abs().median()))
+        blocks, gradient = self._slow(values)
+        across = []
+        for part, (there, own, missed) in zip(self._parts(), self._missed(values), strict=True):
+            weight = torch.stack([link.weight for link in self.links[part]]) / (1 + (missed / wide).square())
+            heavy, heavy_own = there * weight[..., None], own * weight[..., None]
+            # What is known takes no part: its rows are zero, and any frame may stand for it.
+            first, second = self.first[part].clamp_min(0), self.second[part].clamp_min(0)
+            blocks.index_add_(0, second, there.mT @ heavy)
+            blocks.index_add_(0, first, own.mT @ heavy_own)
+            gradient.index_add_(0, second, (heavy * missed[..., None]).sum(1))
+            gradient.index_add_(0, first, -(heavy_own * missed[..., None]).sum(1))
+            across.append(-(own.mT @ heavy))
+        return values - self._solved(blocks, torch.cat(across), gradient)
+
+    def _parts(self) -> Iterator[slice]:
+        return (slice(i, i + TOGETHER) for i in range(0, len(self.links), TOGETHER))
+
+    def _missed(self, values: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of some links: weights of unknown nodes in the second frame's and the first one's points, each
+        ``[P, N, nodes]``, and by how much points disagree ``[P, N]``."""
+        everything = torch.cat([self.known, values])
+        for part in self._parts():
+            links = self.links[part]
+            at = torch.stack([link.at for link in links])
+            there = GRID.weights(at.flatten(0, 1), *self.size).view(len(links), -1, GRID.nodes)
+            own = self.own.expand(len(links), -1, -1)
+            first, second = self.first[part] + len(self.known), self.second[part] + len(self.known)
+            missed = torch.stack([link.off for link in links]) + _at(there, everything[second])
+            missed = missed - _at(own, everything[first])
+            unknown = (self.second[part] >= 0)[:, None, None], (self.first[part] >= 0)[:, None, None]
+            yield there * unknown[0], own * unknown[1], missed
+
+    def _slow(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Blocks ``[n, nodes, nodes]`` and gradient ``[n, nodes]`` of what keeps corrections small, smooth and slow."""
+        blocks, gradient = self.rest.repeat(len(values), 1, 1), values @ self.rest
+        step = self.unit * SUDDEN * values.diff(dim=0)
+        gradient[1:] += step
+        gradient[:-1] -= step
+        slow = self.unit * SUDDEN * torch.eye(GRID.nodes).double()
+        blocks[1:] += slow
+        blocks[:-1] += slow
+        if len(self.known):
+            blocks[0] += slow
+            gradient[0] += self.unit * SUDDEN * (values[0] - self.known[-1])
+        return blocks, gradient
+
+    def _solved(self, blocks: Tensor, across: Tensor, right: Tensor) -> Tensor:
+        """``[n, nodes]`` by conjugate gradients, each frame by itself being solved before.
+
+        Args:
+            blocks: ``[n, nodes, nodes]`` of each frame with itself, without the frame before it.
+            across: ``[P, nodes, nodes]`` of links' first frames with their second ones.
+            right: ``[n, nodes]``.
+        """
+        first, second = self.first.clamp_min(0), self.second.clamp_min(0)
+
+        def turned(x: Tensor) -> Tensor:
+            out = _at(blocks, x)
+            out.index_add_(0, first, _at(across, x[second]))
+            out.index_add_(0, second, _at(across.mT, x[first]))
+            out[1:] -= self.unit * SUDDEN * x[:-1]
+            out[:-1] -= self.unit * SUDDEN * x[1:]
+            return out
+
+        factors = torch.linalg.cholesky(blocks)
+
+        def eased(x: Tensor) -> Tensor:
+            return torch.cholesky_solve(x[..., None], factors)[..., 0]
+
+        found, left = torch.zeros_like(right), right
+        ready = eased(left)
+        step, length = ready, (left * ready).sum()
+        least = max(ENOUGH * float(length), 1e-30)
+        for _ in range(STEPS):
+            if float(length) < least:
+                break
+            along = turned(step)
+            share = length / (step * along).sum()
+            found, left = found + share * step, left - share * along
+            ready = eased(left)
+            length, before = (left * ready).sum(), length
+            step = ready + length / before * step
+        return found
+
+
+def _at(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """``[P, N, n]`` times ``[P, n]``: ``[P, N]``."""
+    return (matrices @ vectors[..., None])[..., 0]

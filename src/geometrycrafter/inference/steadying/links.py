@@ -1,0 +1,210 @@
+"""What two frames say of each other's depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from geometrycrafter.geometry.flow import composed, flow, not_undone, places, pyramid, sampled, unlike
+from geometrycrafter.geometry.resection import projected, resected
+from geometrycrafter.geometry.rigid import apply
+
+WIDEST = 128
+"""Longest side of the pictures that flow is found in."""
+NARROWEST = 24
+"""Shortest side below which a picture says nothing."""
+CELL = 8
+"""Pixels between the points that are compared."""
+DENSE = 4
+"""Pairs of frames begin a share of their distance apart, this one."""
+UNDONE, UNLIKE, AWAY = 1.0, 0.5, 0.7
+"""Pixels, differences of evened pictures, and pixels from where the camera's motion leads: hardly believed beyond."""
+STANDS = 0.15
+"""Pixels of flow in the median below which the camera has not moved at all."""
+NEARER = 0.2
+"""Change of log depth by the camera's own motion, beyond which it is hardly relied on."""
+FEWEST, LEAST = 20, 0.1
+"""Points, and share of all, without which two frames say nothing of each other."""
+
+
+class SmallFrame(NamedTuple):
+    """A frame, made small."""
+
+    pictures: list[Tensor]
+    """Its pyramid."""
+    log_depth: Tensor
+    """``[h, w]``; what isn't valid is far."""
+    valid: Tensor
+    """``[h, w]`` bool."""
+
+    @classmethod
+    def of(cls, picture: np.ndarray, depth: np.ndarray, mask: np.ndarray) -> SmallFrame | None:
+        """A frame's picture ``[h, w, 3]`` uint8, depth ``[H, W]`` and mask ``[H, W]``; None where it is too small."""
+        scale = min(1.0, WIDEST / max(picture.shape[:2]))
+        height, width = size = round(picture.shape[0] * scale), round(picture.shape[1] * scale)
+        if min(height, width) < NARROWEST:
+            return None
+
+        def small(values: Tensor) -> Tensor:
+            return F.interpolate(values[None, None], size, mode="bilinear", antialias=True)[0, 0]
+
+        known = torch.from_numpy(np.asarray(mask, bool) & np.isfinite(depth) & (depth > 0))
+        share = small(known.float())
+        log_depth = torch.where(known, torch.from_numpy(np.asarray(depth, np.float32)).clamp_min(1e-20).log(), 0.0)
+        grey = small(torch.from_numpy(picture).float().mean(-1) / 255)
+        valid, log_depth = share > 0.5, small(log_depth) / share.clamp_min(1e-6)
+        far = log_depth[valid].quantile(0.9) if bool(valid.any()) else torch.tensor(0.0)
+        return cls(pyramid(grey), torch.where(valid, log_depth, far), valid)
+
+
+class Link(NamedTuple):
+    """What one frame says of another's depth: ``log depth[second] at - (log depth[first] + change) = off``."""
+
+    first: int
+    second: int
+    at: Tensor
+    """``[N, 2]`` where the points of the first frame's cells are in the second, pixels."""
+    off: Tensor
+    """``[N]`` float64."""
+    weight: Tensor
+    """``[N]`` float64, 1 at most."""
+
+
+@dataclass
+class Linker:
+    """Links each frame of a shot with those before it; memory holds a few frames of each distance.
+
+    Args:
+        focal: ``[2]`` in pixels of the small pictures.
+        centre: ``[2]`` of them, the principal point.
+    """
+
+    focal: Tensor
+    centre: Tensor
+    _frames: dict[int, SmallFrame] = field(default_factory=dict)
+    _flows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def add(self, t: int, frame: SmallFrame) -> Iterator[Link]:
+        """Links ``t``, the next frame, with those before it, both ways."""
+        self._frames[t] = frame
+        lag = 1
+        while lag <= t:
+            if t % max(1, lag // DENSE) == 0:
+                yield from self._links(t - lag, t)
+            lag *= 2
+        for s in [s for s in self._frames if t >= s + _last_lag(s, t)]:
+            del self._frames[s]
+        for a, b in [(a, b) for a, b in self._flows if max(a, b) + abs(a - b) <= t]:
+            del self._flows[a, b]
+
+    def _links(self, a: int, b: int) -> Iterator[Link]:
+        one, other = self._frames[a], self._frames[b]
+        pictures = [torch.cat([p, q]) for p, q in zip(one.pictures, other.pictures, strict=True)]
+        turned = [p.flip(0) for p in pictures]
+        frames = (one, other)
+        free = self._free(a, b, pictures, turned)
+        points, own = self._points(frames)
+        weight = _believed(pictures, turned, free, own)
+        at = _at(free, own)
+        moved = resected(points, at, weight, self.focal, self.centre, AWAY)
+        # Along the motion of the whole, flow finds what it lost; things that move by themselves are found without.
+        led = flow(pictures, turned, self._led(frames, moved), levels=1)
+        better = unlike(pictures[0], turned[0], led) < 1.1 * unlike(pictures[0], turned[0], free) + 0.01
+        found = torch.where(better[:, None] & (weight.sum(-1) > FEWEST / 2)[:, None, None, None], led, free)
+        self._flows[a, b], self._flows[b, a] = found[:1], found[1:]
+        weight, at = _believed(pictures, turned, found, own), _at(found, own)
+        there, weight = _compared(frames, own, at, weight)
+        moved = resected(points, at, weight, self.focal, self.centre, AWAY, moved)
+        for i, link in enumerate(((a, b), (b, a))):
+            counted = weight[i] > 0.05
+            if int(counted.sum()) < FEWEST or float(weight[i].sum()) < LEAST * len(own):
+                continue
+            off, counts = self._said(points[i], own, at[i], there[i], weight[i], moved[i])
+            yield Link(*link, at[i], off, counts)
+
+    def _free(self, a: int, b: int, pictures: list[Tensor], turned: list[Tensor]) -> Tensor:
+        """Flow both ways ``[2, 2, h, w]``, begun at that by way of the frame in the middle."""
+        if b - a == 1:
+            return flow(pictures, turned)
+        m = (a + b) // 2
+        there = composed(self._flows[a, m], self._flows[m, b])
+        back = composed(self._flows[b, m], self._flows[m, a])
+        return flow(pictures, turned, torch.cat([there, back]), levels=2)
+
+    def _points(self, frames: tuple[SmallFrame, SmallFrame]) -> tuple[Tensor, Tensor]:
+        """Points ``[2, N, 3]`` float64 of two frames' cells, and the cells' pixels ``[N, 2]``."""
+        own = cells(frames[0].valid.shape)
+        column, row = own.unbind(-1)
+        depth = torch.stack([f.log_depth[row, column] for f in frames]).double().exp()
+        rays = torch.cat([(own - self.centre) / self.focal, torch.ones(len(own), 1).double()], -1)
+        return rays * depth[..., None], own
+
+    def _led(self, frames: tuple[SmallFrame, SmallFrame], moved: Tensor) -> Tensor:
+        """Flow ``[2, 2, h, w]`` of a still world under the camera's motions ``[2, 4, 4]``."""
+        height, width = frames[0].valid.shape
+        pixels = places(height, width)[0].flatten(1).T
+        rays = torch.cat([(pixels - self.centre) / self.focal, torch.ones(len(pixels), 1)], -1).float()
+        depth = torch.stack([f.log_depth.flatten().exp() for f in frames])
+        there, _ = projected(apply(moved.float(), rays * depth[..., None]), self.focal.float(), self.centre.float())
+        found = (there - pixels).mT.reshape(2, 2, height, width)
+        return found.clamp(-2 * WIDEST, 2 * WIDEST)
+
+    def _said(
+        self, points: Tensor, own: Tensor, at: Tensor, there: Tensor, weight: Tensor, moved: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How far log depth ``[N]`` that points are found at is off, and how much that counts ``[N]``."""
+        away = (at - own).norm(dim=-1)
+        log_depth = points[:, 2].log()
+        if float(away[weight > 0.05].median()) < STANDS:
+            return there - log_depth, weight / (1 + (away / (2 * STANDS)).square()).square()
+        predicted = apply(moved, points)
+        pixels, ahead = projected(predicted, self.focal, self.centre)
+        change = ahead[:, 2].log() - log_depth
+        weight = weight * (predicted[:, 2] > 1e-3) / (1 + ((pixels - at).norm(dim=-1) / AWAY).square()).square()
+        return there - log_depth - change, weight / (1 + (change / NEARER).square())
+
+
+def _compared(frames: tuple[SmallFrame, SmallFrame], own: Tensor, at: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Log depth ``[2, N]`` in the other frame of where cells ``[N, 2]`` are there, ``[2, N, 2]``; and weights
+    ``[2, N]``, zero where it isn't valid in both."""
+    column, row = own.unbind(-1)
+    stacked = torch.stack([torch.stack([f.log_depth, f.valid.float()]) for f in reversed(frames)])
+    there, known = sampled(stacked, at.mT[..., None].float())[..., 0].double().unbind(1)
+    return there, weight * torch.stack([f.valid[row, column] for f in frames]) * (known > 0.99)
+
+
+def cells(size: torch.Size | tuple[int, int]) -> Tensor:
+    """Pixels (x, y) ``[N, 2]`` int64 of a small picture that are compared."""
+    y, x = (torch.arange(CELL // 2, n, CELL) for n in size)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
+
+
+def _last_lag(s: int, t: int) -> int:
+    """The longest distance at which frame ``s`` is still wanted by one after ``t``."""
+    lag = 1
+    while s % max(1, 2 * lag // DENSE) == 0 and s + lag <= t:
+        lag *= 2
+    return lag
+
+
+def _at(found: Tensor, own: Tensor) -> Tensor:
+    """Where cells ``[N, 2]`` go by flow ``[B, 2, h, w]``: ``[B, N, 2]`` float64."""
+    column, row = own.unbind(-1)
+    return own + found[:, :, row, column].mT.double()
+
+
+def _believed(pictures: list[Tensor], turned: list[Tensor], found: Tensor, own: Tensor) -> Tensor:
+    """How much flow ``[2, 2, h, w]`` both ways is to be believed at cells ``[N, 2]``: ``[2, N]`` float64."""
+    column, row = own.unbind(-1)
+    undone = 1 / (1 + (not_undone(found, found.flip(0)) / UNDONE).square()).square()
+    alike = 1 / (1 + (unlike(pictures[0], turned[0], found) / UNLIKE).square()).square()
+    at = _at(found, own)
+    limits = at.new_tensor([found.shape[-1] - 1, found.shape[-2] - 1])
+    inside = ((at >= 0) & (at <= limits)).all(-1)
+    return (undone * alike)[:, row, column].double() * inside
