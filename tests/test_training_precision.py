@@ -8,6 +8,7 @@ from school import config
 from torch import nn
 
 from geometrycrafter.data.shards import Shards
+from geometrycrafter.training import steps
 from geometrycrafter.training.samples import ClipSamples, NormalisedClip, on_device
 from geometrycrafter.training.sampling import Draw
 from geometrycrafter.training.stages import VAEStage
@@ -82,3 +83,16 @@ def test_encoders_see_log_depth_unrounded(school, shards):
     assert len(seen) == 4
     for plain, lowered in zip(seen[:2], seen[2:], strict=True):
         torch.testing.assert_close(lowered, plain)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_what_the_processor_is_fast_in(fast, school, shards, monkeypatch, recwarn):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    cpu, a = torch.device("cpu"), torch.eye(2)
+    with steps.lowered(config(school, shards, precision="auto"), cpu):
+        assert (a @ a).dtype == (torch.bfloat16 if fast else torch.float32)
+    steps.warn_of_slow_precision(config(school, shards, precision="auto"), cpu)
+    assert not recwarn.list
+    steps.warn_of_slow_precision(config(school, shards, precision="bfloat16"), cpu)
+    assert [str(w.message).count("auto") for w in recwarn.list] == ([] if fast else [1])

@@ -103,7 +103,8 @@ class LoopConfig(Settings):
     """Decay of the averaged weights, which are the ones that are kept; 0: none."""
     accumulate: Count = 1
     """Parts that a process's share of the batch is taken in, to save memory."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    """``auto``: bfloat16 where the device has instructions for it, else float32."""
     recompute: bool = False
     """Recompute activations in the backward pass, to save memory."""
     parallel: Literal["ddp", "fsdp"] = "ddp"

@@ -92,7 +92,7 @@ def plan_of(config: LoopConfig, processes: int = 1, gpu: bool = True) -> Plan:
     """
     workers = Workers(world=processes)
     workers.share(config)
-    if config.precision == "float16":  # of the same size, and needs no search for the loss's scale
+    if config.precision == "float16" or (config.precision == "auto" and gpu):  # of one size; one has no loss's scale
         config = replace(config, precision="bfloat16")
     with replay(gpu) as ledger:
         hub = SizesAlone(config.hub)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from geometrycrafter.inference.precision import half_of
 from geometrycrafter.training.config import LoopConfig
 from geometrycrafter.training.distribution import unsynchronised
 from geometrycrafter.training.samples import on_device
@@ -19,7 +21,27 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 def lowered(config: LoopConfig, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """A block that computes in the run's precision."""
-    return torch.autocast(device.type, PRECISIONS[config.precision], enabled=config.precision != "float32")
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if fast_in_bfloat16(device) else "float32"
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32")
+
+
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; a CPU without is several times slower in it than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and half_of(device) is not None
+
+
+def warn_of_slow_precision(config: LoopConfig, device: torch.device) -> None:
+    """Say so where a run is told to compute in what its device is slow in."""
+    if config.precision == "bfloat16" and device.type == "cpu" and not fast_in_bfloat16(device):
+        warnings.warn(
+            'precision = "bfloat16" is several times slower than float32 on this processor, which has no instructions '
+            'for it; take "auto".',
+            stacklevel=3,
+        )
 
 
 def gradients(

@@ -33,7 +33,7 @@ from geometrycrafter.training.run_folder import RunFolder
 from geometrycrafter.training.samples import on_device
 from geometrycrafter.training.stages import Batch, stage_of
 from geometrycrafter.training.state import TrainingState
-from geometrycrafter.training.steps import gradients, lowered
+from geometrycrafter.training.steps import gradients, lowered, warn_of_slow_precision
 from geometrycrafter.training.stopping import SoftStop
 from geometrycrafter.training.tracking import Nothing, Tracker, open_tracker
 
@@ -111,6 +111,7 @@ class Trainer:
                 another process of the run was ended.
             Stopped: on SIGTERM or SIGINT, after the step under way is finished and kept.
         """
+        warn_of_slow_precision(self.config, self.workers.device)
         with contextlib.ExitStack() as held:
             with self.workers.together():
                 if self.workers.first:
