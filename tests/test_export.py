@@ -88,6 +88,24 @@ def test_colours_are_those_of_a_part_of_a_longer_video(lossless, tmp_path, capsy
     assert "say which frames of --source" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [["ply", "--frame", "2"], ["ply", "--each"], ["glb", "--animate"], ["usd"], ["html"], ["html", "--stride", "2"]],
+    ids=" ".join,
+)
+def test_colours_of_a_part_that_is_shorter_than_the_scene_are_refused(lossless, tmp_path, capsys, asked):
+    video, frames, _ = lossless
+    shape = frames[:3].shape[:3]
+    gc.Scene.from_depth(np.ones(shape), np.ones(shape, bool), np.eye(3) + 1).save(tmp_path / "plain.gc")
+    named, *options = asked
+    target = tmp_path / f"a.{named}"
+    source = ["--source", str(video), "--source-start", "4", "--source-end"]
+    assert main(["export", str(tmp_path / "plain.gc"), named, str(target), *options, *source, "6"]) == 2
+    assert "say which are the scene's with --source-start" in capsys.readouterr().err
+    assert not target.exists()
+    assert main(["export", str(tmp_path / "plain.gc"), named, str(target), *options, *source, "7"]) == 0
+
+
 @pytest.mark.parametrize("seed_and_size", [(1, 48), (0, 64)])
 def test_another_video_under_the_same_name_is_refused(lossless, tmp_path, seed_and_size):
     video, _, scene = lossless

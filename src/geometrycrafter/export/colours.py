@@ -39,13 +39,21 @@ class Colours:
         self.source = None if options is None else _source(scene, options)
 
     def __getitem__(self, t: int) -> np.ndarray:
-        """The picture of frame ``t``, ``[H, W, 3]`` uint8; of a video, all before it are decoded."""
+        """The picture of frame ``t``, ``[H, W, 3]`` uint8; of a video, all before it are decoded.
+
+        Raises:
+            InputError: where the source ends before it.
+        """
         if self.source is None:
             return self._small(t)
-        if self.source.how.making == Reading():
+        frames: Iterator[np.ndarray] = itertools.islice(self.source, t, None)
+        if self.source.how.making == Reading() and t < (self.source.count or 0):
             first = self.source.start + t * self.source.stride
-            return _eight_bits(next(iter(self.source.cut(first, first + 1))))
-        return _eight_bits(next(itertools.islice(self.source, t, None)))
+            frames = iter(self.source.cut(first, first + 1))
+        picture = next(frames, None)
+        if picture is None:
+            raise _too_few(self.source, f"none for frame {t} of the scene")
+        return _eight_bits(picture)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """All pictures in turn, ``[H, W, 3]`` uint8."""
@@ -69,12 +77,13 @@ def _of_length(source: FrameSource, count: int) -> Iterator[np.ndarray]:
     """Frames ``[H, W, 3]`` of a source; headers don't always say how many there are, so one more is asked for.
 
     Raises:
-        InputError: where there are more than the scene has.
+        InputError: where there are more than the scene has, or fewer.
     """
     frames = iter(source)
     last: np.ndarray | None = None
-    for t, frame in enumerate(frames):
-        if t == count:
+    found = 0
+    for found, frame in enumerate(frames, 1):
+        if found > count:
             raise InputError(
                 f"{source.name}: there are more frames than the scene's {count}; say which of them with "
                 "--source-start and --source-end."
@@ -84,6 +93,15 @@ def _of_length(source: FrameSource, count: int) -> Iterator[np.ndarray]:
         last = frame
     if last is not None:
         yield last
+    if found < count:
+        raise _too_few(source, f"{found} frames for the scene's {count}")
+
+
+def _too_few(source: FrameSource, there: str) -> InputError:
+    return InputError(
+        f"{source.name}: of what is chosen there are {there}; say which are the scene's with --source-start, "
+        "--source-end and --source-stride."
+    )
 
 
 def _source(scene: Scene, options: ColourOptions) -> FrameSource | None:

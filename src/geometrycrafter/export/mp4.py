@@ -151,10 +151,7 @@ def _pictures(scene: Scene, options: VideoOptions) -> Iterator[np.ndarray]:
     for t in range(len(scene)):
         shown = disparity_picture(scene.depth[t], scene.mask[t], *ranges[t], levels)
         if beside:
-            picture = next(pictures, None)
-            if picture is None:
-                raise InputError(f"the video of the colours has {t} frames and the scene {len(scene)}; --colour small.")
-            shown = np.concatenate([picture.astype(shown.dtype) * (levels // 255), shown], axis=1)
+            shown = np.concatenate([next(pictures).astype(shown.dtype) * (levels // 255), shown], axis=1)
         shown = shown[::step, ::step]
         more = [max(LEAST, n + n % 2) - n for n in shown.shape[:2]]
         yield np.ascontiguousarray(np.pad(shown, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge"))
