@@ -20,7 +20,7 @@ from geometrycrafter.inference.loading import devices_of
 
 FRAMES = moving_pattern(26, 64, 64)
 HOW = {"size": (64, 64), "cuts": (9,), "focal": "free"}
-ARRAYS = ("depth", "mask", "intrinsics", "rays", "frames", "shots", "times")
+ARRAYS = ("depth", "mask", "intrinsics", "rays", "frames", "shots", "times", "confidence", "sky")
 
 
 def arrays(scene):

@@ -42,6 +42,10 @@ def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str,
     if not protocol.depth_only:
         if prediction.points is not None:
             figures |= _of_points(clip, prediction.points, prediction.focal, protocol.weighted)
+            if prediction.confidence is not None:
+                figures |= metrics.score_confidence(
+                    prediction.points, true_points(clip), clip.mask, prediction.confidence, protocol.weighted
+                )
         elif depth is not None:
             found = metrics.score_depth(
                 clip.depth, clip.mask, depth, weighted=protocol.weighted, max_depth=np.inf, shift=False

@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.geometry.normals import eroded, normals_of
+from geometrycrafter.geometry.normals import known_normals
 from geometrycrafter.scene import Scene
 
 SENSIBLE = 2_000_000
@@ -33,9 +32,7 @@ def valid_points(scene: Scene, t: int) -> tuple[np.ndarray, np.ndarray]:
 
 def normals(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Unit normals ``[H, W, 3]`` float32 towards the camera; 0 where a neighbour of the pixel is not valid."""
-    found = normals_of(torch.from_numpy(points).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
-    whole = eroded(torch.from_numpy(valid)[None, None])[0, 0]
-    return np.asarray(torch.where(whole[..., None], found, 0.0).numpy())
+    return np.nan_to_num(known_normals(points, valid))
 
 
 def known_pose(scene: Scene, t: int) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,3 +24,20 @@ def normals_of(points: Tensor) -> Tensor:
 def eroded(mask: Tensor) -> Tensor:
     """True where the whole 3x3 neighbourhood inside the picture is: ``[N, 1, H, W]`` bool."""
     return F.max_pool2d((~mask).float(), 3, stride=1, padding=1) == 0
+
+
+def known_normals(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Unit normals ``[H, W, 3]`` float32 towards the camera, NaN where they are not known.
+
+    They are known where all of the 3x3 neighbourhood that is in the picture is valid.
+
+    Args:
+        points: ``[H, W, 3]`` float32 in the camera's axes.
+        valid: ``[H, W]`` bool.
+    """
+    safe = torch.from_numpy(np.where(valid[..., None], points, np.float32(0)))
+    found = normals_of(safe.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+    whole = eroded(torch.from_numpy(valid)[None, None])[0, 0]
+    whole &= (found != 0).any(-1)
+    away = (found * safe).sum(-1, keepdim=True) > 0
+    return np.asarray(torch.where(whole[..., None], torch.where(away, -found, found), torch.nan).numpy())

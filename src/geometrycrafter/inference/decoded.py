@@ -24,14 +24,29 @@ from geometrycrafter.scene.writer import SceneWriter
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What a scene keeps of a frame beside its maps."""
+
+    small: Tensor
+    """The frame, ``[h, w, 3]`` uint8."""
+    confidence: Tensor
+    """``[H, W]`` float16."""
+    sky: Tensor
+    """``[H, W]`` bool."""
+
+
+@dataclass(frozen=True)
 class Arrays:
     """The scene's arrays that are written frame by frame."""
 
     depth: Any
     mask: Any
     frames: Any
+    confidence: Any
     rays: Any
     """Only where the focal length is free."""
+    sky: Any
+    """Only where the prior tells it."""
 
     @classmethod
     def of(cls, run: RunFolder, count: int) -> Arrays:
@@ -50,25 +65,27 @@ class Arrays:
             depth=writer.array("depth", (count, h, w), np.float32),
             mask=writer.array("mask", (count, h, w), np.bool_),
             frames=writer.array("frames", (count, *size, 3), np.uint8),
+            confidence=writer.array("confidence", (count, h, w), np.float16),
             rays=writer.array("rays", (count, h, w, 2), np.float32) if free else None,
+            sky=writer.array("sky", (count, h, w), np.bool_) if run.record.tells_sky else None,
         )
 
     def digest(self, start: int, end: int) -> str:
         """Of what the disk has of some frames."""
         digest = hashlib.sha256()
         for t in range(start, end):
-            for array in (self.depth, self.mask, self.frames, self.rays):
+            for array in (self.depth, self.mask, self.frames, self.confidence, self.rays, self.sky):
                 if array is not None:
                     digest.update(np.ascontiguousarray(array[t]).tobytes())
         return digest.hexdigest()
 
-    def put(self, t: int, decoded: DecodedFrames, small: Tensor, shot: Shot) -> None:
+    def put(self, t: int, decoded: DecodedFrames, beside: Beside, shot: Shot) -> None:
         """One frame; in its shot's bars, where nothing is valid, depth and rays go on as they are beside them.
 
         Args:
             t: frame of the clip.
             decoded: maps of it, ``[1, H, W]`` of the shot's picture.
-            small: ``[h, w, 3]`` uint8.
+            beside: what else there is of it.
             shot: that it is in.
 
         Raises:
@@ -80,7 +97,10 @@ class Arrays:
         with explained(run.folder, REMEDY):
             self.depth[t] = np.pad(decoded.depth[0].cpu().numpy(), around, mode="edge")
             self.mask[t] = np.pad(decoded.mask[0].cpu().numpy(), around)
-            self.frames[t] = small.numpy()
+            self.frames[t] = beside.small.numpy()
+            self.confidence[t] = np.pad(beside.confidence.cpu().numpy(), around)
+            if self.sky is not None:
+                self.sky[t] = np.pad(beside.sky.cpu().numpy(), around)
             if self.rays is not None:
                 field = half_field_of_theta(decoded.theta_diag[0], *picture.size)
                 rays = (field * half_field_grid(*picture.size, field)).cpu().numpy()

@@ -23,7 +23,7 @@ from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource, Look
 from geometrycrafter.weights.models import Networks
 
-PROCEDURE = 7
+PROCEDURE = 8
 """Counts up where the same input gives other results, or the files between passes change."""
 WORDS = {
     "content": "video",
@@ -36,6 +36,7 @@ WORDS = {
     "model": "--model",
     "weights": "weights in the model",
     "trusted_field": "prior",
+    "tells_sky": "prior",
     "dtype": "--dtype",
     "half": "type of 16 bits that --precision half has here",
     "procedure": "version of the program",
@@ -102,6 +103,8 @@ class RunRecord:
     prior: str
     trusted_field: bool
     """Of the prior: see :class:`Prior`."""
+    tells_sky: bool
+    """Likewise."""
     dtype: str
     """In which the networks compute."""
     half: str | None
@@ -153,6 +156,7 @@ class RunRecord:
             weights=networks.identity_with(options.decoder),
             prior=prior.identity,
             trusted_field=prior.trusted_field,
+            tells_sky=prior.tells_sky,
             dtype=str(networks.dtype).removeprefix("torch."),
             half=None if half is None else str(half).removeprefix("torch."),
             noise=None if noise is None or networks.variant == "deterministic" else _digest(noise),

@@ -26,6 +26,8 @@ class MoGePrior(Prior):
         identity: says which weights these are.
     """
 
+    tells_sky = True
+
     def __init__(self, network: MoGe | MoGe2, num_tokens: int | None = None, identity: str = ""):
         self.network = network
         self.num_tokens = num_tokens or int(network.config.num_tokens_range[1])

@@ -42,6 +42,8 @@ class Prior(ABC):
     (not with ``exact=True`` or free rays)."""
     metric: bool = False
     """Whether its points are in metres."""
+    tells_sky: bool = False
+    """Whether what it calls invalid is sky, and nothing else."""
 
     @property
     @abstractmethod

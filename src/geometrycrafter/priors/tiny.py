@@ -19,6 +19,8 @@ class TinyPrior(Prior):
     trusted_field = True
     """The small UNet's latents hardly carry the field of view of photographs; the trunk's features do."""
 
+    tells_sky = True
+
     def __init__(self, network: PriorNetwork, identity: str = ""):
         self.network = network
         self._identity = identity

@@ -6,6 +6,8 @@ NAME.gc/                   a Zarr v3 group, chunked by frame
   mask        [T, H, W]    bool
   intrinsics  [T, 3, 3]    float32, pixels; pixel centres are integers
   rays        [T, H, W, 2] float32, x/z and y/z; only where the focal length is free
+  confidence  [T, H, W]    float16, the probability that a point is right; 0 where nothing is valid
+  sky         [T, H, W]    bool; where the model tells it from other pixels that are not valid
   poses       [T, 4, 4]    float32, camera-to-world; where known
   pose_quality, pose_covariance, moving, depth_correction, intrinsics_refined: what the motion tells, where asked for
   track_points, track_seen, track_pixels: static points of the world, and the frames and pixels that they are seen in

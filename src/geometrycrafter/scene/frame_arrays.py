@@ -10,6 +10,7 @@ import torch
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from geometrycrafter.geometry.grid import Grid
+from geometrycrafter.geometry.normals import known_normals
 from geometrycrafter.scene.arrays import StoredArray
 
 if TYPE_CHECKING:
@@ -140,3 +141,14 @@ class Points(ReadArray):
 
     def _frame(self, t: int) -> np.ndarray:
         return self._scene._points(t)
+
+
+class Normals(Points):
+    """Unit normals in each frame's camera axes, towards the camera, from its points: ``[T, H, W, 3]`` float32.
+
+    NaN where there is none: where the pixel or one beside it is not valid.
+    """
+
+    def _frame(self, t: int) -> np.ndarray:
+        depth, mask = self._scene.depth[t], self._scene.mask[t]
+        return known_normals(self._scene._points(t), np.asarray(mask, bool) & np.isfinite(depth) & (depth > 0))

@@ -69,6 +69,7 @@ LATER: Mapping[str, Layout] = {
     "intrinsics_refined": Layout(("T", 3, 3), "f", np.float32, finite=True),
     "metres": Layout(("T",), "f", np.float64, finite=True),
     "confidence": Layout(("T", "H", "W"), "f"),
+    "sky": Layout(("T", "H", "W"), "b"),
     "times": Layout(("T",), "f", np.float64, finite=True),
     "shots": Layout(("any",), "iu"),
 }

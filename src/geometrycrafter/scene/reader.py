@@ -20,7 +20,7 @@ from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.scene.arrays import StoredArray
 from geometrycrafter.scene.conversions import Conversions
-from geometrycrafter.scene.frame_arrays import FrameArray, Points, RefinedDepth
+from geometrycrafter.scene.frame_arrays import FrameArray, Normals, Points, RefinedDepth
 from geometrycrafter.scene.layout import LAYOUTS, MADE, NEEDED, checked
 from geometrycrafter.scene.places import reading, store_of
 from geometrycrafter.scene.shots import Span, spans_of
@@ -45,6 +45,10 @@ class Scene(Conversions):
         mask: ``[T, H, W]`` bool, where depth is valid.
         intrinsics: ``[T, 3, 3]`` pixels, pixel centres at integers (OpenCV).
         points: ``[T, H, W, 3]`` in each frame's camera axes, derived from the above.
+        normals: ``[T, H, W, 3]`` likewise, towards the camera; NaN where they are not known.
+        confidence: ``[T, H, W]``, the probability that a point is within 25 % of the truth, one scale for the clip; 0
+            where nothing is valid. None where no run has left it.
+        sky: ``[T, H, W]`` bool, of what is not valid; None where the model doesn't tell it from the rest.
         rays: ``[T, H, W, 2]`` where the focal length is free, else None.
         poses: ``[T, 4, 4]`` camera-to-world where known, else None.
         frames: ``[T, h, w, 3]`` uint8, a small copy of the frames, or None.
@@ -159,6 +163,14 @@ class Scene(Conversions):
         return self.array("rays")
 
     @property
+    def confidence(self) -> FrameArray | None:
+        return self.array("confidence")
+
+    @property
+    def sky(self) -> FrameArray | None:
+        return self.array("sky")
+
+    @property
     def poses(self) -> FrameArray | None:
         return self.array("poses")
 
@@ -231,6 +243,10 @@ class Scene(Conversions):
     @property
     def points(self) -> Points:
         return Points(self)
+
+    @property
+    def normals(self) -> Normals:
+        return Normals(self)
 
     def __len__(self) -> int:
         return self.depth.shape[0]

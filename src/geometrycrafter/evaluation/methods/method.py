@@ -34,6 +34,8 @@ class Prediction:
     """``[T, 4, 4]`` camera-to-world, any world and unit."""
     known: np.ndarray | None = None
     """``[T]`` bool, which of the poses were found; None: all."""
+    confidence: Frames | None = None
+    """``[T, H, W]``, larger where the method is surer of its points."""
     seconds: float = 0.0
     """Of computation, loading of weights not counted; zero where it is not known."""
     keep: Any = None

@@ -57,6 +57,7 @@ class VideoModel(Method):
                 options["intrinsics"] = (k[0, 0], k[1, 1], k[0, 2], k[1, 2])
             scene = estimator(frames, size=protocol.size, focal=protocol.focal, **options)
             focal = np.asarray(scene.intrinsics)[:, [0, 1], [0, 1]].prod(-1) ** 0.5
-            return Prediction(points=scene.points, focal=focal, seconds=time.perf_counter() - started, keep=scene)
+            seconds = time.perf_counter() - started
+            return Prediction(scene.points, focal=focal, confidence=scene.confidence, seconds=seconds, keep=scene)
 
         return predict

@@ -6,6 +6,7 @@ one aligns, one measures.
 """
 
 from geometrycrafter.evaluation.metrics.boundaries import score_boundaries
+from geometrycrafter.evaluation.metrics.confidence import score_confidence
 from geometrycrafter.evaluation.metrics.depth import score_depth
 from geometrycrafter.evaluation.metrics.drift import drift
 from geometrycrafter.evaluation.metrics.focal import focal_of_points, score_focal
@@ -20,6 +21,7 @@ __all__ = [
     "flicker",
     "focal_of_points",
     "score_boundaries",
+    "score_confidence",
     "score_depth",
     "score_focal",
     "score_normals",

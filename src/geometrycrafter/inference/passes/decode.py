@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.files import explained
+from geometrycrafter.inference.conditioning import ClipNormalisation
+from geometrycrafter.inference.confidence import PriorFrame, confidence, stored
 from geometrycrafter.inference.crew import Crew, Equipment, Job
-from geometrycrafter.inference.decoded import Arrays, Decoded, Place, places, stretches
+from geometrycrafter.inference.decoded import Arrays, Beside, Decoded, Place, places, stretches
 from geometrycrafter.inference.decoding import (
     DecodedFrames,
     at_video_size,
@@ -93,6 +96,7 @@ def _decode_chunks(
     networks, room, arrays = equipment.networks, equipment.room("decoder"), Arrays.of(run, count)
     room.most = min([*parts.values(), *([] if room.most is None else [room.most])], default=None)
     picture = run.record.view(shot.first).picture
+    norm = ClipNormalisation.of(s for batch in shot.batches for s in run.known(batch).statistics)
     factor, being = networks.autoencoder.config.scaling_factor, number - first
     index = -1
 
@@ -123,9 +127,10 @@ def _decode_chunks(
             frame = DecodedPointMap(*(m[offset : offset + 1] for m in maps))
             t = shot.first + start + offset
             decoded = at_video_size(frame, *picture.size, run.record.options.depth_resize)
-            decoded = _within_lens(_without_bars(decoded, run.record.bars.picture(t), picture), lens)
-            (small,) = shot.observed(t - shot.first, t - shot.first + 1, "frames")
-            arrays.put(t, decoded, small[0], shot)
+            shown = _shown(run.record.bars.picture(t), picture, lens).to(decoded.mask.device)
+            beside = _beside(shot, t, frame, decoded, shown, norm)
+            decoded = replace(decoded, mask=decoded.mask & shown)
+            arrays.put(t, decoded, beside, shot)
             angles.append(FrameAngle.of(decoded).stored())
         entry = {"chunk": being + chunk.index, "start": chunk.start, "end": chunk.end, "theta": angles}
         entry["digest"] = arrays.digest(chunk.start, chunk.end)
@@ -144,21 +149,35 @@ def _joined_latents(shot: Shot, start: int, end: int) -> Tensor:
     return torch.cat(rows)
 
 
-def _without_bars(decoded: DecodedFrames, own: Box, picture: Box) -> DecodedFrames:
-    """The maps of a frame, invalid where its own bars are wider than its shot's."""
-    if own == picture:
-        return decoded
-    mask = torch.zeros_like(decoded.mask)
-    inside = (slice(None), *own.within(picture).slices)
-    mask[inside] = decoded.mask[inside]
-    return replace(decoded, mask=mask)
+def _shown(own: Box, picture: Box, lens: np.ndarray | None) -> Tensor:
+    """Which pixels ``[H, W]`` of a shot's picture show anything: none in bars that a frame has beyond its shot's, and
+    none that a camera's lens doesn't see of the pinhole view."""
+    shown = torch.zeros(picture.size, dtype=torch.bool)
+    shown[own.within(picture).slices] = True
+    return shown if lens is None else shown & torch.from_numpy(lens)
 
 
-def _within_lens(decoded: DecodedFrames, lens: np.ndarray | None) -> DecodedFrames:
-    """The maps of a frame, invalid where the camera's lens shows nothing of the pinhole view."""
-    if lens is None or lens.all():
-        return decoded
-    return replace(decoded, mask=decoded.mask & torch.from_numpy(lens).to(decoded.mask.device))
+def _beside(
+    shot: Shot, t: int, frame: DecodedPointMap, decoded: DecodedFrames, shown: Tensor, norm: ClipNormalisation
+) -> Beside:
+    """What the scene keeps of a frame beside its maps.
+
+    Args:
+        shot: that it is in.
+        t: its number in the clip.
+        frame: its maps as decoded, ``[1, 1, h, w]``.
+        decoded: the same at the video's size.
+        shown: which pixels ``[H, W]`` show anything.
+        norm: of the shot.
+    """
+    at, size = t - shot.first, (shown.shape[0], shown.shape[1])
+    small, depth, valid = shot.observed(at, at + 1, "frames", "depth", "valid")
+    log_depth, mask = frame.log_depth[0, 0].float(), frame.mask_logit[0, 0] > 0
+    depth, valid = (x[0].to(log_depth.device) for x in (depth, valid))
+    prior = PriorFrame.of(depth, valid, norm, (log_depth.shape[0], log_depth.shape[1]))
+    sure = stored(confidence(log_depth, mask, prior), size, decoded.mask[0] & shown)
+    seen = F.interpolate(prior.valid[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    return Beside(small[0], sure, ~decoded.mask[0] & shown & (seen < 0.5))
 
 
 def _finish(shots: list[Shot], source: FrameSource, intrinsics: Tensor) -> None:
