@@ -36,10 +36,10 @@ def main() -> None:
         for decoder, own in rows.items():
             scene = estimator(clip.frames, size=size, cuts="off", decoder=decoder)
             points, depth = np.asarray(scene.points[:]), np.asarray(scene.depth[:])
-            change = flicker(depth, truth[..., 2], clip.mask, clip.intrinsics, clip.poses, clip.dynamic)
+            change = flicker(depth, clip.depth, clip.mask, clip.intrinsics, clip.poses, clip.dynamic)
             own.append(score_points(points, truth, clip.mask) | {"flicker": change})
     for decoder, own in rows.items():
-        means = {k: np.mean([row[k] for row in own]) for k in own[0]}
+        means = {k: np.mean([row[k] for row in own]) for k in ("point_rel", "point_inlier", "flicker")}
         print(f"{decoder:6}" + "".join(f"  {k} {v:.2%}" for k, v in means.items()))
     pairs = [(f["point_rel"], s["point_rel"]) for f, s in zip(rows["full"], rows["light"], strict=True)]
     print(f"clips on which the light one is no worse: {sum(s <= f for f, s in pairs)} of {len(pairs)}")
