@@ -113,6 +113,7 @@ def _add_synthesize(actions: Any) -> None:
         ("frames", "N", "of each"),
         ("size", "HxW", "height and width"),
         ("seed", "N", "of the first clip"),
+        ("world", "N", "1: the embedded model's; 2: with people, posters, fences, seas and more that real videos show"),
     ):
         kind, default = argument(SynthesisOptions, name), getattr(SynthesisOptions, name)
         parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=what)
@@ -240,7 +241,7 @@ def call_synthesize(args: argparse.Namespace) -> None:
     from geometrycrafter.data.synthesis import synthesize
 
     with counting("clips") as show:
-        synthesize(args.target, args.clips, args.frames, args.size, args.seed, args.processes, show)
+        synthesize(args.target, args.clips, args.frames, args.size, args.seed, args.processes, args.world, show)
     print(f"shards: {args.target}")
 
 

@@ -13,6 +13,8 @@ LONGEST = 150
 LOSSLESS = 101
 """The quality of pictures that are stored as they are, in PNG."""
 Processes = Annotated[int, Range(1, 1024)]
+World = Annotated[int, Range(1, 2)]
+"""Of rendered clips."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class SynthesisOptions(Settings):
     """Of the first clip; the others' follow."""
     processes: Processes = 1
     """That render."""
+    world: World = 1
+    """1: the one that the embedded model was trained on; 2: with what real videos show besides."""
 
 
 @dataclass(frozen=True)

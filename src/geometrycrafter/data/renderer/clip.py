@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geometrycrafter.data.renderer.camera_path import FPS, View, camera_path, view_in_room, view_outdoors
+from geometrycrafter.data.renderer.camera_path import FPS
 from geometrycrafter.data.renderer.casting import cast, tiles_of
 from geometrycrafter.data.renderer.draws import Draws
-from geometrycrafter.data.renderer.outdoors import furnish_outdoors
 from geometrycrafter.data.renderer.photography import photograph
-from geometrycrafter.data.renderer.rooms import furnish_room
-from geometrycrafter.data.renderer.shading import Light, draw_light, shade, sky_colour, surface_at
-from geometrycrafter.data.renderer.world import FAR, Materials, Primitives, World
+from geometrycrafter.data.renderer.shading import shade, sky_colour, surface_at
+from geometrycrafter.data.renderer.staging import Stage, first_stage, second_stage
 from geometrycrafter.geometry.lens import Lens
 
-VERSION = 1
-"""Raised where a seed becomes another clip than before."""
+STAGES = {1: first_stage, 2: second_stage}
+"""Worlds, which seeds are clips of. What one makes of a seed stays; another way is another world."""
+WORLD = 1
+"""The one that the embedded model was trained on, and that is taken where none is named."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class Seen(NamedTuple):
     """``[P]`` bool."""
 
 
-def render_clip(seed: int, frames: int, height: int, width: int, lens: Lens | None = None) -> RenderedClip:
+def render_clip(
+    seed: int, frames: int, height: int, width: int, lens: Lens | None = None, world: int = WORLD
+) -> RenderedClip:
     """Render the clip of a seed.
 
     What a lens doesn't see is black, without depth and masked.
@@ -66,26 +68,22 @@ def render_clip(seed: int, frames: int, height: int, width: int, lens: Lens | No
         height: of a frame, pixels.
         width: of a frame, pixels.
         lens: that the camera looks through; None: a pinhole whose field of view is drawn from the seed.
+        world: 1 or 2.
 
     Raises:
         InputError: where the lens is of another size.
     """
     rng = Draws(seed)
-    world, view, indoors = _staged(rng)
-    poses = camera_path(rng, frames, view)
-    half_diagonal = math.tan(math.radians(rng.uniform(25, 52)))  # theta_diag
-    focal = math.hypot(width, height) / 2 / half_diagonal
-    primitives, materials = world.freeze()
-    free = _out_of_the_way(primitives, view.position)
-    primitives, materials = primitives[free], materials[free]
-    light = draw_light(rng, indoors)
+    stage = STAGES[world](rng, frames)
+    focal = math.hypot(width, height) / 2 / stage.half_diagonal
     intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
     rays, blind = _camera_rays(height, width, focal), None
     if lens is not None:
         intrinsics = lens.intrinsics.float() + torch.tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
         rays, blind = _lens_rays(lens.sized(height, width))
-    tiles = tiles_of(height, width)
-    seen = [_render(rays, pose, t / FPS, primitives, materials, light, tiles) for t, pose in enumerate(poses)]
+    tiles, seen = tiles_of(height, width), []
+    for t, pose in enumerate(stage.poses):
+        seen.append(_render(rays, pose, t / FPS, stage, tiles, 1 / focal))
     image, depth, mask, dynamic = map(torch.stack, zip(*seen, strict=True))
     if blind is not None:
         for values in (image, depth, mask, dynamic):
@@ -97,26 +95,8 @@ def render_clip(seed: int, frames: int, height: int, width: int, lens: Lens | No
         mask=mask.view(shape),
         dynamic=dynamic.view(shape),
         intrinsics=intrinsics,
-        poses=poses,
+        poses=stage.poses,
     )
-
-
-def _staged(rng: Draws) -> tuple[World, View, bool]:
-    """A world, how the camera begins in it, and whether it is a room: 6 in 10 are, 2 open ground, 2 streets."""
-    world = World(rng)
-    setting = rng.uniform(0, 1)
-    if setting < 0.6:
-        room = furnish_room(world, rng)
-        return world, view_in_room(world, rng, room), True
-    street = setting > 0.8
-    furnish_outdoors(world, rng, street)
-    return world, view_outdoors(rng, street), False
-
-
-def _out_of_the_way(primitives: Primitives, position: Tensor) -> Tensor:
-    """``[N]`` bool: nothing may stand where the camera is, or it would see the inside of a cupboard first."""
-    clear = ((primitives.centre - position).abs() > primitives.half_size + 0.3).any(-1)
-    return clear | (primitives.half_size.amax(-1) > 2.5)
 
 
 def _camera_rays(height: int, width: int, focal: float) -> Tensor:
@@ -133,28 +113,34 @@ def _lens_rays(lens: Lens) -> tuple[Tensor, Tensor]:
     return rays.float().view(-1, 3), ~ahead.flatten()
 
 
-def _render(
-    camera_rays: Tensor,
-    pose: Tensor,
-    time: float,
-    primitives: Primitives,
-    materials: Materials,
-    light: Light,
-    tiles: Tensor,
-) -> Seen:
+def _render(camera_rays: Tensor, pose: Tensor, time: float, stage: Stage, tiles: Tensor, pixel: float) -> Seen:
+    """What a camera sees at a time; a pixel is so wide at a distance of one."""
     rays, origin = camera_rays @ pose[:3, :3].T, pose[:3, 3]
-    distance, which = cast(origin, rays, primitives, time, tiles)  # rays have z = 1: their lengths are planar depth
-    hit = distance < FAR
-    distance = torch.where(hit, distance, FAR)
-    surface = surface_at(origin + distance[:, None] * rays, primitives[which], time)
+    light = stage.light
+    distance, which = cast(origin, rays, stage.primitives, time, tiles)  # rays have z = 1: these are planar depths
+    hit = distance < stage.far
+    distance = torch.where(hit, distance, stage.far)
+    surface = surface_at(origin + distance[:, None] * rays, stage.primitives[which], time)
     direction = F.normalize(rays, dim=-1)
-    shaded = shade(surface, materials[which], direction, light, primitives, time, tiles)
-    sky = sky_colour(direction, light)
-    if light.fog:
-        shaded = torch.lerp(shaded, sky, 1 - torch.exp(-light.fog * distance)[:, None])
+    shaded = shade(
+        surface,
+        stage.materials[which],
+        direction,
+        light,
+        stage.primitives,
+        time,
+        tiles,
+        stage.pictures,
+        distance * pixel,
+    )
+    if light.fog or not hit.all():
+        sky = sky_colour(direction, light)
+        if light.fog:
+            shaded = torch.lerp(shaded, sky, 1 - torch.exp(-light.fog * distance)[:, None])
+        shaded = torch.where(hit[:, None], shaded, sky)
     return Seen(
-        image=torch.where(hit[:, None], shaded, sky) * light.tint,
+        image=shaded * light.tint,
         depth=torch.where(hit, distance, 0.0),
         mask=hit,
-        dynamic=hit & primitives.moving[which],
+        dynamic=hit & stage.primitives.moving[which],
     )

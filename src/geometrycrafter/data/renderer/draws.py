@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,3 +29,11 @@ class Draws:
     def chance(self, probability: float) -> bool:
         """True that often."""
         return self.uniform(0, 1) < probability
+
+    def choice_of(self, values: Sequence[float]) -> float:
+        """One of some."""
+        return values[self.integer(0, len(values) - 1)]
+
+    def sign(self) -> float:
+        """1 or -1."""
+        return 1.0 if self.chance(0.5) else -1.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from geometrycrafter.data.renderer.casting import lit_by_lamp, lit_by_sun
 from geometrycrafter.data.renderer.draws import Draws
+from geometrycrafter.data.renderer.pictures import SIDE, Pictures
 from geometrycrafter.data.renderer.world import Materials, Primitives
 
 _CORNERS = torch.tensor([[i & 1, (i >> 1) & 1, i >> 2] for i in range(8)])
@@ -35,6 +37,8 @@ class Light:
     """0: clear, 1: clouds all over."""
     fog: float
     """Share of light that is lost in a metre."""
+    sky: float = 1.0
+    """How much brighter than usual the sky is."""
 
 
 def draw_light(rng: Draws, indoors: bool) -> Light:
@@ -54,6 +58,19 @@ def draw_light(rng: Draws, indoors: bool) -> Light:
     )
 
 
+def vary_light(rng: Draws, light: Light) -> Light:
+    """A light under which skies are blown out, dull, dark or coloured, and far things hazy, as often as not."""
+    warm = torch.tensor([1.0, rng.uniform(0.7, 1), rng.uniform(0.4, 1)]) if rng.chance(0.3) else torch.ones(3)
+    return replace(
+        light,
+        sky=math.exp(rng.uniform(math.log(0.2), math.log(4))) if rng.chance(0.6) else 1.0,
+        horizon=light.horizon * warm,
+        zenith=light.zenith if rng.chance(0.6) else light.horizon * rng.uniform(0.6, 1),
+        ambient=light.ambient * rng.uniform(0.7, 1.8),
+        fog=math.exp(rng.uniform(math.log(0.0005), math.log(0.02))) if rng.chance(0.4) and light.lamp is None else 0.0,
+    )
+
+
 @dataclass(frozen=True)
 class Surface:
     """What each pixel sees."""
@@ -66,6 +83,8 @@ class Surface:
     """``[P, 3]``, world."""
     own_normal: Tensor
     """``[P, 3]``, in the axes of the primitive."""
+    half_size: Tensor
+    """``[P, 3]``, of the primitive."""
 
 
 def surface_at(point: Tensor, seen: Primitives, time: float) -> Surface:
@@ -75,7 +94,7 @@ def surface_at(point: Tensor, seen: Primitives, time: float) -> Surface:
     face = F.one_hot(unit.abs().argmax(-1), 3) * unit.sign()
     round_normal = F.normalize(unit / seen.half_size, dim=-1)
     own_normal = torch.where(seen.is_ellipsoid[:, None], round_normal, face)
-    return Surface(point, own, seen.into_world_axes(own_normal), own_normal)
+    return Surface(point, own, seen.into_world_axes(own_normal), own_normal, seen.half_size)
 
 
 def shade(
@@ -86,6 +105,8 @@ def shade(
     primitives: Primitives,
     time: float,
     tiles: Tensor,
+    pictures: Pictures | None = None,
+    pixel: Tensor | None = None,
 ) -> Tensor:
     """Colours ``[P, 3]`` of surfaces under a light, linear.
 
@@ -97,8 +118,14 @@ def shade(
         primitives: all of them, for shadows.
         time: seconds.
         tiles: pixels that lie together, ``[G, R]``.
+        pictures: of the clip, if it has any.
+        pixel: metres that each pixel covers of what faces it, ``[P]``, for these.
     """
-    colour = albedo(surface.own_point, surface.own_normal, materials)
+    if pictures is None or pixel is None:
+        colour = albedo(surface.own_point, surface.own_normal, materials)
+    else:
+        facing = (surface.normal * direction).sum(-1).abs().clamp_min(0.05)
+        colour = _with_pictures(surface, materials, pictures, pixel / facing.sqrt())
     towards, strength = _light_at(surface.point, light)
     lambert = (surface.normal * towards).sum(-1).clamp_min(0)
     if light.shadows:
@@ -129,7 +156,7 @@ def sky_colour(direction: Tensor, light: Light) -> Tensor:
     up = (-direction[:, 1]).clamp(0, 1)
     clouds = noise(direction / (up[:, None] + 0.15) * 2.0) * light.overcast
     sky = torch.lerp(light.horizon.expand_as(direction), light.zenith.expand_as(direction), up.sqrt()[:, None])
-    return torch.lerp(sky, torch.full_like(sky, 0.9), clouds[:, None])
+    return torch.lerp(sky, torch.full_like(sky, 0.9), clouds[:, None]) * light.sky
 
 
 def albedo(own_point: Tensor, own_normal: Tensor, materials: Materials) -> Tensor:
@@ -146,10 +173,7 @@ def albedo(own_point: Tensor, own_normal: Tensor, materials: Materials) -> Tenso
     q = (own_point + materials.salt * 17.3) * materials.scale
     fine = noise(q * 4.1)
     cloud = 0.6 * noise(q) + 0.4 * fine
-    # Stripes, checks and bricks are drawn on the two axes along the surface.
-    across = own_normal.abs().argmax(-1, keepdim=True)
-    along = torch.where(across == 0, q[:, [2, 1]], q[:, [0, 1]])
-    along = torch.where(across == 1, q[:, [0, 2]], along)
+    along = _along(q, own_normal)  # stripes, checks and bricks are drawn on these two axes
     checks = ((torch.floor(along).sum(-1) % 2) > 0.5).float()
     stripes = (torch.sin(along[:, 0] * 6.3) > 0).float()
     row = torch.floor(along[:, 1] * 2)
@@ -159,6 +183,34 @@ def albedo(own_point: Tensor, own_normal: Tensor, materials: Materials) -> Tenso
     patterns = torch.stack([cloud, checks, stripes, bricks, blotches], dim=-1)
     mix = patterns.gather(1, materials.pattern.long()) * materials.contrast
     return torch.lerp(materials.base, materials.other, mix) * (0.85 + 0.3 * fine[:, None])
+
+
+def _along(points: Tensor, normals: Tensor) -> Tensor:
+    """Of points ``[P, 3]`` the two axes along the surface, ``[P, 2]``."""
+    across = normals.abs().argmax(-1, keepdim=True)
+    along = torch.where(across == 0, points[:, [2, 1]], points[:, [0, 1]])
+    return torch.where(across == 1, points[:, [0, 2]], along)
+
+
+def _with_pictures(surface: Surface, materials: Materials, pictures: Pictures, pixel: Tensor) -> Tensor:
+    """Colours ``[P, 3]``, from patterns and from pictures."""
+    colour = torch.empty_like(surface.point)
+    carries = materials.picture[:, 0] >= 0
+    some = torch.nonzero(carries).squeeze(1)
+    rest = torch.nonzero(~carries).squeeze(1)
+    if len(rest):
+        colour[rest] = albedo(surface.own_point[rest], surface.own_normal[rest], materials[rest])
+    if len(some):
+        own, normal, half = surface.own_point[some], surface.own_normal[some], surface.half_size[some]
+        metres = materials.metres[some]
+        whole = 2 * _along(half, normal)
+        wide = torch.where(metres > 0, metres, whole)
+        start = torch.where(metres > 0, 7.3 * materials.salt[some], 0.5 * whole)
+        place = (_along(own, normal) + start) / wide
+        covered = SIDE * pixel[some] / wide.amax(-1)
+        colour[some] = pictures.at(materials.picture[some, 0].long(), place[:, 0], place[:, 1], covered)
+        colour[some] *= materials.base[some]
+    return colour
 
 
 def noise(p: Tensor) -> Tensor:

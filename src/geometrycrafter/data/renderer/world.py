@@ -129,6 +129,10 @@ class Materials:
     """Strength of highlights, ``[N, 1]``."""
     salt: Tensor
     """Tells equal patterns apart, ``[N, 1]``."""
+    picture: Tensor
+    """Which of the clip's pictures it carries in place of a pattern, ``[N, 1]``; -1: none."""
+    metres: Tensor
+    """That a picture is wide, side by side with itself, ``[N, 1]``; 0: once over each face."""
 
     def __getitem__(self, which: Tensor) -> Materials:
         """Those of an index or a mask."""
@@ -136,7 +140,7 @@ class Materials:
 
 
 def draw_material(rng: Draws, vivid: float = 0.6) -> Tensor:
-    """A material as ``[10]``: :class:`Materials`' columns but for the salt."""
+    """A material as ``[10]``: :class:`Materials`' columns but for the salt and what a picture takes."""
     base = rng.tensor(0.08, 0.95, 1).expand(3) + rng.tensor(-0.35, 0.35, 3) * vivid
     other = base + rng.tensor(-0.5, 0.5, 1) + rng.tensor(-0.3, 0.3, 3) * vivid
     pattern = float(rng.integer(0, 4))
@@ -155,7 +159,7 @@ class World:
         self.materials: list[Tensor] = []
 
     def material(self, vivid: float = 0.6) -> Tensor:
-        """A new one, ``[10]``."""
+        """A new one: ``[10]``, or ``[12]`` where there are pictures."""
         return draw_material(self.rng, vivid)
 
     def add(
@@ -167,9 +171,14 @@ class World:
         velocity: Vector = STILL,
         material: Tensor | None = None,
     ) -> None:
-        """Place a primitive; without a material ``[10]`` it gets one of its own."""
-        self.primitives.append(Primitive(centre, half_size, yaw, is_ellipsoid, velocity))
-        self.materials.append(self.material() if material is None else material)
+        """Place a primitive; without a material it gets one of its own."""
+        made = Primitive(centre, half_size, yaw, is_ellipsoid, velocity)
+        self.place(made, self.material() if material is None else material)
+
+    def place(self, primitive: Primitive, material: Tensor) -> None:
+        """Place what is given whole."""
+        self.primitives.append(primitive)
+        self.materials.append(material)
 
     def assemble(
         self,
@@ -190,8 +199,11 @@ class World:
         """Everything that was placed."""
         columns = map(torch.tensor, zip(*self.primitives, strict=True))
         centre, half_size, yaw, is_ellipsoid, velocity, tilt, swing, rate = columns
-        base, other, pattern, scale, contrast, gloss = torch.stack(self.materials).split([3, 3, 1, 1, 1, 1], dim=1)
+        drawn = [m if len(m) == 12 else torch.cat([m, torch.tensor([-1.0, 0.0])]) for m in self.materials]
+        base, other, pattern, scale, contrast, gloss, picture, metres = torch.stack(drawn).split(
+            [3, 3, 1, 1, 1, 1, 1, 1], dim=1
+        )
         salt = self.rng.tensor(0, 1, len(centre))[:, None]
-        materials = Materials(base, other, pattern, scale, contrast, gloss, salt)
+        materials = Materials(base, other, pattern, scale, contrast, gloss, salt, picture, metres)
         turns = (yaw.cos(), yaw.sin(), is_ellipsoid, velocity, tilt.cos(), tilt.sin())
         return Primitives(centre, half_size, *turns, swing, rate[:, None]), materials
