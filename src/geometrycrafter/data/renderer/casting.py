@@ -17,6 +17,8 @@ NEAREST = 1e-3
 """In ray lengths; what is nearer is behind the eye."""
 _SIDE = 16
 """Of a tile, pixels."""
+_AT_ONCE = 2**15
+"""Pairs of rays and primitives."""
 _MARGIN = 1e-3
 """By which tiles and primitives are taken larger than they are, for rounding."""
 
@@ -81,28 +83,34 @@ def _cast_at(
         met: which of these each group may meet, ``[G, len(index)]``.
         meet: rays with one primitive for each group.
     """
-    for of_groups, own in _ranks(met):
-        which_one = index[own]
-        turned = (dim[of_groups] for dim in groups)
-        c, s, tc, ts = (getattr(primitives, n)[which_one][:, None] for n in ("cos", "sin", "tilt_cos", "tilt_sin"))
-        half = primitives.half_size[which_one].T[..., None]
-        dx, dy, dz = turned
+    for of_groups, own in _blocks(met, groups.shape[-1]):
+        some = index[own]  # [g, B]
+        dx, dy, dz = (dim[of_groups][:, None] for dim in groups)  # [g, 1, R]
+        c, s, tc, ts = (getattr(primitives, n)[some][..., None] for n in ("cos", "sin", "tilt_cos", "tilt_sin"))
+        half, origin = (v[some].permute(2, 0, 1)[..., None] for v in (primitives.half_size, own_origin))
         ahead = dx * s + dz * c
         x, y, z = (dx * c - dz * s) / half[0], (tc * dy + ts * ahead) / half[1], (tc * ahead - ts * dy) / half[2]
-        value = meet(own_origin[which_one].T[..., None], x, y, z)
+        value, first = meet(origin, x, y, z).min(dim=1)
         before = best[of_groups]
         closer = value < before
         best[of_groups] = torch.where(closer, value, before)
-        which[of_groups] = torch.where(closer, which_one[:, None], which[of_groups])
+        which[of_groups] = torch.where(closer, some.gather(1, first), which[of_groups])
 
 
-def _ranks(met: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first primitive that each group may meet, then the second: groups that have one, and which, in order."""
+def _blocks(met: Tensor, rays: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """What groups may meet, in order, as many at a time as fit a processor's cache.
+
+    Yields groups that have something left ``[g]``, and the next B of each ``[g, B]``; who has fewer left has one twice.
+    """
     listed = met.byte().argsort(dim=1, descending=True, stable=True)
     counts = met.sum(1)
-    for rank in range(int(counts.max())):
+    rank, most = 0, int(counts.max())
+    while rank < most:
         of_groups = torch.nonzero(counts > rank).squeeze(1)
-        yield of_groups, listed[of_groups, rank]
+        block = max(1, min(_AT_ONCE // (len(of_groups) * rays), most - rank))
+        ranks = torch.arange(rank, rank + block).expand(len(of_groups), block)
+        yield of_groups, listed[of_groups].gather(1, torch.minimum(ranks, counts[of_groups, None] - 1))
+        rank += block
 
 
 def _may_meet(own_origin: Tensor, groups: Tensor, primitives: Primitives) -> Tensor:
@@ -141,7 +149,7 @@ def _may_meet(own_origin: Tensor, groups: Tensor, primitives: Primitives) -> Ten
 
 
 def _meet_spheres(origin: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Distance to unit spheres ``[G, R]``, infinite where they are missed; each has its own origin, ``[3, G, 1]``."""
+    """Distance to unit spheres ``[G, B, R]``, infinite where missed; each has its own origin, ``[3, G, B, 1]``."""
     a = x * x + y * y + z * z
     b = x * origin[0] + y * origin[1] + z * origin[2]
     root = b * b - a * ((origin * origin).sum(0) - 1)
