@@ -15,7 +15,7 @@ from geometrycrafter.data.renderer.world import STILL, Primitive, Vector
 def add_rod(
     world: SecondWorld, start: Vector, end: Vector, radius: float, material: Tensor, is_ellipsoid: bool
 ) -> None:
-    """A straight bar from point to point, square or thinner to its ends."""
+    """A straight bar from point to point, square or thinner to its ends, of a material ``[12]``."""
     dx, dy, dz = (b - a for a, b in zip(start, end, strict=True))
     length = math.sqrt(dx * dx + dy * dy + dz * dz)
     tilt, yaw = math.acos(max(-1.0, min(1.0, dy / length))), math.atan2(dx, dz)

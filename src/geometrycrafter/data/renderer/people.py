@@ -35,7 +35,7 @@ class Figure:
             start: joint.
             end: joint.
             radius: in the middle, metres.
-            material: of it.
+            material: of it, ``[12]``.
             stride: how far it swings ahead and back, metres.
             flat: its depth over its width.
         """

@@ -103,8 +103,8 @@ def _view_inside(rng: Draws, room: Room, targets: list[Vector], half_diagonal: f
         if space > 0.3:
             look = _towards(rng, (at[0], -eye, at[1]), (x, y, z), speed)
             return look, min(space - 0.25, 0.6 * distance, 1.5)
-    at = tuple(rng.uniform(-0.3, 0.3) * s for s in room[:2])
-    position = torch.tensor([at[0], -min(rng.uniform(0.8, 1.8), room.height - 0.3), at[1]])
+    x, z = (rng.uniform(-0.3, 0.3) * s for s in room[:2])
+    position = torch.tensor([x, -min(rng.uniform(0.8, 1.8), room.height - 0.3), z])
     return View(position, rng.uniform(-3.1, 3.1), rng.uniform(-0.15, 0.5), speed), 0.3
 
 

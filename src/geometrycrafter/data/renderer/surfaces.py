@@ -15,12 +15,12 @@ Colour = tuple[float, float, float]
 
 
 def plain(colour: Colour, gloss: float = 0.0) -> Tensor:
-    """One colour, hardly any pattern."""
+    """One colour, hardly any pattern, ``[12]``."""
     return torch.tensor([*colour, *(0.8 * c for c in colour), 0.0, 3.0, 0.2, gloss, -1.0, 0.0])
 
 
 def pictured(which: int, metres: float = 0.0, gloss: float = 0.0) -> Tensor:
-    """A picture: so many metres of it side by side, or once over a whole face (0)."""
+    """A picture: so many metres of it side by side, or once over a whole face (0), ``[12]``."""
     return torch.tensor([1.0, 1, 1, 1, 1, 1, 0, 1, 0, gloss, float(which), metres])
 
 

@@ -171,12 +171,12 @@ class World:
         velocity: Vector = STILL,
         material: Tensor | None = None,
     ) -> None:
-        """Place a primitive; without a material it gets one of its own."""
+        """Place a primitive; without a material (``[10]`` or ``[12]``) it gets one of its own."""
         made = Primitive(centre, half_size, yaw, is_ellipsoid, velocity)
         self.place(made, self.material() if material is None else material)
 
     def place(self, primitive: Primitive, material: Tensor) -> None:
-        """Place what is given whole."""
+        """Place what is given whole; material ``[10]`` or ``[12]``."""
         self.primitives.append(primitive)
         self.materials.append(material)
 
