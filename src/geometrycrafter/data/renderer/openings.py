@@ -34,7 +34,7 @@ class Wall:
         into: tuple[float, float],
         material: Tensor,
     ) -> None:
-        """A box in the wall's own axes: from the left end, from the wall's bottom, and from its front; material ``[12]``."""
+        """A box in the wall's own axes: from its left end, its bottom and its front; material ``[12]``."""
         if across[1] - across[0] < 1e-3 or up[1] - up[0] < 1e-3:
             return
         right, deep = (across[0] + across[1] - self.width) / 2, (into[0] + into[1]) / 2
@@ -49,7 +49,7 @@ class Wall:
 
 
 def build_wall(world: SecondWorld, rng: Draws, wall: Wall, material: Tensor, most: int = 2, sky: bool = False) -> None:
-    """A wall with up to so many openings side by side; behind some there may be nothing but the sky; material ``[12]``."""
+    """A wall with up to so many openings side by side; behind some may be nothing but sky; material ``[12]``."""
     count = rng.integer(0, most)
     cell = wall.width / max(count, 1)
     if count == 0 or cell < 0.5:
