@@ -184,3 +184,8 @@ def test_long_shots_are_solved_in_blocks_of_frames(monkeypatch) -> None:
     monkeypatch.setattr(steady_pass, "BLOCK", 9)
     monkeypatch.setattr(steady_pass, "LAP", 3)
     assert extent(estimator(clip, size=(64, 128))) < 1.02
+
+
+def test_options_that_change_nothing_are_told() -> None:
+    with pytest.warns(UserWarning, match="steps: the deterministic variant"):
+        gc.load("tiny", prior=Wavering())(still_clip(1), size=(64, 128), steps=3)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -140,6 +141,12 @@ class Estimator:
         if unknown:
             raise InputError(f"{unknown[0]} is no option of a run; there are {', '.join(kinds_of(Options))}.")
         settings = replace(self.defaults, **options)
+        idle = [name for name in ("steps", "guidance") if options.get(name) not in (None, getattr(self.defaults, name))]
+        if idle and self.networks.variant == "deterministic":
+            warnings.warn(
+                f"{' and '.join(idle)}: the deterministic variant takes one step, so nothing changes by it.",
+                stacklevel=3,
+            )
         self.networks.decoder(settings.decoder)  # a light one may be missing, or another's
         if settings.precision == "int8":
             check_available()
