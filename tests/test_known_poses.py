@@ -325,3 +325,15 @@ def test_poses_of_a_longer_source_are_cut_as_the_scene_was_said_to_be(clip, tmp_
         assert np.isnan(found[1])
     own = [(t / rate, int(x)) for t, x in enumerate(chosen)]  # as the scene's own export has it
     assert read_poses(_lines(tmp_path / "a.txt", own)).at(frames)[:, 0, 3].tolist() == chosen.tolist()
+
+
+@pytest.mark.parametrize("every", [5, 10])
+def test_few_lines_of_a_whole_video_go_to_the_frames_of_a_part_by_the_videos_times(every):
+    """Not more of them than the part has frames."""
+    lines = np.arange(0, 100, every)
+    poses = np.tile(np.eye(4), (len(lines), 1, 1))
+    poses[:, 0, 3] = lines
+    of_part = np.arange(40, 60)
+    frames = Frames(np.arange(20) / 20, numbers=of_part, total=100, slack=2, source_times=of_part / 20)
+    found = Trajectory(Path("x"), poses, times=lines / 20).at(frames)
+    np.testing.assert_array_equal(found[:, 0, 3], np.where(of_part % every == 0, of_part, np.nan))

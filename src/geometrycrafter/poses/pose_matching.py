@@ -120,9 +120,9 @@ class Trajectory:
         if self.times is not None and (found := self._by_time(frames, whole=True)) is not None:
             return found
         order = np.arange(own) if self.times is None else np.argsort(self.times, kind="stable")
-        if own == count:
-            return order
         found = None if self.times is None else self._by_time(frames, whole=False)
+        if own == count and (found is None or frames.source_times is None):
+            return order
         numbers = frames.of_whole(own) if self._even else None
         if numbers is not None and (found is None or own == frames.total):
             return np.asarray(order[numbers])
@@ -146,9 +146,11 @@ class Trajectory:
         """
         assert self.times is not None
         times, own = frames.times, self.times - self.times.min()
-        if frames.source_times is not None and len(own) > len(times):
-            times = frames.source_times
         step = float(np.median(np.diff(times))) if len(times) > 1 else np.inf
+        longer = len(own) > len(times) or own.max() > times[-1] - times[0] + step  # few lines may be of the whole, too
+        if frames.source_times is not None and longer:
+            times = frames.source_times
+            step = float(np.median(np.diff(times))) if len(times) > 1 else np.inf
         near = min(NEAR, step / 2)
         clocks = [self.times]
         if whole and (len(own) == len(times) or self._by_time(frames, whole=False) is None):
