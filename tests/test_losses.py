@@ -230,3 +230,45 @@ def test_an_error_that_stays_does_not_flicker():
     assert losses.temporal_difference(still, clean) < 1e-12
     wave = clean + torch.tensor([0.0, 1, 0, 1, 0]).view(1, 5, 1, 1, 1)
     torch.testing.assert_close(losses.temporal_difference(wave, clean), torch.tensor(1.0))
+
+
+def test_edges_count_what_steps_lack_and_little_of_what_is_smooth():
+    truth = torch.zeros(1, 1, 6, 8)
+    truth[..., 4:] = 1.0
+    mask = torch.ones_like(truth, dtype=torch.bool)
+    assert losses.edges(truth + 3, truth, mask).item() == 0  # how far all is costs nothing
+    # A flat map lacks one step of 1 in each of 6 rows, which weigh 1; the other 76 pairs weigh a tenth.
+    lacking = losses.edges(torch.zeros_like(truth), truth, mask).item()
+    assert lacking == pytest.approx(6 * 1.0 / (6 + 0.1 * (6 * 6 + 5 * 8)))
+    # A step where there is none costs a tenth as much.
+    invented = losses.edges(truth, torch.zeros_like(truth), mask).item()
+    assert invented == pytest.approx(6 * 0.1 / (0.1 * (6 * 7 + 5 * 8)))
+    hole = mask.clone()
+    hole[..., 3:5] = False
+    wild = torch.where(hole, truth, torch.nan).requires_grad_()
+    lost = losses.edges(wild, truth, hole)
+    lost.backward()
+    assert lost.item() == 0 and torch.isfinite(wild.grad).all()
+    nowhere = losses.edges(wild, truth, torch.zeros_like(mask))
+    assert nowhere.item() == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-2, 2), min_size=2, max_size=6), st.floats(-3, 3), st.integers(0, 2**31))
+def test_drift_is_how_far_frames_are_from_the_clips_own_scale(levels, common, seed):
+    g = torch.Generator().manual_seed(seed)
+    t = len(levels)
+    truth, mask = torch.randn(t, 1, 5, 7, generator=g), torch.rand(t, 1, 5, 7, generator=g) < 0.7
+    mask[:, :, 0, 0] = True
+    own = torch.tensor(levels).view(-1, 1, 1, 1)
+    found = torch.where(mask, truth + own + common, torch.nan).requires_grad_()
+    drift = losses.drift(found, truth, mask)
+    mean = sum(levels) / t
+    assert drift.item() == pytest.approx(sum(abs(v - mean) for v in levels) / t, abs=1e-5)
+    drift.backward()
+    assert torch.isfinite(found.grad).all() and not found.grad[~mask].any()
+    gone = mask.clone()
+    gone[0] = False  # a frame without a surface has no say
+    rest = losses.drift(found, truth, gone).item()
+    mean = sum(levels[1:]) / (t - 1)
+    assert rest == pytest.approx(sum(abs(v - mean) for v in levels[1:]) / (t - 1), abs=1e-5)

@@ -15,7 +15,7 @@ from geometrycrafter.cli.main import main
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.evaluation import score_points
 from geometrycrafter.training.config import PUBLISHED
-from geometrycrafter.training.tiny import begin, package
+from geometrycrafter.training.tiny import begin, package, unpack
 from geometrycrafter.video.reading import open_frames
 
 RGBD = SHARED_DATA / "rgbd"
@@ -49,29 +49,36 @@ def test_a_real_kitchen_is_seen_better_than_as_a_wall():
 
 
 @pytest.mark.slow
-def test_make_tiny_leads_from_nothing_to_a_packaged_model(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "folder,last,ending", [("runs/tiny", "unet-diffusion-own", ""), ("runs/tiny-2", "unet-diffusion", "-2")]
+)
+def test_make_tiny_leads_from_nothing_to_a_packaged_model(folder, last, ending, tmp_path, monkeypatch):
     """Its commands, in its order, each on little: two clips, one step a stage."""
     # Whatever is there already counts as old, so that all commands are said.
-    dry = ["make", "--dry-run", "--always-make", "runs/tiny/unet-diffusion-own.done"]
+    dry = ["make", "--dry-run", "--always-make", f"{folder}/{last}.done"]
     said = subprocess.run(dry, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
     commands = [line.split() for line in said.splitlines()]
     monkeypatch.chdir(tmp_path)
     stages = 0
     for words in commands:
         if "synthesize" in words:
-            folder = words[words.index("synthesize") + 1]
-            assert main(["data", "synthesize", folder, "--clips", "2", "--frames", "2", "--size", "144x192"]) == 0
+            shards = words[words.index("synthesize") + 1]
+            world = ["--world", "2"] if "--world" in words else []
+            sizes = ["--clips", "2", "--frames", "2", "--size", "144x192"]
+            assert main(["data", "synthesize", shards, *sizes, *world]) == 0 and bool(world) == bool(ending)
         elif "begin" in words:
-            begin(Path("runs/tiny/hub"))
+            begin(Path(folder) / "hub")
+        elif "unpack" in words:
+            unpack(Path(folder) / "hub")
         elif "train" in words:
             stage, name = words[words.index("train") + 1 :][:2]
             changes = ["steps=1", "workers=0", "validation_batches=1", "batch=1", "frames=[1,2]"]
             sets = [word for change in changes for word in ("--set", change)]
-            assert main(["train", stage, name, "-o", f"runs/tiny/{name}", *sets]) == 0
+            assert main(["train", stage, name, "-o", f"{folder}/{name}", *sets]) == 0
             stages += 1
-    assert stages == len(list(PUBLISHED.glob("tiny-*.toml")))
+    assert stages == sum(p.stem.endswith("-2") == bool(ending) for p in PUBLISHED.glob("tiny-*.toml"))
     monkeypatch.setattr("geometrycrafter.training.tiny.EMBEDDED", tmp_path / "packaged")
-    package(Path("runs/tiny/hub"))
+    package(Path(folder) / "hub")
     for variant in ("deterministic", "diffusion"):
-        scene = gc.load(tmp_path / "packaged", variant)(Shards("runs/tiny/videos").read(0).frames)
+        scene = gc.load(tmp_path / "packaged", variant)(Shards(f"{folder}/videos").read(0).frames)
         assert scene.points[:].shape == (2, 144, 192, 3)

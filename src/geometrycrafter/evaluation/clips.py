@@ -56,7 +56,7 @@ class ClipReference:
         """
         protocol = PROTOCOLS[self.protocol]
         if protocol.data == "rendered":
-            return rendered(self.seed, self._rendered_frames, *RENDERED_SIZE)
+            return rendered(self.seed, self._rendered_frames, *RENDERED_SIZE, world=protocol.world)
         if protocol.data == "folder":
             return next(self._recording.clips(FOLDER_FRAMES, self._folder_frames, self.stride))[1]
         clips, reasons = read_segment(_selecting(protocol), self._segment)
@@ -74,7 +74,8 @@ class ClipReference:
             InputError: where a file can't be read.
         """
         if PROTOCOLS[self.protocol].data == "rendered":
-            return f"seed {self.seed}, {self._rendered_frames} frames"
+            world = PROTOCOLS[self.protocol].world
+            return f"seed {self.seed}, {self._rendered_frames} frames" + (f", world {world}" if world > 1 else "")
         digest = hashlib.sha256()
         for word in self._words():
             digest.update(word.encode() + b"\n")

@@ -36,6 +36,8 @@ class Protocol:
     poses: bool = False
     """The camera's trajectory is judged, and no depth."""
     version: int = 1
+    world: int = 1
+    """Of rendered clips."""
     note: str = ""
 
     @property
@@ -138,6 +140,7 @@ _ALL = (
     Protocol("poses-rendered", "rendered", 250, None, focal="shared", poses=True, note="clips of the procedural world"),
     Protocol("poses-folder", "folder", 10, None, focal="shared", poses=True, note="an RGB-D recording with poses"),
     Protocol("rendered", "rendered", 250, None, note="clips of the procedural world that nothing was trained on"),
+    Protocol("rendered-2", "rendered", 250, None, world=2, note="clips of the second world, with people, fences, seas"),
     Protocol("folder", "folder", 10, None, note="an RGB-D recording"),
 )
 PROTOCOLS = {p.name: p for p in _ALL}

@@ -151,6 +151,10 @@ class PriorStageConfig(LoopConfig):
     """``pretrained``: at random but for an ImageNet trunk."""
     trunk_rate: Annotated[float, Range(0, 1000)] = 1.0
     """Factor of the rate for the pretrained trunk."""
+    normal_loss: Weight = 0.0
+    """Weight of one minus the cosine between surface normals."""
+    edge_loss: Weight = 0.0
+    """Weight of a loss on steps of log depth between neighbours, most where it jumps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +247,11 @@ class UNetStageConfig(LatentStageConfig):
     """Weight of Rel^p itself, with the best scale, on the point maps that these frames' latents decode to."""
     temporal_loss: Weight = 0.0
     """Weight of a loss on how the error of the latents changes from frame to frame: flicker."""
+    drift_loss: Weight = 0.0
+    """Weight of a loss on how far frames' depths are from the clip's own scale, on what their latents decode to. It
+    decodes frames that are spread over the sample, not the consecutive ones of the losses above."""
+    drift_frames: Annotated[int, Range(2, 1000)] = 4
+    """How many these are, at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -71,6 +71,48 @@ def normals(prediction: Tensor, theta_prediction: Tensor, truth: Tensor, theta: 
     return masked_mean(1 - cosine, inside)
 
 
+def edges(prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """How steps of log depth between neighbours differ, most where true depth jumps; what is smooth counts little.
+
+    Not in the paper. A step is across or down; true steps beyond 5 % weigh up to ten times as much as none.
+
+    Args:
+        prediction: log depth, ``[N, 1, H, W]``.
+        truth: log depth, ``[N, 1, H, W]``.
+        mask: valid pixels, ``[N, 1, H, W]``.
+    """
+    total, weights = prediction.new_zeros(()), prediction.new_zeros(())
+    for dim in (-1, -2):
+        size = mask.shape[dim] - 1
+        # Depth outside the mask is anything; a constant keeps the gradient finite.
+        (a, b), (true_a, true_b) = (
+            (x.narrow(dim, 1, size), x.narrow(dim, 0, size))
+            for x in (torch.where(mask, v, 0.0) for v in (prediction, truth))
+        )
+        both = mask.narrow(dim, 1, size) & mask.narrow(dim, 0, size)
+        true_step = true_a - true_b
+        weight = both * (0.1 + 0.9 * (true_step.abs() / 0.05).clamp_max(1))
+        total = total + (weight * (a - b - true_step).abs()).sum()
+        weights = weights + weight.sum()
+    return total / weights.clamp_min(1e-6)
+
+
+def drift(prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """How far frames of a clip are from the clip's own scale: each frame's mean error of log depth against their mean.
+
+    Not in the paper. One scale for the clip costs nothing; a frame's shape hardly anything.
+
+    Args:
+        prediction: log depth of a clip's frames, ``[T, 1, H, W]``.
+        truth: log depth, ``[T, 1, H, W]``.
+        mask: valid pixels, ``[T, 1, H, W]``.
+    """
+    seen = mask.flatten(1).any(dim=1)
+    error = torch.where(mask, prediction - truth, 0.0).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp_min(1)
+    middle = masked_mean(error, seen)
+    return masked_mean((error - middle).abs(), seen)
+
+
 def multi_scale_depth(prediction: Tensor, truth: Tensor, mask: Tensor, alphas: tuple[int, ...] = (4, 16, 64)) -> Tensor:
     """Local shape of log depth at several scales (eq. 3).
 
@@ -155,6 +197,8 @@ class VAEWeights(Settings):
     """Of the mean over three scales: 3 gives their sum, which is eq. 3."""
     identity: NotNegative = 1.0
     mask: NotNegative = 1.0
+    edges: NotNegative = 0.0
+    """Of steps between neighbours, most where depth jumps; not in the paper."""
     distillation: NotNegative = 0.0
     """Of the same terms against what the hub's own decoder makes of the same latents; for a light decoder."""
     steadiness: NotNegative = 0.0
@@ -227,6 +271,8 @@ def vae_terms(
         terms["normals"] = weights.normals * normals(decoded.log_depth, decoded.theta_diag, log_depth, theta_diag, mask)
     if weights.multi_scale:
         terms["multi_scale"] = weights.multi_scale * multi_scale_depth(decoded.log_depth, log_depth, mask)
+    if weights.edges:
+        terms["edges"] = weights.edges * edges(decoded.log_depth, log_depth, mask)
     if weights.mask:
         terms["mask"] = weights.mask * validity(decoded.mask_logit, mask, known)
     if weights.identity and identity_pictures is not None:

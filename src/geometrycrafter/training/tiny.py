@@ -1,12 +1,14 @@
 """The embedded model's hub: its networks' sizes, and the way of trained ones into the package.
 
     python -m geometrycrafter.training.tiny begin HUB
+    python -m geometrycrafter.training.tiny unpack HUB
     python -m geometrycrafter.training.tiny score HUB SHARDS
     python -m geometrycrafter.training.tiny package HUB
 
 ``score`` compares the video model with its own per-frame prior on clips that it was not trained on, and says what the
 point-map VAE makes of their truth. The stages in between are ``geometrycrafter train`` with the configurations
-``tiny-*``; ``make tiny`` runs all.
+``tiny-*``; ``make tiny`` runs all. ``unpack`` begins with the packaged networks, which ``make tiny2`` fine-tunes on the
+second rendered world.
 """
 
 from __future__ import annotations
@@ -90,6 +92,15 @@ def begin(hub: Path) -> None:
             save_part(part, hub, build_part(part, hub).state_dict(), sizes, {})
 
 
+def unpack(hub: Path) -> None:
+    """Write the packaged networks, in single precision, as a hub to go on with; those that are there stay."""
+    for part in SIZES:
+        if (hub / PARTS[part].folder / "config.json").exists():
+            continue
+        network = load_part(part, EMBEDDED)
+        save_part(part, hub, network.state_dict(), network.config, {})
+
+
 def package(hub: Path) -> None:
     """Write the trained networks, in half precision, to the place in the package that they are loaded from."""
     for part in SIZES:
@@ -151,12 +162,12 @@ def _reconstruction(vae: PointMapVAE, svd: VideoAutoencoder, depth: Tensor, half
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("begin", "score", "package"))
+    parser.add_argument("action", choices=("begin", "unpack", "score", "package"))
     parser.add_argument("hub", type=Path)
     parser.add_argument("shards", type=Path, nargs="?", help="to score with")
     args = parser.parse_args()
     if args.action != "score":
-        {"begin": begin, "package": package}[args.action](args.hub)
+        {"begin": begin, "unpack": unpack, "package": package}[args.action](args.hub)
         return
     for name, values in score(args.hub, args.shards, (192, 256)).items():
         flickers = f"  flicker {values['flicker']:6.2%}" if "flicker" in values else ""

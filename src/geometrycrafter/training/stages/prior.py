@@ -41,20 +41,29 @@ class PriorStage(Stage[PriorStageConfig]):
             error = torch.where(mask, out.log_depth[i, 0] - truth, 0.0)
             middle = error.detach()[mask].median() if mask.any() else error.new_zeros(())
             valid = mask[None, None]
-            rows.append(
-                {
-                    "shape": losses.masked_mean((error - middle).abs(), mask),
-                    "scale": 0.5 * losses.masked_mean(error.abs(), mask),
-                    "local": 0.5 * losses.multi_scale_depth(out.log_depth[i : i + 1], truth[None, None], valid),
-                    "theta": 1.0 * (out.theta_diag[i].log() - theta[i].log()).abs(),
-                    "mask": 0.2
-                    * losses.masked_mean(
-                        F.binary_cross_entropy_with_logits(out.mask_logit[i, 0], mask.float(), reduction="none"),
-                        known[i],
-                    ),
-                }
-            )
+            row = {
+                "shape": losses.masked_mean((error - middle).abs(), mask),
+                "scale": 0.5 * losses.masked_mean(error.abs(), mask),
+                "local": 0.5 * losses.multi_scale_depth(out.log_depth[i : i + 1], truth[None, None], valid),
+                "theta": 1.0 * (out.theta_diag[i].log() - theta[i].log()).abs(),
+                "mask": 0.2
+                * losses.masked_mean(
+                    F.binary_cross_entropy_with_logits(out.mask_logit[i, 0], mask.float(), reduction="none"),
+                    known[i],
+                ),
+            }
+            rows.append(row | self._shape_terms(out.log_depth[i : i + 1], truth[None, None], theta[i], valid))
         return mean_terms(rows)
+
+    def _shape_terms(self, log_depth: Tensor, truth: Tensor, theta: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Of normals, by the true camera, and of edges, where they are asked for; log depths ``[1, 1, H, W]``."""
+        terms = {}
+        if self.config.normal_loss:
+            field = theta.expand_as(truth)
+            terms["normals"] = self.config.normal_loss * losses.normals(log_depth, field, truth, field, mask)
+        if self.config.edge_loss:
+            terms["edges"] = self.config.edge_loss * losses.edges(log_depth, truth, mask)
+        return terms
 
     def _seen(self, frames: Tensor) -> PriorOutput:
         """Of frames ``[N, 3, H, W]``; without a gradient, some after the others."""

@@ -48,7 +48,7 @@ class UNetStage(LatentStage[UNetStageConfig]):
         self.factor = self.svd.config.scaling_factor
 
     def stored_names(self) -> tuple[str, ...]:
-        decodes = self.config.decoder_loss or self.config.point_loss
+        decodes = self.config.decoder_loss or self.config.point_loss or self.config.drift_loss
         return ("video", "prior", "truth", "embedding", *(MAPS if decodes else ()))
 
     def trains(self, name: str) -> bool:
@@ -114,7 +114,20 @@ class UNetStage(LatentStage[UNetStageConfig]):
             terms["temporal"] = self.config.temporal_loss * losses.temporal_difference(latents, truth)
         if self.config.decoder_loss or self.config.point_loss:
             terms |= self._decoder_terms(latents, batch)
+        if self.config.drift_loss and truth.shape[1] > 1:
+            terms["drift"] = self.config.drift_loss * self._drift(latents, batch)
         return terms
+
+    def _drift(self, latents: Tensor, batch: Batch) -> Tensor:
+        """Of frames from the first to the last of each sample, evenly spread."""
+        clips, rows = NormalisedClip.all_of(batch), []
+        times = torch.linspace(0, latents.shape[1] - 1, min(self.config.drift_frames, latents.shape[1])).round().long()
+        for own, clip in zip(latents, clips, strict=True):
+            # One by one: the decoder's layers along time would take them for neighbours.
+            maps = [decoded(self.point_map_vae.decode, own[t : t + 1] / self.factor, 1) for t in times.tolist()]
+            log_depth = torch.cat([m.log_depth for m in maps])
+            rows.append(losses.drift(log_depth, clip.log_depth[times], clip.mask[times]))
+        return torch.stack(rows).mean()
 
     @torch.no_grad()
     def _start(
