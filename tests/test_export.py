@@ -111,8 +111,8 @@ def test_another_video_under_the_same_name_is_refused(lossless, tmp_path, seed_a
     video, _, scene = lossless
     seed, width = seed_and_size
     write_video(video, moving_pattern(11, 40, width, seed), "ffv1", "bgr0")
-    for path in (None, video):
-        with pytest.raises(gc.InputError, match=r"clip\.mkv: these are not the frames"):
+    for path, remedy in ((None, "with --source PATH"), (video, "or say which of them")):
+        with pytest.raises(gc.InputError, match=rf"clip\.mkv: these are not the frames.*{remedy}"):
             scene.open_source(path)
 
 

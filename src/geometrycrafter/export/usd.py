@@ -87,7 +87,8 @@ def _spacing(scene: Scene, t: int, places: np.ndarray) -> np.ndarray:
     """How far apart pixels' points are that touch at their corners, at each of a frame's points ``[N, 3]``, ``[N]``."""
     pose = known_pose(scene, t)
     along = places[:, 2] if pose is None else (places - pose[:3, 3]) @ pose[:3, 2]
-    return np.asarray(2**0.5 * along / scene.intrinsics[t][0, 0], np.float32)
+    focal = min(scene.intrinsics[t][0, 0], scene.intrinsics[t][1, 1])
+    return np.asarray(2**0.5 * along / focal, np.float32)
 
 
 def _show(points: Any, colours: Any, places: np.ndarray, rgb: np.ndarray, widths: np.ndarray, at: float) -> None:

@@ -141,10 +141,11 @@ class SourceRecord(Settings):
                 f"{place}: the scene's frames have moved ({reason(error)}); name their place with --source PATH."
             ) from error
         if differs:
-            raise InputError(
-                f"{place}: these are not the frames that the scene was made from ({differs}); "
-                "name their place with --source PATH."
-            )
+            remedy = "name their place with --source PATH"
+            if path is not None:  # which was done
+                remedy = "name others, or say which of them the scene has with --start and --end (of exports, "
+                remedy += "--source-start and --source-end)"
+            raise InputError(f"{place}: these are not the frames that the scene was made from ({differs}); {remedy}.")
         return source
 
     def _difference(self, source: FrameSource, count: int | None) -> str | None:
