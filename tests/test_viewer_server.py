@@ -20,6 +20,7 @@ from test_viewer import centred
 
 import geometrycrafter as gc
 from geometrycrafter.cli.main import main
+from geometrycrafter.viewer.guard import foreign
 from geometrycrafter.viewer.look import Look
 from geometrycrafter.viewer.paths import own_eye
 from geometrycrafter.viewer.server import Viewer
@@ -194,6 +195,37 @@ def test_it_answers_this_machine_alone(viewer):
     shown = viewer(plane())
     host = shown.server._websock_server._host
     assert host == "127.0.0.1"
+
+
+def test_a_page_of_another_site_neither_sees_the_scene_nor_changes_it(viewer):
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    shown = viewer(plane())
+
+    def received(**headers):
+        kind = f"viser-v{viser.__version__}"
+        with connect(f"ws://127.0.0.1:{shown.port}", subprotocols=[kind], additional_headers=headers) as socket:
+            return len(socket.recv(timeout=10))
+
+    for own in (f"http://127.0.0.1:{shown.port}", None):
+        assert received(**({} if own is None else {"Origin": own})) > 0
+    for other in (
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "http://[",
+        f"http://127.0.0.1.evil:{shown.port}",
+    ):
+        with pytest.raises(InvalidStatus, match="403"):
+            received(Origin=other)
+
+
+def test_a_name_that_was_made_to_lead_to_this_machine_is_another_site():
+    rebound = {"Origin": "http://evil.example:8080", "Host": "evil.example:8080"}
+    assert foreign(rebound, "127.0.0.1") and foreign(rebound, "localhost") and not foreign(rebound, "0.0.0.0")
+    tunnel = {"Origin": "http://localhost:9000", "Host": "localhost:9000"}
+    assert not foreign(tunnel, "127.0.0.1") and not foreign({"Origin": "http://[::1]:1", "Host": "[::1]:1"}, "::1")
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from geometrycrafter.scene.places import name_of
 from geometrycrafter.video.pictures import encode_png
 from geometrycrafter.viewer.clouds import Clouds, Points
 from geometrycrafter.viewer.controls import Controls
+from geometrycrafter.viewer.guard import guarded
 from geometrycrafter.viewer.look import Flight, Look
 from geometrycrafter.viewer.measuring import apart, clicked, set_unit
 from geometrycrafter.viewer.pacing import Pace
@@ -63,8 +64,9 @@ class Viewer:
         for each in clouds:
             each.check(look)
         self.state = State(len(scenes[0]), scenes[0].fps, look, point_size=point_size, playing=len(scenes[0]) > 1)
-        server: Any = viser.ViserServer(host, self.port, label=name_of(scenes[0].place), verbose=False)
-        self.server = server
+        with guarded(host):
+            server: Any = viser.ViserServer(host, self.port, label=name_of(scenes[0].place), verbose=False)
+        self.server, self.port = server, server.get_port()
         # Whoever looks may not have the scene shown to the world by way of somebody's tunnel.
         self.server.request_share_url = lambda *_, **__: None
         self.server.scene.set_up_direction("-y")
