@@ -39,6 +39,28 @@ def test_a_seed_is_the_clip_that_it_always_was(seed):
     assert clip.poses[-1, :3, 3].tolist() == pytest.approx(position, abs=5e-4)
 
 
+# Of the second world, likewise, in three frames of 36x48.
+SECOND = {
+    1: (0.5675, 0.2314, 0.1609, 0.5187, 1.0000, 0.0000, 89.9776, (-0.3789, -1.3603, -0.4355)),
+    3: (0.2780, 0.1612, 1.4026, 0.6076, 1.0000, 0.0926, 39.4598, (-1.1550, -1.3485, 1.1854)),
+    4: (0.4368, 0.1798, 1.3884, 1.1313, 1.0000, 0.2589, 46.0819, (2.3910, -0.8460, 2.4522)),
+    6: (0.4271, 0.2389, 1.5638, 1.0282, 0.6319, 0.0000, 29.7028, (-1.0294, -1.1692, -2.0000)),
+    9: (0.5274, 0.1999, 1.2717, 0.3012, 1.0000, 0.0000, 48.4427, (0.0125, -1.6121, 1.7952)),
+    12: (0.4338, 0.1161, 0.6377, 0.4648, 1.0000, 0.0000, 27.2778, (3.5064, -1.0108, -2.5179)),
+}
+
+
+@pytest.mark.parametrize("seed", SECOND)
+def test_a_seed_of_the_second_world_stays_too(seed):
+    clip = render_clip(seed, 3, 36, 48, world=2)
+    logs = clip.depth[clip.mask].log()
+    colours, depths = (clip.frames.mean().item(), clip.frames.std().item()), (logs.mean().item(), logs.std().item())
+    shares = clip.mask.float().mean().item(), clip.dynamic.float().mean().item()
+    assert (*colours, *depths, *shares) == pytest.approx(SECOND[seed][:6], abs=1e-3)
+    assert clip.intrinsics[0, 0].item() == pytest.approx(SECOND[seed][6], abs=1e-3)
+    assert clip.poses[-1, :3, 3].tolist() == pytest.approx(SECOND[seed][7], abs=5e-4)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.floats(0, 3), st.floats(-2, 2))
 def test_a_ray_ends_on_the_surface_that_it_meets(seed, is_ellipsoid, time, tilt):

@@ -77,9 +77,9 @@ def add_tree(world: SecondWorld, rng: Draws, at: tuple[float, float]) -> None:
     if bare:
         return
     leaves = world.rough() if rng.chance(0.6) else plain((rng.uniform(0.05, 0.4), rng.uniform(0.1, 0.5), 0.06))
-    for x, y, z in [crown, *ends, *ends]:
-        r = high * rng.uniform(0.07, 0.2)
-        place = (x + rng.uniform(-r, r), y + rng.uniform(-r, r), z + rng.uniform(-r, r))
+    for x, y, z in [crown, *ends] * 3:
+        r, far = high * rng.uniform(0.04, 0.14), 0.12 * high
+        place = (x + rng.uniform(-far, far), y + rng.uniform(-far, far), z + rng.uniform(-far, far))
         shape = (r * rng.uniform(0.7, 1.3), r * rng.uniform(0.5, 1), r * rng.uniform(0.7, 1.3))
         world.place(Primitive(place, shape, rng.uniform(0, 3.1), True, STILL, rng.uniform(-0.5, 0.5)), leaves)
 

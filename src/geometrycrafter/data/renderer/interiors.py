@@ -34,7 +34,7 @@ def furnish_interior(world: SecondWorld, rng: Draws) -> tuple[Room, list[Vector]
         _table_top(world, rng, room, targets)
     for _ in range(rng.integer(0, 2 if hall else 4)):
         _stand(world, rng, room, targets)
-    if not hall and rng.chance(0.35):
+    if not hall and rng.chance(0.5):
         _people_before_a_wall(world, rng, room, targets)
     return room, targets
 

@@ -74,7 +74,7 @@ def _court(world: SecondWorld, rng: Draws, targets: list[Vector]) -> None:
     add_fence(world, rng, (-3 * half, back + 1), (3 * half, back + 1), rng.uniform(2.5, 5), spacing=rng.uniform(0.5, 3))
     for _ in range(rng.integer(0, 10)):
         add_tree(world, rng, (rng.uniform(-2.5, 2.5) * half, back + rng.uniform(2, 12)))
-    _walkers(world, rng, targets, 1, 4, back)
+    _walkers(world, rng, targets, 2, 5, back)
 
 
 def _street(world: SecondWorld, rng: Draws, targets: list[Vector]) -> None:
@@ -174,7 +174,7 @@ def _shore(world: SecondWorld, rng: Draws, targets: list[Vector]) -> None:
     if rng.chance(0.4):
         add_pole(world, rng, (rng.uniform(-4, 4), rng.uniform(4, 15)))
     _hills(world, rng)
-    _walkers(world, rng, targets, 0, 4, edge)
+    _walkers(world, rng, targets, 1, 4, edge)
 
 
 def _hills(world: SecondWorld, rng: Draws) -> None:

@@ -150,6 +150,7 @@ def add_animal(world: SecondWorld, rng: Draws, at: tuple[float, float], heading:
     animal.limb((0, -rear - 0.12 * s, -0.4 * s), (0, -chest - 0.16 * s, 0.4 * s), 0.2 * s, coat, breath)
     head = (0.0, -chest - rng.uniform(0.3, 0.5) * s, 0.55 * s)
     turn = 0.06 * s if moves else 0.0
+    animal.limb((0, -chest - 0.18 * s, 0.35 * s), head, 0.09 * s, coat, 0.5 * turn)
     animal.limb(head, (rng.uniform(-0.1, 0.1) * s, head[1] + 0.04 * s, head[2] + 0.12 * s), 0.15 * s, coat, turn)
     for side in SIDES:
         ear = (side * 0.09 * s, head[1] - 0.1 * s, head[2])

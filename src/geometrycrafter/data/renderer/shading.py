@@ -61,11 +61,12 @@ def draw_light(rng: Draws, indoors: bool) -> Light:
 def vary_light(rng: Draws, light: Light) -> Light:
     """A light under which skies are blown out, dull, dark or coloured, and far things hazy, as often as not."""
     warm = torch.tensor([1.0, rng.uniform(0.7, 1), rng.uniform(0.4, 1)]) if rng.chance(0.3) else torch.ones(3)
+    grey = torch.lerp(light.horizon, light.horizon.mean().expand(3), 0.75)
     return replace(
         light,
         sky=math.exp(rng.uniform(math.log(0.2), math.log(4))) if rng.chance(0.6) else 1.0,
-        horizon=light.horizon * warm,
-        zenith=light.zenith if rng.chance(0.6) else light.horizon * rng.uniform(0.6, 1),
+        horizon=grey * warm,
+        zenith=light.zenith if rng.chance(0.6) else grey * rng.uniform(0.6, 1),
         ambient=light.ambient * rng.uniform(0.7, 1.8),
         fog=math.exp(rng.uniform(math.log(0.0005), math.log(0.02))) if rng.chance(0.4) and light.lamp is None else 0.0,
     )
