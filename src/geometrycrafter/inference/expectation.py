@@ -31,9 +31,16 @@ CHUNK_MEMORY = 250.0
 """MiB for a million pixels of what is decoded together, at the processing size."""
 WINDOW_MEMORY = 290.0
 """MiB for a million pixels of a window at the processing size."""
-SMALL_SHARES = {"look": 0.01, "observe": 0.22, "condition": 0.1, "denoise": 0.052, "decode": 0.175}
+SMALL_SHARES = {"look": 0.01, "observe": 0.22, "condition": 0.1, "denoise": 0.052, "decode": 0.175, "steady": 0.13}
 """Seconds that the embedded model takes for a frame in each stage, a step of the UNet once, on a core of a CPU."""
-PUBLISHED_SHARES = {"look": 0.004, "observe": 0.172, "condition": 0.014, "denoise": 0.0055, "decode": 0.098}
+PUBLISHED_SHARES = {
+    "look": 0.004,
+    "observe": 0.172,
+    "condition": 0.014,
+    "denoise": 0.0055,
+    "decode": 0.098,
+    "steady": 0.13,
+}
 """The same of the published networks on a GPU, by docs/speed.md."""
 
 
