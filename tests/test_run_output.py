@@ -85,7 +85,7 @@ def test_events_are_json_and_nothing_else(clip, tmp_path, capsys) -> None:
     assert {e.get("video", str(clip)) for e in events[1:]} == {str(clip)}
     assert (begin["width"], begin["height"], begin["fps"], begin["model"]) == (96, 64, 24, "tiny deterministic")
     steps = [e for e in events if e["event"] == "progress"]
-    assert list(dict.fromkeys(e["stage"] for e in steps)) == ["observe", "condition", "denoise", "decode"]
+    assert list(dict.fromkeys(e["stage"] for e in steps)) == ["observe", "condition", "denoise", "decode", "steady"]
     assert steps[-1]["done"] == steps[-1]["total"] == 4 and steps[-1]["memory_mb"] > 50
     assert set(steps[0]) == {"event", "time", "video", "stage", "done", "total", "rate", "seconds_left", "memory_mb"}
     scene = gc.open(events[-2]["scene"])
