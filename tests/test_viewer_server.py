@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from test_export_worlds import FRAMES, HEIGHT, plane
+from test_export_worlds import FRAMES, HEIGHT, plane, poses
 from test_viewer import centred
 
 import geometrycrafter as gc
@@ -95,7 +95,7 @@ def test_the_browser_is_sent_the_frame_its_cameras_and_what_is_asked_later(viewe
     assert node(shown, "/first/path").points.shape == (FRAMES - 1, 2, 3)
     shown.state.set(frame=3)
     until(lambda: not np.array_equal(node(shown, "/first/points").points[:50], wanted.places[:50]))
-    np.testing.assert_allclose(node(shown, "/first/camera").position, scene.poses[3][:3, 3], atol=1e-6)
+    until(lambda: np.allclose(node(shown, "/first/camera").position, scene.poses[3][:3, 3], atol=1e-6))
     shown.state.relook(show="both")
     until(lambda: len(node(shown, "/first/world").points) > 500)
     until(lambda: len(node(shown, "/first/points").points) == 100)
@@ -131,7 +131,7 @@ def test_two_clicks_are_a_distance_that_may_become_the_scenes_unit(viewer, tmp_p
     places = shown.stages[0].clouds.frame(0, shown.state.look).places.astype(float)
     shown.state.set(measuring=True)
     for place in (places[40], places[2000]):
-        event = type("Event", (), {"ray_origin": (0, 0, 0), "ray_direction": tuple(place)})
+        event = type("Event", (), {"ray_origin": (0, 0, 0), "ray_direction": tuple(place), "client": client})
         shown._clicked(event)
     assert len(shown.state.clicks) == 2
     until(lambda: "of the scene's own unit" in shown.controls.told.content)
@@ -195,6 +195,41 @@ def test_it_answers_this_machine_alone(viewer):
     shown = viewer(plane())
     host = shown.server._websock_server._host
     assert host == "127.0.0.1"
+
+
+def test_a_frame_that_is_lost_while_it_is_looked_at_is_told_and_the_others_are_shown(viewer, tmp_path):
+    shown, client, other = viewer(plane(moving=False).save(tmp_path / "s.gc"), edges=0), Client(), Client()
+    there = {0: client}
+    shown.server.get_clients = lambda: there
+    shown.pace.ask = lambda clients: None
+    lost = tmp_path / "s.gc" / "depth" / "c" / "2" / "0" / "0"
+    lost.rename(tmp_path / "aside")
+    for _ in range(2):
+        shown.state.set(frame=2)
+        until(lambda: not shown.state.changed.is_set())
+        shown.state.set(frame=3)
+        until(lambda: np.allclose(node(shown, "/first/camera").position, poses()[3][:3, 3]))
+    shown.state.set(frame=2)
+    shown.snapshot(client)
+    shown.render("orbit", client, (64, 64))
+    assert [said.split(":")[0] for said in client.said] == ["It can't be shown", "No picture", "Rendering", "No video"]
+    assert "frame 2" in client.said[0]
+    shown.state.set(frame=3)
+    there[1] = other
+    shown.state.relook(show="static")
+    until(lambda: other.said and "frame 2" in other.said[0])
+    (tmp_path / "aside").rename(lost)
+    shown.state.set(frame=2)
+    shown.state.relook(show="frame")
+    until(lambda: np.allclose(node(shown, "/first/camera").position, poses()[2][:3, 3]))
+
+
+def test_a_client_names_no_file_of_this_machine(viewer, tmp_path):
+    shown, client = viewer(plane()), Client()
+    (tmp_path / "secret").write_text("{}")
+    for path in (tmp_path / "secret", tmp_path / "none"):
+        shown.render(str(path), client)
+    assert client.said == []
 
 
 def test_a_page_of_another_site_neither_sees_the_scene_nor_changes_it(viewer):

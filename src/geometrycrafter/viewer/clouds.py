@@ -76,6 +76,7 @@ class Clouds:
         self._kept: OrderedDict[tuple[int, Look], Points] = OrderedDict()
         self._worlds: dict[tuple[int, int], Points] = {}
         self._begun: set[tuple[int, int]] = set()
+        self._failed: dict[tuple[int, int], InputError] = {}
         self._guard, self._fusing = threading.RLock(), threading.Lock()
 
     def pose(self, t: int) -> np.ndarray | None:
@@ -181,18 +182,26 @@ class Clouds:
         Args:
             shot: which.
             look: how many points.
-            then: called when it is there.
+            then: called when it is there, or can't be.
+
+        Raises:
+            InputError: where the scene can't be read; it isn't looked for again.
         """
         key = shot, min(WORLD * (look.points or LIVE), MOST)
         with self._guard:
             if key in self._worlds:
                 return self._worlds[key]
+            if key in self._failed:
+                raise self._failed[key]
             if key in self._begun:
                 return None
             self._begun.add(key)
 
         def find() -> None:
-            self.world(shot, look)
+            try:
+                self.world(shot, look)
+            except InputError as error:
+                self._failed[key] = error
             then()
 
         threading.Thread(target=find, daemon=True).start()

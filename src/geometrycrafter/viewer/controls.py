@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SPEEDS = {"1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920)}
 """Of videos: height and width."""
+WAYS = ("orbit", "clip", "keys")
 SHOWN: dict[Shown, str] = {
     "frame": "the frame",
     "moving": "what moves",
@@ -124,7 +125,7 @@ class Controls:
             add = self.gui.add_button("Add this view as a key")
             clear = self.gui.add_button("Forget the keys")
             save = self.gui.add_button("Save the keys")
-            way = self.gui.add_dropdown("Way", ["orbit", "clip", "keys"], initial_value="orbit")
+            way = self.gui.add_dropdown("Way", list(WAYS), initial_value="orbit")
             size = self.gui.add_dropdown("Size", list(SIZES), initial_value="1280x720")
             render = self.gui.add_button("Render a video")
         add.on_click(lambda event: self.viewer.add_key(event.client))

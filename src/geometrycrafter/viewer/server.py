@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from geometrycrafter.scene import Scene
 from geometrycrafter.scene.places import name_of
 from geometrycrafter.video.pictures import encode_png
 from geometrycrafter.viewer.clouds import Clouds, Points
-from geometrycrafter.viewer.controls import Controls
+from geometrycrafter.viewer.controls import WAYS, Controls
 from geometrycrafter.viewer.guard import guarded
 from geometrycrafter.viewer.look import Flight, Look
 from geometrycrafter.viewer.measuring import apart, clicked, set_unit
@@ -32,6 +33,8 @@ from geometrycrafter.viewer.state import State
 
 IDLE = 0.5
 """Seconds between looks at whether there is something to draw, where nothing plays."""
+TOLD = 10.0
+"""Seconds that a client is told why something can't be shown."""
 FARTHER = 1.35
 """How much farther away than the clip's camera one begins to look, so that there is room for the panel."""
 BESIDE = 1.3
@@ -78,6 +81,7 @@ class Viewer:
         self._stopped = threading.Event()
         self.drawings = 0
         """How often it has drawn."""
+        self._told: dict[int, float] = {}
         self._drawing = threading.Lock()
         self.draw()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -95,10 +99,21 @@ class Viewer:
             if not changed and self.state.playing and not self.pace.ready():
                 continue  # time goes on: the next frame that is sent is the one of its time
             if self.state.advance(now - before) or changed:
-                self.draw()
+                try:
+                    self.draw()
+                except Exception as error:  # a scene that is gone or damaged, or what a client makes up
+                    self._tell_all(error)
                 self.server.flush()
                 self.pace.ask(self.server.get_clients().values())
             before = now
+
+    def _tell_all(self, error: Exception) -> None:
+        """Tell clients why something isn't shown, one thing at a time; what can be is."""
+        said, now = str(error) if isinstance(error, InputError) else reason(error), time.monotonic()
+        for number, client in self.server.get_clients().items():
+            if now - self._told.get(number, -np.inf) > TOLD:
+                self._told[number] = now
+                client.add_notification("It can't be shown", said, color="red", auto_close_seconds=TOLD)
 
     def draw(self) -> None:
         """Send what has changed."""
@@ -185,9 +200,12 @@ class Viewer:
         """Save what a client sees as a picture of its own size, drawn here."""
         height = int(np.clip(client.camera.image_height, 64, 4096))
         width = int(np.clip(height * client.camera.aspect, 64, 8192))
-        drawn = Points.of_all([s.drawn(self.state.frame, self.state.look) for s in self.stages if s.root.visible])
-        shown = picture(drawn, self.eye_of(client), height, width, self.state.point_size)
-        client.send_file_download(f"frame_{self.state.frame:06d}.png", encode_png(shown))
+        with telling("No picture", client):
+            shown = picture(self._drawn(), self.eye_of(client), height, width, self.state.point_size)
+            client.send_file_download(f"frame_{self.state.frame:06d}.png", encode_png(shown))
+
+    def _drawn(self) -> Points:
+        return Points.of_all([s.drawn(self.state.frame, self.state.look) for s in self.stages if s.root.visible])
 
     # -- Measuring ----------------------------------------------------------------------------------------------------
 
@@ -196,10 +214,10 @@ class Viewer:
         self.server.scene.remove_click_callback("all") if not on else self.server.scene.on_click()(self._clicked)
 
     def _clicked(self, event: Any) -> None:
-        drawn = Points.of_all([s.drawn(self.state.frame, self.state.look) for s in self.stages if s.root.visible])
-        place = clicked(drawn, np.array(event.ray_origin), np.array(event.ray_direction))
-        if place is not None:
-            self.state.click(place)
+        with telling("Nothing is measured", event.client):
+            place = clicked(self._drawn(), np.array(event.ray_origin), np.array(event.ray_direction))
+            if place is not None:
+                self.state.click(place)
 
     def keep_unit(self, metres: float, client: Any) -> None:
         """Keep the distance that was measured as so many metres, with the first scene."""
@@ -207,16 +225,13 @@ class Viewer:
             client.add_notification("Nothing is measured", "Click at two points first.", auto_close_seconds=5)
             return
         stage = self.stages[0]
-        try:
+        with telling("The unit stays as it is", client):
             scene = set_unit(stage.clouds.scene, apart(*self.state.clicks), metres)
-        except InputError as error:
-            client.add_notification("The unit stays as it is", str(error), color="red")
-            return
-        with self._drawing:
-            stage.begin(Clouds(scene))
-        self.state.set(clicks=[])
-        self.look_from_outside(client)
-        client.add_notification("In metres", "The scene keeps this unit.", auto_close_seconds=5)
+            with self._drawing:
+                stage.begin(Clouds(scene))
+            self.state.set(clicks=[])
+            self.look_from_outside(client)
+            client.add_notification("In metres", "The scene keeps this unit.", auto_close_seconds=5)
 
     # -- Flights ------------------------------------------------------------------------------------------------------
 
@@ -231,22 +246,34 @@ class Viewer:
         client.send_file_download("keys.json", keys_as_json(self.state.keys).encode())
 
     def render(self, way: str, client: Any, size: tuple[int, int] = (720, 1280)) -> None:
-        """Render a flight here and give it to a client as a video, so high and so wide."""
+        """Render a flight here and give it to a client as a video, so high and so wide.
+
+        Its way is one of :data:`geometrycrafter.viewer.controls.WAYS`, as a client may name no file of this machine.
+        """
+        if way not in WAYS:
+            return
         if way == "keys" and not self.state.keys:
             client.add_notification("No keys", "Add views as keys first.", auto_close_seconds=5)
             return
         note = client.add_notification("Rendering", "The video is made.", loading=True, with_close_button=False)
         clouds, look = [s.clouds for s in self.stages], self.state.look
-        flight = Flight(path="orbit" if way == "keys" else way, size=size, point_size=self.state.point_size)
-        chosen = between(self.state.keys) if way == "keys" else way_of(flight, clouds[0])
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with telling("No video", client), tempfile.TemporaryDirectory() as folder:
+                flight = Flight(path="orbit" if way == "keys" else way, size=size, point_size=self.state.point_size)
+                chosen = between(self.state.keys) if way == "keys" else way_of(flight, clouds[0])
                 path = render(clouds, Path(folder) / "flight.mp4", flight, look, way=chosen)
                 client.send_file_download("flight.mp4", path.read_bytes())
-        except InputError as error:
-            client.add_notification("No video", str(error), color="red")
         finally:
             note.remove()
+
+
+@contextlib.contextmanager
+def telling(title: str, client: Any) -> Iterator[None]:
+    """Tell a client what is at fault, below a title that says what has not come about."""
+    try:
+        yield
+    except InputError as error:
+        client.add_notification(title, str(error), color="red")
 
 
 def shifted(x: float, y: float, z: float) -> np.ndarray:
