@@ -18,6 +18,9 @@ from geometrycrafter.data.renderer.pictures import SIDE, dead_leaves, draw_pictu
 from geometrycrafter.data.renderer.staging import second_stage
 from geometrycrafter.data.renderer.surfaces import SecondWorld
 from geometrycrafter.data.shards import Shards
+from geometrycrafter.data.synthesis import rendered
+from geometrycrafter.evaluation.clips import FIRST_SEED, RENDERED_SIZE, clips_of
+from geometrycrafter.evaluation.protocols import protocol_of
 
 
 def test_cameras_stand_turn_and_go():
@@ -99,6 +102,16 @@ def test_a_picture_from_afar_is_its_mean():
     near, far = (pictures.at(which, u, v, torch.full((400,), t)) for t in (1.0, 64.0))
     assert far.std(0).max() < 0.5 * near.std(0).max()
     assert (far.mean(0) - pictures.texels[: SIDE * SIDE].mean(0)).abs().max() < 0.15
+
+
+def test_eval_judges_clips_of_the_second_world_under_a_name_of_their_own():
+    first, second = (
+        clips_of(protocol_of("rendered", name), None, 1, frames=1)[0] for name in ("rendered", "rendered-2")
+    )
+    assert first.content() != second.content()
+    same = rendered(FIRST_SEED, 1, *RENDERED_SIZE, world=2)
+    assert np.array_equal(second.load().depth, same.depth)
+    assert not np.array_equal(first.load().depth, same.depth)
 
 
 def test_shards_record_their_world(tmp_path, capsys):

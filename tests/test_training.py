@@ -26,7 +26,7 @@ from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import PUBLISHED, Augmentation, read_train_config
 from geometrycrafter.training.latents import LatentSamples
 from geometrycrafter.training.muon import Muon
-from geometrycrafter.training.samples import MAPS, ClipSamples
+from geometrycrafter.training.samples import MAPS, ClipSamples, on_device
 from geometrycrafter.training.sampling import Draw, Mixture
 from geometrycrafter.training.stages import STAGES, is_temporal, stage_of
 from geometrycrafter.training.trainer import Trainer
@@ -164,6 +164,30 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
         known = all_frames["mask"]
         assert all_frames["log_depth"][known].exp().mean() == pytest.approx(1, abs=0.02)
     assert set(run._train_step(whole)) == {"latent", "decoded_depth", "decoded_theta", "decoded_mask", "points"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "terms"),
+    [
+        ({"stage": "prior", "frames": [1, 1]}, {"normal_loss": "normals", "edge_loss": "edges"}),
+        ({"stage": "unet", "frames": [3, 3]}, {"drift_loss": "drift"}),
+        ({"stage": "unet", "frames": [3, 3], "latent_variants": 1}, {"drift_loss": "drift"}),
+    ],
+)
+def test_terms_beyond_the_paper_are_weighed_and_teach(asked, terms, school, shards, tmp_path):
+    settings = config(school, shards, batch=1, **asked)
+    run = Trainer(replace(settings, **dict.fromkeys(terms, 1.0)), tmp_path / "run", quiet)
+    batch = on_device(next(run._batches()), torch.device("cpu"))
+    once = run.stage(batch)
+    sum(once[name] for name in terms.values()).backward()
+    taught = [p.grad for p in run.stage.network.parameters() if p.grad is not None]
+    assert taught and all(torch.isfinite(g).all() for g in taught) and any(g.abs().max() > 0 for g in taught)
+    run.stage.config = replace(run.stage.config, **dict.fromkeys(terms, 3.0))
+    thrice = run.stage(batch)
+    for name in terms.values():
+        assert once[name].item() > 0 and thrice[name].item() == pytest.approx(3 * once[name].item(), rel=1e-3)
+    run.stage.config = settings
+    assert not set(run.stage(batch)) & set(terms.values())
 
 
 @pytest.mark.parametrize("stored", [{"layers": "decoder", "latent_variants": 1}, {}])
