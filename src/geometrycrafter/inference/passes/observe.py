@@ -17,6 +17,7 @@ from geometrycrafter.inference.crew import Crew, Equipment, Job
 from geometrycrafter.inference.look import check_within
 from geometrycrafter.inference.record import RunRecord, frame_digest
 from geometrycrafter.inference.run_folder import ObservedFrames, OtherFramesError, RunFolder
+from geometrycrafter.inference.steadying import small_size
 from geometrycrafter.priors.protocol import KnownCamera
 from geometrycrafter.video.bars import Box, Shown, brightest
 from geometrycrafter.video.cuts import cut_as_read
@@ -173,6 +174,8 @@ def _observe_batch(equipment: Equipment, run: RunFolder, batch: _Batch) -> Itera
     whole = Box(0, 0, record.height, record.width)
     if whole != union or size != run.small_size:  # the scene shows bars too, and has one size
         small = torch.cat([resized(image, run.small_size, "bicubic") for image in images(whole)])
+    compared = small_size(record.height, record.width)
+    seen = torch.cat([resized(image, compared, "bilinear") for image in images(whole)])
     digests = [frame_digest(s.frame) for s in batch.frames]
     pictures, times = [s.picture for s in batch.frames], [s.seconds for s in batch.frames]
     known = ObservedFrames(statistics, times, digests, pictures, view.stored)
@@ -184,6 +187,7 @@ def _observe_batch(equipment: Equipment, run: RunFolder, batch: _Batch) -> Itera
         video=equipment.room("frame encoder").by_frame(networks.autoencoder.encode, pixels * 2 - 1),
         embedding=equipment.room("image encoder").by_frame(networks.image_encoder, pixels),
         frames=(small * 255).round().to(torch.uint8).permute(0, 2, 3, 1),
+        seen=(seen * 255).round().to(torch.uint8).permute(0, 2, 3, 1),
         **known.tensors(),
     )
     yield len(batch.frames)

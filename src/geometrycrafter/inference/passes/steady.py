@@ -74,7 +74,8 @@ def _corrections(arrays: Arrays, shot: Shot, intrinsics: Tensor, progress: Progr
     known, links, linker, size = torch.zeros(0, GRID.nodes).double(), list[Link](), None, (0, 0)
     for t in range(len(shot)):
         at = shot.first + t
-        frame = SmallFrame.of(arrays.frames[at], arrays.depth[at], arrays.mask[at])
+        (seen,) = shot.observed(t, t + 1, "seen")  # of the whole frame: other shots' sizes make no difference
+        frame = SmallFrame.of(seen[0].numpy(), arrays.depth[at], arrays.mask[at])
         if frame is None or len(shot) == 1:
             return torch.zeros(len(shot), GRID.nodes)
         if linker is None:

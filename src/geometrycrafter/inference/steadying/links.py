@@ -46,8 +46,7 @@ class SmallFrame(NamedTuple):
     @classmethod
     def of(cls, picture: np.ndarray, depth: np.ndarray, mask: np.ndarray) -> SmallFrame | None:
         """A frame's picture ``[h, w, 3]`` uint8, depth ``[H, W]`` and mask ``[H, W]``; None where it is too small."""
-        scale = min(1.0, WIDEST / max(picture.shape[:2]))
-        height, width = size = round(picture.shape[0] * scale), round(picture.shape[1] * scale)
+        height, width = size = small_size(*picture.shape[:2])
         if min(height, width) < NARROWEST:
             return None
 
@@ -177,6 +176,12 @@ def _compared(frames: tuple[SmallFrame, SmallFrame], own: Tensor, at: Tensor, we
     stacked = torch.stack([torch.stack([f.log_depth, f.valid.float()]) for f in reversed(frames)])
     there, known = sampled(stacked, at.mT[..., None].float())[..., 0].double().unbind(1)
     return there, weight * torch.stack([f.valid[row, column] for f in frames]) * (known > 0.99)
+
+
+def small_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width that frames are compared at."""
+    scale = min(1.0, WIDEST / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def cells(size: torch.Size | tuple[int, int]) -> Tensor:
