@@ -256,8 +256,13 @@ def test_two_scenes_fly_side_by_side_along_keys_from_a_file(tmp_path, capsys):
     red = (frame[..., 0] > 200) & (frame[..., 1] < 60)
     assert frame.shape == (60, 164, 3) and red[:, :80].any() and not red[:, 84:].any()
     (tmp_path / "bad.json").write_text(json.dumps({"keys": [{"pose": np.ones((4, 4)).tolist(), "fov": 50}]}))
-    for name, said in (("none.json", "can't be read"), ("bad.json", "no rigid motion")):
-        assert main(["view", *places, "--render", str(tmp_path / "g.mkv"), "--path", str(tmp_path / name)]) == 2
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "long.json").write_text(json.dumps({"keys": [{"pose": np.eye(4).tolist(), "fov": 10**400}]}))
+    faults = {"none": "can't be read", "bad": "no rigid motion", "deep": "no key cameras", "long": "no key cameras"}
+    for name, said in faults.items():
+        assert (
+            main(["view", *places, "--render", str(tmp_path / "g.mkv"), "--path", str(tmp_path / f"{name}.json")]) == 2
+        )
         assert said in capsys.readouterr().err and not (tmp_path / "g.mkv").exists()
     assert second.poses is not None
 
@@ -282,3 +287,7 @@ def test_what_view_can_not_do_is_said_in_a_sentence(tmp_path, capsys):
     ):
         assert main(["view", *flags]) == 2
         assert said in capsys.readouterr().err
+    for size in ("4x2", "20000x20000"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["view", a, a, "--render", str(tmp_path / "x.mp4"), "--size", size])
+        assert "give a whole number from 16 to 8,192" in capsys.readouterr().err

@@ -170,6 +170,8 @@ def test_a_busy_port_and_a_strange_address_are_said_in_a_sentence(tmp_path, caps
     assert f"--port {port}: another program answers there" in capsys.readouterr().err
     assert main(["view", str(tmp_path / "s.gc"), "--host", "300.1.1.1"]) == 2
     assert "--host 300.1.1.1: the viewer can't answer" in capsys.readouterr().err
+    assert main(["view", str(tmp_path / "s.gc"), "--host", ""]) == 2  # which systems take for all of them
+    assert "--host: there is no address" in capsys.readouterr().err
 
 
 def test_the_command_says_where_it_answers_and_ends_when_asked(tmp_path):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from geometrycrafter.settings import Count, Range, Settings, Share, Size
+from geometrycrafter.settings import Count, Range, Settings, Share, Written
 
 Colouring = Literal["picture", "depth", "normal", "confidence", "motion"]
 Shown = Literal["frame", "moving", "static", "both"]
+Side = Annotated[int, Range(16, 8192)]
+FlightSize = Annotated[tuple[Side, Side], Written("HxW", "x")]
+"""Height and width that encoders take, and two scenes side by side."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Flight(Settings):
         default="orbit",
         metadata={"help": "orbit: a swing about the clip's camera; clip: that camera's way; or a file of key cameras"},
     )
-    size: Size = field(default=(720, 1280), metadata={"help": "of the video"})
+    size: FlightSize = field(default=(720, 1280), metadata={"help": "of the video"})
     seconds: Annotated[float, Range(0.04, 36000)] | None = field(
         default=None,
         metadata={"help": "that it lasts (default: as the clip, 6 at least); the clip plays again and again"},

@@ -137,7 +137,7 @@ def read_keys(path: Path) -> list[Eye]:
         raise InputError(
             f"{path}: the key cameras can't be read ({reason(error)}); give orbit, clip, or a file of the viewer's."
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: these are no key cameras ({reason(error)}); save them from the viewer.") from error
     if not keys:
         raise InputError(f"{path}: there is no key camera; save some from the viewer.")

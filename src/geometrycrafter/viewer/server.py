@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import socket
 import tempfile
 import threading
@@ -140,7 +141,8 @@ class Viewer:
         self.state.changed.set()
         self._thread.join(10)
         self.pace.stop()
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):  # it says so, too
+            self.server.stop()
 
     # -- Views --------------------------------------------------------------------------------------------------------
 
@@ -289,6 +291,8 @@ def free_port(host: str, port: int) -> int:
     Raises:
         InputError: where it is busy, or there is no such address.
     """
+    if not host:
+        raise InputError("--host: there is no address; give 127.0.0.1 for this machine alone, 0.0.0.0 for others, too.")
     try:
         with socket.create_server((host, port)) as found:
             return int(found.getsockname()[1])
@@ -314,7 +318,7 @@ def serve(scenes: Sequence[Scene], look: Look, host: str, port: int, point_size:
         InputError: as :class:`Viewer`.
     """
     viewer = Viewer(scenes, look, host, port, point_size)
-    shown = "127.0.0.1" if host in ("0.0.0.0", "") else host
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     where = f"[{shown}]" if ":" in shown else shown
     print(f"viewer: http://{where}:{viewer.port} (end it with Ctrl-C)", flush=True)
     try:
