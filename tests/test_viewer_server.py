@@ -22,7 +22,7 @@ import geometrycrafter as gc
 from geometrycrafter.cli.main import main
 from geometrycrafter.viewer.guard import foreign
 from geometrycrafter.viewer.look import Look
-from geometrycrafter.viewer.paths import own_eye
+from geometrycrafter.viewer.paths import Eye, own_eye
 from geometrycrafter.viewer.server import Viewer
 from geometrycrafter.viewer.state import State
 
@@ -129,7 +129,9 @@ def test_two_clicks_are_a_distance_that_may_become_the_scenes_unit(viewer, tmp_p
     shown.keep_unit(3.0, client)
     assert client.said == ["Nothing is measured: Click at two points first."]
     places = shown.stages[0].clouds.frame(0, shown.state.look).places.astype(float)
-    shown.state.set(measuring=True)
+    assert shown.controls.told.content == ""
+    shown.state.set(measuring=True, keys=[Eye(own_eye(shown.stages[0].clouds, 3).pose, 0.5)])
+    until(lambda: shown.controls.told.content == "Click a point.")
     for place in (places[40], places[2000]):
         event = type("Event", (), {"ray_origin": (0, 0, 0), "ray_direction": tuple(place), "client": client})
         shown._clicked(event)
@@ -142,6 +144,7 @@ def test_two_clicks_are_a_distance_that_may_become_the_scenes_unit(viewer, tmp_p
     after = shown.stages[0].clouds.frame(0, shown.state.look).places
     np.testing.assert_allclose(after, places * (3.0 / measured), rtol=1e-4, atol=1e-4)
     assert shown.state.clicks == [] and "In metres" in client.said[-1]
+    np.testing.assert_allclose(shown.state.keys[0].pose, own_eye(shown.stages[0].clouds, 3).pose, atol=1e-5)
 
 
 def test_a_client_gets_pictures_keys_and_flights(viewer, tmp_path):

@@ -48,7 +48,7 @@ class Controls:
             self.playing.value = self.state.playing
         scene = self.viewer.stages[0].clouds.scene
         clicks = self.state.clicks
-        words = {0: "Click a point.", 1: "Click a second one."}.get(len(clicks), "")
+        words = {0: "Click a point.", 1: "Click a second one."}.get(len(clicks), "") if self.state.measuring else ""
         self.told.content = words if len(clicks) < 2 else f"**{told(apart(*clicks), scene.unit)}**"
 
     def _bind(self, handle: Any, **setters: Any) -> Any:

@@ -228,11 +228,16 @@ class Viewer:
             return
         stage = self.stages[0]
         with telling("The unit stays as it is", client):
-            scene = set_unit(stage.clouds.scene, apart(*self.state.clicks), metres)
+            before = apart(*self.state.clicks)
+            scene = set_unit(stage.clouds.scene, before, metres)
             with self._drawing:
                 stage.begin(Clouds(scene))
-            self.state.set(clicks=[])
-            self.look_from_outside(client)
+            larger = np.ones((4, 4))
+            larger[:3, 3] = metres / before
+            keys = [Eye(key.pose * larger, key.height) for key in self.state.keys]
+            self.state.set(clicks=[], keys=keys)
+            for each in self.server.get_clients().values():
+                self.look_from_outside(each)
             client.add_notification("In metres", "The scene keeps this unit.", auto_close_seconds=5)
 
     # -- Flights ------------------------------------------------------------------------------------------------------
