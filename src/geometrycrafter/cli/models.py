@@ -76,7 +76,7 @@ def _list() -> int:
 def _download(name: str) -> int:
     from geometrycrafter.cli.progress import ProgressBar
     from geometrycrafter.weights.downloads import download
-    from geometrycrafter.weights.presence import named
+    from geometrycrafter.weights.presence import check_presence, named
 
     wanted = named(name)
     for published, _ in wanted:  # before a byte is fetched
@@ -85,5 +85,6 @@ def _download(name: str) -> int:
     for published, patterns in wanted:
         with ProgressBar(published.repository, unit="MB") as progress:
             folder = download(published, patterns, progress)
+        check_presence(published, patterns)
         print(f"{published.repository}: whole, at {folder}", flush=True)
     return 0

@@ -2,7 +2,7 @@
 
 <cache>/GeometryCrafter/unet_diff/...     a file is there once its size and hash are the host's
 <cache>/GeometryCrafter/download.json     what was downloaded, of which commit, with sizes and hashes
-<cache>/.downloads/GeometryCrafter/...    what is under way; another try goes on from it
+<cache>/.downloads/GeometryCrafter/...    what is under way, by its hash; another try goes on from it
 
 The client is huggingface_hub (the extra ``download``), which minds HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE and HF_TOKEN.
 It tells what there is, where, and by which right; the bytes are kept here, since it throws away what a broken
@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from geometrycrafter.errors import InputError, WriteError, reason
-from geometrycrafter.files import MEBIBYTE, locked, remove, second_name, write_json
+from geometrycrafter.files import MEBIBYTE, appearing, locked, remove, second_name, write_json
 from geometrycrafter.weights.places import UNDER_WAY, PublishedRepository, cache_folder
 
 RECORD = "download.json"
 TRIES = 3
 """Of a file whose connection breaks."""
+NAME = re.compile(r"(\w[\w.-]{0,99}/)*\w[\w.-]{0,99}", re.ASCII)
+"""Of a file in a repository: nothing that leads out of it, or that a terminal would take for an order."""
+HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 INSTALL = "models download wants the client of the weights' host; pip install 'geometrycrafter[download]'."
 
 Progress = Callable[[str, int, int | None], None]
@@ -48,6 +52,10 @@ class RemoteFile:
     def matches(self, path: Path) -> bool:
         """Whether a file has this size and content."""
         return path.is_file() and path.stat().st_size == self.size and digest(path, self.hash) == self.hash
+
+    def part(self, under_way: Path) -> Path:
+        """Where it is until it is whole: what came of another content is no beginning of this one."""
+        return under_way / f"{self.name}.{self.hash[:16]}"
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,14 @@ def download(published: PublishedRepository, patterns: tuple[str, ...], progress
         listing = _listing(hub, published, patterns)
     under_way = cache_folder() / UNDER_WAY / published.folder
     with _written(folder):
-        under_way.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "a download"):
+        with _written(under_way):
+            under_way.mkdir(parents=True, exist_ok=True)
         wanted = [file for file in listing.files if not file.matches(folder / file.name)]
         _check_room(under_way, wanted)
         for file in wanted:
-            part = under_way / file.name
+            part = file.part(under_way)
             if not _from_cache(hub, published, listing.commit, file, part):
                 _fetch(hub, published, listing.commit, file, part, progress)
             with _written(folder):
@@ -130,6 +140,10 @@ def _client() -> Any:
         import huggingface_hub.utils
     except ImportError as error:
         raise InputError(INSTALL) from error
+    except ValueError as error:  # it reads its variables when it is imported
+        raise InputError(
+            f"a variable HF_... is none that the host's client takes ({reason(error)}); unset it."
+        ) from error
     with contextlib.suppress(Exception):
         huggingface_hub.utils.disable_progress_bars()  # the command has its own
     return huggingface_hub
@@ -139,7 +153,7 @@ def _listing(hub: Any, published: PublishedRepository, patterns: tuple[str, ...]
     """What there is of the files that are needed.
 
     Raises:
-        InputError: where the host names none, or one outside the repository.
+        InputError: where the host names none, or one that can't be one.
     """
     told = hub.HfApi().model_info(published.repository, files_metadata=True)
     files = []
@@ -147,9 +161,10 @@ def _listing(hub: Any, published: PublishedRepository, patterns: tuple[str, ...]
         if any(fnmatchcase(entry.rfilename, pattern) for pattern in patterns):
             large = entry.lfs
             found = (large["sha256"] if isinstance(large, dict) else large.sha256) if large else entry.blob_id
-            if ".." in Path(entry.rfilename).parts:
-                raise InputError(f"{published.repository}: the host names a file {entry.rfilename}; check HF_ENDPOINT.")
-            files.append(RemoteFile(entry.rfilename, int(entry.size), str(found)))
+            file = RemoteFile(entry.rfilename, int(entry.size), str(found))
+            if not (NAME.fullmatch(file.name) and HASH.fullmatch(file.hash)):
+                raise InputError(f"{published.repository}: the host names a file {file.name!a}; check HF_ENDPOINT.")
+            files.append(file)
     missing = [p for p in patterns if not any(fnmatchcase(file.name, p) for file in files)]
     if missing:
         raise InputError(f"{published.repository}: the host has no {missing[0]} there; update geometrycrafter.")
@@ -198,19 +213,27 @@ class _Part:
         self.path, self.file, self.progress = path, file, progress
         with _written(path):
             self._stream = open(path, "ab")  # noqa: SIM115 (closed with the block)
-            self.at = self._stream.seek(0, os.SEEK_END)
+            self.at = self.sure = self._stream.seek(0, os.SEEK_END)
             if self.at > file.size:
                 self.truncate(0)
 
     def __enter__(self) -> _Part:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with _written(self.path):
+            if kind is OSError:  # an answer that ended well, and had another length: a page to log in, say
+                self.truncate(self.sure)
             self._stream.close()
 
     def write(self, block: bytes) -> int:
-        """Add bytes."""
+        """Add bytes.
+
+        Raises:
+            OSError: where the file has no more.
+        """
+        if self.at + len(block) > self.file.size:
+            raise OSError(f"{self.file.name}: more bytes come than the {self.file.size:,} that it has")
         with _written(self.path):
             count = self._stream.write(block)
         self.at += count
@@ -230,6 +253,7 @@ class _Part:
         """Cut it."""
         self._stream.truncate(self.at if size is None else size)
         self.at = self._stream.seek(0, os.SEEK_END)
+        self.sure = min(self.sure, self.at)
         return self.at
 
 
@@ -264,16 +288,19 @@ def _from_host_cache(hub: Any, published: PublishedRepository, patterns: tuple[s
             f"{published.repository}: HF_HUB_OFFLINE is set, and the host's cache on this machine lacks {missing[0]}; "
             "unset it, or set HF_HOME to the cache that has it."
         )
+    with _written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "a download"), _written(folder):
         for name, path in found.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            if not (folder / name).exists():
-                second_name(Path(os.path.realpath(path)), folder / name)
+            if _size(folder / name) != path.stat().st_size:  # a copy that was cut short, too
+                with appearing(folder / name) as temporary:
+                    second_name(Path(os.path.realpath(path)), temporary)
     return folder
 
 
 def _check_room(place: Path, wanted: list[RemoteFile]) -> None:
-    needed = sum(file.size - _size(place / file.name) for file in wanted)
+    needed = sum(file.size - _size(file.part(place)) for file in wanted)
     with _written(place):
         free = shutil.disk_usage(place).free
     if needed > free:

@@ -59,6 +59,21 @@ def presence_of(published: PublishedRepository) -> Presence:
     return Presence(folder, whole, lacking, begun)
 
 
+def check_presence(published: PublishedRepository, patterns: tuple[str, ...]) -> None:
+    """Look whether what was fetched is all that the networks want.
+
+    Raises:
+        InputError: where a network lacks its weights or its configuration.
+    """
+    presence, wanted = presence_of(published), {pattern.split("/")[0] for pattern in patterns}
+    lacking = [piece for piece in presence.lacking if piece in wanted]
+    if lacking:
+        raise InputError(
+            f"{published.repository}: what came lacks {', '.join(lacking)}, in part or whole; check HF_ENDPOINT "
+            "and HF_HOME, and give the command again."
+        )
+
+
 def named(name: str) -> list[tuple[PublishedRepository, tuple[str, ...]]]:
     """Repositories, and patterns of their files, that a name stands for.
 
