@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -22,6 +23,7 @@ import geometrycrafter as gc
 from geometrycrafter.cli.main import main
 from geometrycrafter.viewer.guard import foreign
 from geometrycrafter.viewer.look import Look
+from geometrycrafter.viewer.pacing import Pace
 from geometrycrafter.viewer.paths import Eye, own_eye
 from geometrycrafter.viewer.server import Viewer
 from geometrycrafter.viewer.state import State
@@ -227,6 +229,41 @@ def test_a_frame_that_is_lost_while_it_is_looked_at_is_told_and_the_others_are_s
     shown.state.set(frame=2)
     shown.state.relook(show="frame")
     until(lambda: np.allclose(node(shown, "/first/camera").position, poses()[2][:3, 3]))
+
+
+def test_frames_are_read_and_sent_only_while_somebody_looks(viewer):
+    shown = viewer(plane())
+    shown.state.set(playing=True)
+    until(lambda: not shown.state.changed.is_set())
+    time.sleep(0.5)
+    before = shown.drawings
+    time.sleep(0.5)
+    assert shown.drawings == before
+    shown.server.get_clients = lambda: {0: Client()}
+    shown.pace.ask = lambda clients: None
+    until(lambda: shown.drawings > before + 2)
+
+
+def test_browsers_that_do_not_answer_hold_up_neither_others_nor_the_end():
+    answered, never = threading.Event(), threading.Event()
+
+    class Asleep:
+        def __init__(self, number, what):
+            self.client_id, self.local_storage, self.get_item = number, self, what
+
+    pace, before = Pace(), set(threading.enumerate())
+    pace.ask([Asleep(i, lambda *_, **__: never.wait(60)) for i in range(20)])
+    pace.ask([Asleep(20, lambda *_, **__: answered.set())])
+    assert answered.wait(5) and all(thread.daemon for thread in set(threading.enumerate()) - before)
+    never.set()
+    until(pace.ready)
+
+
+def test_a_flight_that_a_client_waits_for_ends_with_the_viewer(viewer):
+    shown, client = viewer(plane()), Client()
+    shown._stopped.set()
+    shown.render("orbit", client, (64, 64))
+    assert client.said[-1].startswith("No video: The viewer was ended") and not client.files
 
 
 def test_a_client_names_no_file_of_this_machine(viewer, tmp_path):

@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 PATIENCE = 2.0
@@ -17,7 +16,6 @@ class Pace:
     """Asks each client something after what it was sent; its answer says that it has come so far."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(8, thread_name_prefix="pace")
         self._waiting: dict[int, float] = {}
         self._guard = threading.Lock()
 
@@ -34,14 +32,11 @@ class Pace:
                 if client.client_id in self._waiting:
                     continue
                 self._waiting[client.client_id] = time.monotonic()
-            self._pool.submit(self._answered, client)
+            # A thread of its own, which nobody waits for: those who don't answer hold up neither others nor the end.
+            threading.Thread(target=self._answered, args=(client,), daemon=True).start()
 
     def _answered(self, client: Any) -> None:
         with contextlib.suppress(RuntimeError, TimeoutError):  # it has gone, or takes its time
             client.local_storage.get_item("pace", timeout=10 * PATIENCE)
         with self._guard:
             self._waiting.pop(client.client_id, None)
-
-    def stop(self) -> None:
-        """Wait for nobody any more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -97,7 +97,7 @@ class Viewer:
             changed = self.state.changed.wait(pause)
             self.state.changed.clear()
             now = time.monotonic()
-            if not changed and self.state.playing and not self.pace.ready():
+            if not changed and self.state.playing and not (self.server.get_clients() and self.pace.ready()):
                 continue  # time goes on: the next frame that is sent is the one of its time
             if self.state.advance(now - before) or changed:
                 try:
@@ -140,7 +140,6 @@ class Viewer:
         self._stopped.set()
         self.state.changed.set()
         self._thread.join(10)
-        self.pace.stop()
         with contextlib.redirect_stdout(io.StringIO()):  # it says so, too
             self.server.stop()
 
@@ -268,10 +267,14 @@ class Viewer:
             with telling("No video", client), tempfile.TemporaryDirectory() as folder:
                 flight = Flight(path="orbit" if way == "keys" else way, size=size, point_size=self.state.point_size)
                 chosen = between(self.state.keys) if way == "keys" else way_of(flight, clouds[0])
-                path = render(clouds, Path(folder) / "flight.mp4", flight, look, way=chosen)
+                path = render(clouds, Path(folder) / "flight.mp4", flight, look, way=chosen, progress=self._go_on)
                 client.send_file_download("flight.mp4", path.read_bytes())
         finally:
             note.remove()
+
+    def _go_on(self, done: int, count: int) -> None:
+        if self._stopped.is_set():
+            raise InputError("The viewer was ended; the video is not whole.")
 
 
 @contextlib.contextmanager
