@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,44 @@ def test_a_killed_process_is_named_and_the_run_goes_on_with_the_others(one, tmp_
     assert_same(arrays(scene), one["deterministic"])
 
 
+def test_processes_are_apart_from_the_terminal_and_from_where_the_caller_stands(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit('not the queue that was meant')")
+    monkeypatch.chdir(tmp_path)
+    before = set(children())
+    estimator = gc.load("tiny", "deterministic", devices=["cpu", "cpu"])
+    estimator.workers.start()
+    begun = set(children()) - before
+    assert len(begun) == 2 and os.getpgid(0) not in {os.getpgid(pid) for pid in begun}  # whom Ctrl-C is for
+    assert len(estimator(FRAMES[:3], **HOW | {"cuts": "off"}).depth) == 3
+    estimator.workers.close()
+
+
+def lost_with_the_first_frame(frames):
+    """A prior whose process may be ended as it is asked about the first frame, once a later one is there."""
+    work = os.environ.get("LOST_AFTER")
+    if work and torch.equal(frames[0], torch.from_numpy(FRAMES[0]).permute(2, 0, 1) / 255):
+        while not list(Path(work).glob("observed_*")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return torch.ones(*frames[:, 0].shape, 3), torch.ones_like(frames[:, 0], dtype=torch.bool)
+
+
+lost_with_the_first_frame.identity = "flat"
+
+
+def test_what_others_did_stays_where_the_first_frames_were_lost(tmp_path, monkeypatch):
+    output = tmp_path / "out.gc"
+    monkeypatch.setenv("LOST_AFTER", str(output / "work"))
+    estimator = gc.load("tiny", "deterministic", lost_with_the_first_frame, devices=["cpu", "cpu"])
+    with pytest.raises(gc.InputError, match="what is done is kept"):
+        estimator(FRAMES, **HOW, output=output)
+    assert list((output / "work").glob("observed_*"))
+    monkeypatch.delenv("LOST_AFTER")
+    estimator = gc.load("tiny", "deterministic", lost_with_the_first_frame)
+    wanted = arrays(estimator(FRAMES, **HOW))
+    assert_same(arrays(estimator(FRAMES, **HOW, output=output, resume=True)), wanted)
+
+
 def test_what_one_process_finished_before_its_turn_is_not_decoded_again(one, tmp_path):
     torch.set_num_threads(1)
     output, seen = tmp_path / "out.gc", []
@@ -117,7 +156,7 @@ def test_stretches_have_every_missing_chunk_once_and_are_of_one_shot(missing, ha
 def test_devices_are_read_and_faults_named(capsys, tmp_path):
     assert devices_of("cpu:2") == ["cpu", "cpu"]
     assert devices_of("cuda:0, cuda:1") == ["cuda:0", "cuda:1"]
-    for text in ("", "cpu:0", "cpu:65"):
+    for text in ("", "cpu:0", "cpu:65", "cpu:99999999999"):
         with pytest.raises(gc.InputError, match="--devices"):
             devices_of(text)
     with pytest.raises(gc.InputError, match="--device cuda:77"):

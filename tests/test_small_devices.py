@@ -70,6 +70,21 @@ def test_a_run_that_had_to_decode_less_at_a_time_goes_on_so_to_the_same_bits(tmp
     assert max(counted) == 4
 
 
+def test_a_run_goes_on_where_there_is_less_room_than_where_it_was_begun(plain, tmp_path):
+    def stop(stage, done, total):
+        if stage == "decode":
+            raise KeyboardInterrupt
+
+    output, estimator = tmp_path / "out.gc", gc.load("tiny")
+    with pytest.raises(KeyboardInterrupt):
+        estimator(FRAMES, **HOW, output=output, progress=stop)  # after the first of its chunks
+    crowded(estimator.networks.point_map_vae.decoder, 5, [])
+    with pytest.warns(UserWarning, match="the decoder has: 4 at a time") as told:
+        scene = estimator(FRAMES, **HOW, output=output, resume=True)
+    assert len(told) == 1
+    np.testing.assert_allclose(scene.depth[:], plain.depth[:], rtol=0.2)
+
+
 def test_encoders_without_room_encode_the_same(plain):
     estimator, counted = gc.load("tiny"), []
     crowded(estimator.networks.autoencoder.encoder, 3, counted)

@@ -77,12 +77,13 @@ def devices_of(text: str) -> list[str]:
         if word == "all":
             found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         elif word.startswith("cpu:") and word[4:].isdecimal():
-            found += ["cpu"] * int(word[4:])
+            found += ["cpu"] * min(int(word[4:]), MOST_DEVICES + 1)
         else:
             found.append(word)
     if not found or len(found) > MOST_DEVICES:
+        many = "no" if not found else "too many"
         raise InputError(
-            f"--devices {text}: these are {len(found)} devices; name them, as in cuda:0,cuda:1 or cpu:2 (two processes "
+            f"--devices {text}: these are {many} devices; name them, as in cuda:0,cuda:1 or cpu:2 (two processes "
             f"on the processor), {MOST_DEVICES} at most."
         )
     return found

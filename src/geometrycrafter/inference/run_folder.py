@@ -226,7 +226,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether there is anything to go on from."""
-        return 0 in self.observed
+        return any(first in self.observed for first in self.observed.firsts())
 
     @property
     def shots(self) -> list[Shot] | None:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import pickle
 import queue
-import signal
 import struct
 import subprocess
 import sys
@@ -144,7 +143,8 @@ class _Worker:
     def __init__(self, number: int, setup: Any, told: queue.SimpleQueue[tuple[int, str, Any]]):
         # Not multiprocessing: that would run the caller's script again in each process.
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START],
+            [sys.executable, "-P", "-c", START],  # modules come from where the caller's do, not from where it stands
+            process_group=0,  # the terminal's Ctrl-C is for the caller alone, from the first moment on
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | KEEP_FREED_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -212,7 +212,6 @@ def serve() -> None:
     """What a worker does, until its input ends."""
     answers, jobs = os.fdopen(os.dup(1), "wb"), queue.SimpleQueue[Any]()
     os.dup2(2, 1)  # what libraries print is no answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, to all: the parent decides
 
     def tell(kind: str, value: Any = None) -> None:
         _send(answers, (kind, value))

@@ -17,11 +17,16 @@ class Room:
 
     Args:
         what: the network is called in notes.
+        most: that there is known to be room for; None: nothing is known.
     """
 
-    def __init__(self, what: str):
-        self.what = what
-        self.most: int | None = None
+    def __init__(self, what: str, most: int | None = None):
+        self.what, self.most = what, most
+
+    def at_most(self, frames: int | None) -> None:
+        """There is known to be room for no more; None: nothing is known."""
+        if frames is not None:
+            self.most = frames if self.most is None else min(self.most, frames)
 
     def fit(self, frames: int, call: Callable[[int], T]) -> T:
         """What a call returns; it is made again with half as many frames at a time while memory runs out.

@@ -29,6 +29,7 @@ from geometrycrafter.inference.record import clip_digest
 from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.inference.shot import Shot
 from geometrycrafter.networks.point_map_vae import DecodedPointMap, LightPointMapDecoder
+from geometrycrafter.networks.room import Room
 from geometrycrafter.scene.source import SourceRecord
 from geometrycrafter.scene.writer import SceneWriter
 from geometrycrafter.version import program_version
@@ -94,7 +95,8 @@ def _decode_chunks(
     run, planned = shot.run, shot.plan_chunks()
     equipment.at(run, "decode")
     networks, room, arrays = equipment.networks, equipment.room("decoder"), Arrays.of(run, count)
-    room.most = min([*parts.values(), *([] if room.most is None else [room.most])], default=None)
+    for most in parts.values():
+        room.at_most(most)
     picture = run.record.view(shot.first).picture
     norm = ClipNormalisation.of(s for batch in shot.batches for s in run.known(batch).statistics)
     factor, being = networks.autoencoder.config.scaling_factor, number - first
@@ -112,9 +114,12 @@ def _decode_chunks(
         return networks.point_map_vae.decode(z, len(z))
 
     def one(z: Tensor) -> DecodedPointMap:
-        if index < first:  # as it was the first time
-            return decode_in_parts(part, z, parts.get(being + index, len(z)))
-        return room.fit(len(z), lambda most: decode_in_parts(part, z, most))
+        fitting = room
+        if index < first:  # as it was the first time, where there is room for that
+            fitting = Room(room.what, parts.get(being + index))
+        maps = fitting.fit(len(z), lambda most: decode_in_parts(part, z, most))
+        room.at_most(fitting.most)
+        return maps
 
     made = decode_joined(one, latents, planned, first)
     if run.record.options.decoder == "light":
