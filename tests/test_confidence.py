@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from conftest import moving_pattern
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,17 @@ def test_a_prior_that_does_not_know_the_sky_leaves_none():
 
     scene = gc.load("tiny", prior=prior)(moving_pattern(3, 64, 64), size=(64, 64))
     assert scene.sky is None and scene.confidence is not None
+
+
+def test_a_frame_of_which_the_prior_says_nothing_is_the_least_sure():
+    def prior(frames):
+        mask = torch.ones_like(frames[:, 0], dtype=torch.bool)
+        mask[2] = False
+        return frames.permute(0, 2, 3, 1) + 1, mask
+
+    scene = gc.load("tiny", prior=prior)(moving_pattern(5, 64, 64), size=(64, 64), cuts="off")
+    sure, mask = scene.confidence[:].astype(float), scene.mask[:]
+    assert mask[2].any() and np.argmin([sure[t][mask[t]].mean() for t in range(5)]) == 2
 
 
 def test_a_run_gone_on_with_has_the_same_confidence(tmp_path):

@@ -78,7 +78,8 @@ def features(log_depth: Tensor, mask: Tensor, prior: PriorFrame) -> Tensor:
     """
     seen = prior.valid > 0.5
     off, both = (log_depth - prior.log_depth).abs(), seen & mask
-    mean = (off * both).sum() / both.sum().clamp_min(1)
+    # Where nothing is seen by both, as much as counts at all: nothing bears the frame out.
+    mean = torch.where(both.any(), (off * both).sum() / both.sum().clamp_min(1), 1.0)
     off = torch.where(seen, off, mean)
     height, width = log_depth.shape
     y, x = (torch.linspace(-1, 1, n, device=off.device) for n in (height, width))
