@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import moving_pattern
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -110,6 +110,16 @@ def plane(normal, height=24, width=32):
     return 2 * normal[2] / (rays @ normal), k
 
 
+def test_normals_do_not_depend_on_the_unit_of_the_scene():
+    depth = np.random.default_rng(0).uniform(1, 1.2, (1, 24, 32)).astype(np.float32)
+    k = np.array([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]])
+    wanted = gc.Scene.from_depth(depth, depth > 0, k).normals[0]
+    np.testing.assert_allclose(np.linalg.norm(wanted, axis=-1), 1, atol=1e-6)
+    for power in (-60, -20, -13, 13, 60):
+        np.testing.assert_array_equal(gc.Scene.from_depth(depth * 2.0**power, depth > 0, k).normals[0], wanted)
+
+
+@settings(deadline=None)
 @given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5))
 def test_normals_of_a_plane_are_its_own_and_look_at_the_camera(a, b):
     normal = np.array([a, b, -1]) / np.linalg.norm([a, b, -1])

@@ -287,6 +287,29 @@ def test_a_browser_plays_turns_and_shows_the_frames_colours(tmp_path):
 
 
 @pytest.mark.slow
+def test_while_a_frame_is_unpacked_the_last_one_stays_however_far_away_it_is(tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine")
+    path = export(plane(), "html", tmp_path / "p.html")
+    path.write_text(path.read_text().replace("Math.max(8, Math.floor(2.56e8", "Math.max(2, Math.floor(1"))
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=browser, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )
+        tab = chromium.new_context(reduced_motion="reduce").new_page()
+        tab.goto(path.as_uri())
+        until(tab, "current !== null && current.entry.ready && !stale")
+        first, last = tab.evaluate(
+            "() => { draw(); const first = canvas.toDataURL(); for (let i = 0; i < count; i++) { show(i); draw(); }"
+            " return [first, canvas.toDataURL()]; }"
+        )
+        assert len(last) > 0.8 * len(first)
+        chromium.close()
+
+
+@pytest.mark.slow
 def test_where_a_browser_can_not_draw_the_page_says_what_it_is(tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     browser = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -35,7 +35,10 @@ def known_normals(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
         points: ``[H, W, 3]`` float32 in the camera's axes.
         valid: ``[H, W]`` bool.
     """
-    safe = torch.from_numpy(np.where(valid[..., None], points, np.float32(0)))
+    # In a unit of about the middle depth, by a power of two: the same to the bit, whatever the scene's own unit is.
+    middle = float(np.median(points[..., 2][valid])) if valid.any() else 1.0
+    unit = np.float32(np.ldexp(1.0, -int(np.clip(np.frexp(middle)[1], -126, 126))))
+    safe = torch.from_numpy(np.where(valid[..., None], points * unit, np.float32(0)))
     found = normals_of(safe.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
     whole = eroded(torch.from_numpy(valid)[None, None])[0, 0]
     whole &= (found != 0).any(-1)
