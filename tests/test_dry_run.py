@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, letterbox, capsys) -> None:
     assert status == 2 and "letter.mp4" in said and "x.mp4" in err and "Traceback" not in err
     assert "--max-size" in refused(capsys, "run", letterbox, "--dry-run", "--max-size", 3)
     status, said, _ = say(capsys, "run", letterbox, "--dry-run", "--json")
-    assert status == 0 and json.loads(said.splitlines()[0])["frames"].endswith(" of 160x120")
+    assert status == 0 and json.loads(said.splitlines()[0])["frames"].endswith("20 of 96x128")
 
 
 def test_a_first_picture_that_is_damaged_is_passed_over(tmp_path, capsys) -> None:

@@ -38,7 +38,7 @@ def test_a_recording_becomes_a_scene(recording, tmp_path, capsys, cut):
     chosen = slice(2, 9, 3) if cut else slice(None)
     assert main(["run", str(folder), "-o", str(tmp_path / "a.gc"), "--depth", "recorded", *cut]) == 0
     said = capsys.readouterr()
-    assert said.out.strip() == f"scene: {tmp_path / 'a.gc'}" and "warning" not in said.err
+    assert said.out.splitlines()[-1] == f"scene: {tmp_path / 'a.gc'}" and "warning" not in said.err
     scene = gc.open(tmp_path / "a.gc")
     assert scene.unit == "m" and scene.attributes["model"] == "recorded"
     np.testing.assert_allclose(scene.depth[:], millimetres[chosen] / 1000, atol=1e-6)

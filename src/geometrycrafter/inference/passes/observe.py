@@ -174,8 +174,7 @@ def _observe_batch(equipment: Equipment, run: RunFolder, batch: _Batch) -> Itera
     whole = Box(0, 0, record.height, record.width)
     if whole != union or size != run.small_size:  # the scene shows bars too, and has one size
         small = torch.cat([resized(image, run.small_size, "bicubic") for image in images(whole)])
-    compared = small_size(record.height, record.width)
-    seen = torch.cat([resized(image, compared, "bilinear") for image in images(whole)])
+    seen = torch.cat([resized(image, small_size(*union.size), "bilinear") for image in images()])
     digests = [frame_digest(s.frame) for s in batch.frames]
     pictures, times = [s.picture for s in batch.frames], [s.seconds for s in batch.frames]
     known = ObservedFrames(statistics, times, digests, pictures, view.stored)

@@ -53,7 +53,10 @@ def steady(run: RunFolder, shots: list[Shot], intrinsics: Tensor, progress: Prog
     def corrected() -> Iterator[np.ndarray]:
         for t, values in enumerate(corrections):
             depth: np.ndarray = arrays.depth[t]
-            yield depth * GRID.picture(values, *depth.shape).exp().numpy()
+            picture = run.record.view(t).picture
+            top, left, bottom, right = picture
+            around = ((top, depth.shape[0] - bottom), (left, depth.shape[1] - right))
+            yield depth * np.pad(GRID.picture(values, *picture.size).exp().numpy(), around, mode="edge")
 
     SceneWriter(run.folder).put("depth", FrameByFrame(arrays.depth.shape, arrays.depth.dtype, corrected()))
 
@@ -72,15 +75,18 @@ def _one_thread() -> Iterator[None]:
 def _corrections(arrays: Arrays, shot: Shot, intrinsics: Tensor, progress: Progress) -> Tensor:
     """Of log depth of a shot's frames, ``[T, nodes]`` float32."""
     known, links, linker, size = torch.zeros(0, GRID.nodes).double(), list[Link](), None, (0, 0)
+    picture = shot.run.record.view(shot.first).picture  # what is beside it has no part in this
     for t in range(len(shot)):
         at = shot.first + t
-        (seen,) = shot.observed(t, t + 1, "seen")  # of the whole frame: other shots' sizes make no difference
-        frame = SmallFrame.of(seen[0].numpy(), arrays.depth[at], arrays.mask[at])
+        (seen,) = shot.observed(t, t + 1, "seen")
+        frame = SmallFrame.of(seen[0].numpy(), arrays.depth[at][picture.slices], arrays.mask[at][picture.slices])
         if frame is None or len(shot) == 1:
             return torch.zeros(len(shot), GRID.nodes)
         if linker is None:
             size = (frame.valid.shape[0], frame.valid.shape[1])
-            linker = _linker(intrinsics.double().mean(0), arrays.depth.shape[1:], size)
+            k = intrinsics.double().mean(0)
+            k[:2, 2] -= k.new_tensor([picture.left, picture.top])
+            linker = _linker(k, picture.size, size)
         links += linker.add(t, frame)
         last = t + 1 == len(shot)
         if last or t + 1 == len(known) + BLOCK:
@@ -92,6 +98,6 @@ def _corrections(arrays: Arrays, shot: Shot, intrinsics: Tensor, progress: Progr
 
 
 def _linker(intrinsics: Tensor, whole: tuple[int, int], size: tuple[int, int]) -> Linker:
-    """For small pictures of frames whose camera is ``[3, 3]`` at their whole size."""
+    """For small pictures of those whose camera is ``[3, 3]`` at their whole size."""
     sides = intrinsics.new_tensor([size[1] / whole[1], size[0] / whole[0]])
     return Linker(intrinsics[[0, 1], [0, 1]] * sides, (intrinsics[:2, 2] + 0.5) * sides - 0.5)
