@@ -153,3 +153,21 @@ def test_nothing_of_it_is_loaded_where_no_shell_asks() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("text", [f"a = {'[' * 5000}", f"[run]\nmax-size = 0x{'f' * 5000}\n", "[run]\nsize = [[1]]\n"])
+def test_a_file_that_means_harm_is_a_sentence(text, capsys) -> None:
+    prefer(text)
+    said = refused(capsys, "run", "v.mp4")
+    assert "geometrycrafter.toml" in said and len(said) < 400
+
+
+@pytest.mark.parametrize("text", ['[view]\nhost = "0.0.0.0"\n', 'host = "0.0.0.0"\n', '[benchmark]\njson = "mine"\n'])
+def test_a_strangers_folder_opens_nothing_and_replaces_nothing(text, tmp_path, capsys) -> None:
+    prefer(text)
+    words = ("benchmark", "--plan") if "benchmark" in text else ("view", "a.gc")
+    assert "may be a stranger's" in refused(capsys, *words) and not Path("mine").exists()
+    own = tmp_path / "config" / "geometrycrafter" / "geometrycrafter.toml"
+    own.parent.mkdir(parents=True)
+    Path("geometrycrafter.toml").rename(own)
+    assert str(parsed(*words)["json" if words[0] == "benchmark" else "host"]) in ("mine", "0.0.0.0")

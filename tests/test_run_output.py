@@ -129,6 +129,19 @@ def test_info_says_of_any_scene_what_the_run_said(finished, capsys) -> None:
     assert status == 0 and told["complete"] is True and told["valid"] == pytest.approx(valid) and told["unit"] is None
 
 
+def test_info_of_a_strangers_scene_gives_no_orders(finished, tmp_path, capsys) -> None:
+    place = tmp_path / "a; touch harm.gc"
+    shutil.copytree(finished, place)
+    about = json.loads((place / "zarr.json").read_text())
+    told = {"model": "\x1b]0;mine\a", "source": "a\nscene: another", "program": "\x9b31m\u202egc\ud800"}
+    about["attributes"] |= told
+    (place / "zarr.json").write_text(json.dumps(about))
+    status, out, _ = say(capsys, "info", place)
+    assert status == 0 and all(line.isprintable() for line in out.splitlines())
+    assert out.count("\nscene: ") == 1 and f"geometrycrafter poses '{place}'" in out
+    assert json.loads(say(capsys, "info", place, "--json")[1])["source"] == told["source"]
+
+
 def test_info_tells_poses_metres_and_free_rays(tmp_path, capsys) -> None:
     shape = (3, 24, 32)
     depth = np.full(shape, 2.0, np.float32)

@@ -122,6 +122,13 @@ def test_tensors_are_of_all_frames_or_some(scene, truth) -> None:
         scene.to_torch(5)
 
 
+def test_frames_are_counted_by_any_integer_and_one_that_is_not_there_is_told(scene) -> None:
+    assert torch.equal(scene.to_torch(np.int64(1))["depth"], scene.to_torch(1)["depth"])
+    for frames in (99, np.int64(99), [0, 99], np.array([-99])):
+        with pytest.raises(gc.errors.InputError, match=r"there is no frame -?99"):
+            scene.to_torch(frames)
+
+
 def test_a_cloud_has_the_valid_points_with_their_colours(scene, truth) -> None:
     points, colours = scene.cloud(2)
     mask = truth["mask"][2]

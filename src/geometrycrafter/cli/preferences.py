@@ -32,6 +32,9 @@ EACH_TIME = ("overwrite", "discard", "resume", "dry_run", "help", "version")
 """Flags that are no habit."""
 RIVALS = (("size", "max_size"), ("camera", "intrinsics"), ("device", "devices"), ("quiet", "json"))
 """Flags of which one is given: it stands before a preference for the other."""
+NOT_FROM_HERE = ("host", "json")
+"""Flags with a value that no file in the current folder sets, which may be a stranger's: one opens scenes to the
+network, the other replaces a file."""
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -62,6 +65,8 @@ def with_preferences(parser: argparse.ArgumentParser, arguments: Sequence[str]) 
     for file in files:
         _check_tables(parser, file)
         for preference, shared in file.of(names, command, arguments[at:]):
+            if file.path == Path(FILE):
+                _check_harmless(command, preference)
             _add(chosen, command, preference, shared)
     for preference in _variables(names):
         _add(chosen, command, preference, False)
@@ -123,7 +128,7 @@ def _read(path: Path) -> _File:
         return _File(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: this is no TOML ({reason(error)}).") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: the file can't be read ({reason(error)}).") from error
 
 
@@ -203,6 +208,20 @@ def _add(chosen: dict[str, list[str]], command: argparse.ArgumentParser, prefere
         chosen[action.dest] = words
 
 
+def _check_harmless(command: argparse.ArgumentParser, preference: Preference) -> None:
+    """Refuse what a file in the current folder must not say.
+
+    Raises:
+        InputError: where it does.
+    """
+    action = command._option_string_actions.get(_flag(preference.key))
+    if action is not None and action.dest in NOT_FROM_HERE and action.nargs != 0:
+        raise InputError(
+            f"{preference.where}: {preference.key} can't stand in this folder's file, which may be a stranger's; "
+            f"give it as a flag, or put it into {user_file()}."
+        )
+
+
 def _as_words(action: argparse.Action, preference: Preference) -> list[str]:
     """A flag with its value; nothing where it says no.
 
@@ -217,8 +236,8 @@ def _as_words(action: argparse.Action, preference: Preference) -> list[str]:
         return [flag] if text in YES else []
     if isinstance(value, bool | dict):
         raise InputError(f"{preference.where}: {preference.key} {value!r}: give a value, not {str(value).lower()}.")
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     try:
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         read = action.type(text) if callable(action.type) else text
     except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
         raise InputError(f"{preference.where}: {preference.key}: {reason(error)}.") from error

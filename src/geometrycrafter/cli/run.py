@@ -81,7 +81,9 @@ def add_parser(commands: Any) -> None:
     said = parser.add_mutually_exclusive_group()
     said.add_argument("--quiet", action="store_true", help="say nothing but errors and warnings")
     said.add_argument("--json", action="store_true", help="say what happens as JSON on stdout, an event a line")
-    parser.add_argument("--preview", action="store_true", help="write a sheet of pictures, NAME.png beside the scene")
+    parser.add_argument(
+        "--preview", action="store_true", help="write a sheet of pictures, NAME.preview.png beside the scene"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
     again.add_argument("--overwrite", action="store_true", help="replace an existing scene")

@@ -38,9 +38,11 @@ class Conversions:
             InputError: where a frame is not there, or an array is damaged.
         """
         scene = cast("Scene", self)
-        chosen = slice(None) if frames is None else frames if isinstance(frames, int | slice) else list(frames)
-        if isinstance(chosen, int):
-            _check_frame(scene, chosen)
+        chosen: Any = slice(None) if frames is None else frames
+        if not isinstance(chosen, int | slice | np.integer):
+            chosen = list(chosen)
+        for t in () if isinstance(chosen, slice) else chosen if isinstance(chosen, list) else [chosen]:
+            _check_frame(scene, t)
         arrays: dict[str, Any] = {
             "points": scene.points,
             "depth": scene.depth,

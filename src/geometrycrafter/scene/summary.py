@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,17 +118,22 @@ class Summary:
     def details(self) -> list[str]:
         """More lines: shots, poses, and how it was made."""
         if self.posed is None:
-            poses = f"none; find them with: geometrycrafter poses {self.scene}"
+            poses = f"none; find them with: geometrycrafter poses {shlex.quote(self.scene)}"
         else:
             poses = f"{self.posed} of {self.frames} frames" + (", depth refined" if self.refined else "")
         made = f"made: by {self.model or 'an unnamed model'}" + (f", {self.program}" if self.program else "")
         source = [f"source: {self.source}"] if self.source else []
-        return [f"shots: {told_shots(self.shots)}", f"poses: {poses}", made, *source]
+        lines = [f"shots: {told_shots(self.shots)}", f"poses: {poses}", made, *source]
+        return [_printable(line) for line in lines]  # a scene of a stranger's gives no orders to a terminal
 
     def stored(self) -> dict[str, Any]:
         """As JSON."""
         plain = {**vars(self), "shots": [list(span) for span in self.shots]}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _text(value: Any) -> str | None:
