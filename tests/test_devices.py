@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import geometrycrafter as gc
 from geometrycrafter.cli.main import main
+from geometrycrafter.inference.crew import Job
 from geometrycrafter.inference.decoded import Place, stretches
 from geometrycrafter.inference.loading import devices_of
 
@@ -85,6 +86,23 @@ def test_processes_are_apart_from_the_terminal_and_from_where_the_caller_stands(
     assert len(begun) == 2 and os.getpgid(0) not in {os.getpgid(pid) for pid in begun}  # whom Ctrl-C is for
     assert len(estimator(FRAMES[:3], **HOW | {"cuts": "off"}).depth) == 3
     estimator.workers.close()
+
+
+def forked_and_lost(equipment):
+    """A job whose process leaves a child behind."""
+    if os.fork() == 0:
+        time.sleep(120)
+        os._exit(0)
+    yield "begun"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_gone_is_missed_though_its_children_live():
+    workers, begun = gc.load("tiny", devices=["cpu", "cpu"]).workers, []
+    with pytest.raises(gc.InputError, match="signal 9"):
+        begun += ((told, time.monotonic()) for told in workers.each([Job(forked_and_lost, ())]))
+    workers.close()
+    assert time.monotonic() - begun[0][1] < 60
 
 
 def lost_with_the_first_frame(frames):

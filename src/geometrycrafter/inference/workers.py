@@ -10,6 +10,7 @@ import contextlib
 import os
 import pickle
 import queue
+import signal
 import struct
 import subprocess
 import sys
@@ -114,7 +115,7 @@ class Workers:
                 given[number] += 1
             if not any(given):
                 return
-            number, kind, value = self._told.get()
+            number, kind, value = self._next()
             if kind == "value":
                 yield value
             elif kind == "done":
@@ -126,9 +127,19 @@ class Workers:
             elif kind == "gone":
                 raise self._lost(number)
 
+    def _next(self) -> tuple[int, str, Any]:
+        """What one tells; who is gone may have left children that keep its output open, and tells nothing."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._told.get(timeout=2)
+            for number, worker in enumerate(self._workers):
+                if worker.process.poll() is not None:
+                    return number, "gone", None
+
     def _lost(self, number: int) -> LostWorkerError:
         worker = self._workers[number]
         status = worker.process.wait()
+        _kill_all(worker.process)
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         return LostWorkerError(
             f"--devices: process {worker.process.pid}, number {number + 1} of {self.hands}, on {self.devices[number]}, "
@@ -167,12 +178,20 @@ class _Worker:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
+    if process.returncode is None:  # its number is its own until it has been waited for
+        process.kill()
+        _kill_all(process)
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
             if pipe is not None:
                 pipe.close()
     process.wait()
+
+
+def _kill_all(process: subprocess.Popen[bytes]) -> None:
+    """End what a process of its own group has forked."""
+    with contextlib.suppress(OSError, AttributeError):  # there are none, or no groups here
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _send(pipe: IO[bytes], what: Any) -> None:
