@@ -15,7 +15,7 @@ from geometrycrafter.data.synthesis import rendered
 from geometrycrafter.evaluation import score_confidence, score_points
 from geometrycrafter.evaluation.clips import true_points
 
-HELD_OUT = (41_000_002, 41_000_005, 41_000_008, 41_000_013)
+HELD_OUT = tuple(41_000_000 + n for n in (2, 3, 5, 6, 8, 9, 11, 13))
 """Seeds after those that the weights were found on."""
 
 
@@ -37,7 +37,7 @@ def test_on_clips_held_out_errors_grow_as_confidence_falls(judged):
     order = np.argsort(-confidence, kind="stable")
     fifths = [error[part].mean() for part in np.array_split(order, 5)]
     assert fifths == sorted(fifths)
-    assert fifths[-1] > 1.1 * fifths[0]
+    assert fifths[-1] > 1.5 * fifths[0]
     inliers = [(error[part] < 0.25).mean() for part in np.array_split(order, 3)]
     foretold = [confidence[part].mean() for part in np.array_split(order, 3)]
     assert np.abs(np.subtract(inliers, foretold)).max() < 0.25

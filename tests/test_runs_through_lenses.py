@@ -31,8 +31,9 @@ def test_a_run_is_that_of_the_undistorted_frames(estimator, tmp_path) -> None:
     undone = source.undistortion
     assert undone is not None and not undone.valid.all()
     # As decoded: what the lens doesn't see has no part in keeping depth steady, and is picture in the other.
-    scene = estimator(source, output=tmp_path / "a.gc", size=(64, 64), steady="off")
-    plain = estimator(np.stack(list(source)), size=(64, 64), intrinsics=undone.intrinsics, steady="off")
+    how = {"size": (64, 64), "steady": "off"}
+    scene = estimator(source, output=tmp_path / "a.gc", **how)
+    plain = estimator(np.stack(list(source)), intrinsics=undone.intrinsics, **how)
     np.testing.assert_array_equal(np.asarray(scene.depth), np.asarray(plain.depth))
     np.testing.assert_array_equal(np.asarray(scene.mask), np.asarray(plain.mask) & undone.valid)
     fx, fy, cx, cy = undone.intrinsics
@@ -41,9 +42,9 @@ def test_a_run_is_that_of_the_undistorted_frames(estimator, tmp_path) -> None:
     assert again.lens == CUSHION and plain.lens is None
     rays, seen = again.lens.rays()
     assert rays.shape == (64, 96, 3) and seen.all()
-    assert estimator(source, output=tmp_path / "a.gc", size=(64, 64), resume=True).lens == CUSHION
+    assert estimator(source, output=tmp_path / "a.gc", resume=True, **how).lens == CUSHION
     with pytest.raises(InputError, match=r"--camera \(SIMPLE_RADIAL 70\.0,47\.5,31\.5,0\.3"):
-        estimator(open_frames(video), output=tmp_path / "a.gc", size=(64, 64), resume=True)
+        estimator(open_frames(video), output=tmp_path / "a.gc", resume=True, **how)
     with pytest.raises(InputError, match="exclude each other"):
         estimator(source, intrinsics=(50, 50, 48, 32))
 
