@@ -91,7 +91,8 @@ def main() -> None:
     print(f"{len(np.unique(clip))} clips, mean error {error.mean():.1%}; surest 80 %: {error[kept].mean():.1%}")
     for part in np.array_split(order, 10):
         print(
-            f"  said {sure[part].mean():.2f}, inliers {(error[part] < INLIER).mean():.2f}, error {error[part].mean():.1%}"
+            f"  said {sure[part].mean():.2f}, inliers {(error[part] < INLIER).mean():.2f}, "
+            f"error {error[part].mean():.1%}"
         )
 
 
