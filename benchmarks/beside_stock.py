@@ -22,15 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from geometrycrafter.benchmark.options import BenchmarkOptions
+from geometrycrafter.cli.memory_in_use import resident
 
 AIMS = {"unet": 1.25, "decoder": 1.3, "encoder": 1.2}
-MB = 1e6
-
-
-def resident() -> float:
-    """Megabytes that this process holds now."""
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS"))
-    return float(line.split()[1]) * 1024 / MB
 
 
 def beyond_weights(told: dict, threads: int, stock: bool) -> None:

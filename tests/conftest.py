@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -130,3 +131,20 @@ def manifest() -> Callable[[str], dict[str, list[int]]]:
         return listed.get("state_dict", listed)
 
     return read
+
+
+@pytest.fixture
+def chromium():
+    """Starts the machine's Chromium, by flags beside those that it always wants; it is closed after the test."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("there is no Chromium on this machine")
+    with playwright.sync_playwright() as started, contextlib.ExitStack() as open_ones:
+
+        def start(*flags: str):
+            found = started.chromium.launch(executable_path=browser, args=["--no-sandbox", *flags])
+            open_ones.callback(found.close)
+            return found
+
+        yield start

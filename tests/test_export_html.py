@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import zlib
 from html.parser import HTMLParser
 
@@ -223,103 +222,79 @@ def gathered(tab, event):
 
 
 @pytest.mark.slow
-def test_a_browser_plays_turns_and_shows_the_frames_colours(tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("there is no Chromium on this machine")
+def test_a_browser_plays_turns_and_shows_the_frames_colours(chromium, tmp_path):
     path = export(plane(), "html", tmp_path / "p.html")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=browser, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+    browser = chromium("--enable-unsafe-swiftshader")
+    for width, height, scheme in ((1000, 700, "light"), (390, 800, "dark")):
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            has_touch=True,
         )
-        for width, height, scheme in ((1000, 700, "light"), (390, 800, "dark")):
-            context = chromium.new_context(
-                viewport={"width": width, "height": height},
-                color_scheme=scheme,
-                reduced_motion="reduce",
-                has_touch=True,
-            )
-            tab = context.new_page()
-            faults, asked = gathered(tab, "pageerror"), gathered(tab, "request")
-            tab.goto(path.as_uri())
-            settled = "current !== null && current.f === frames[shown] && !stale"
-            until(tab, settled)
-            tab.click("#follow")
-            tab.keyboard.press("ArrowRight")
-            until(tab, settled + " && shown === 1")
-            tab.wait_for_timeout(300)
-            whole = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")).astype(int)
-            # The camera's view fits the picture into the window, and shows it.
-            scale = min(width / WIDTH, height / HEIGHT)
-            at = [(x, y) for y in (15, 30, 40) for x in (18, 25, 45, 58)]
-            seen = [
-                whole[
-                    round(height / 2 + (y + 0.5 - HEIGHT / 2) * scale), round(width / 2 + (x + 0.5 - WIDTH / 2) * scale)
-                ]
-                for x, y in at
-            ]
-            wanted = [plane().frames[1][y, x].astype(int) for x, y in at]
-            assert np.abs(np.array(seen) - wanted).max(1).mean() < 12
-            ground = whole[80, 5]
-            assert (ground.sum() > 600) == (scheme == "light")
-            before = tab.evaluate("[orbit.yaw, orbit.away]")
-            tab.mouse.move(width / 2, height / 2)
-            tab.mouse.down()
-            tab.mouse.move(width / 2 + 80, height / 2)
-            tab.mouse.up()
-            tab.mouse.wheel(0, 240)
-            tab.wait_for_timeout(200)
-            after = tab.evaluate("[orbit.yaw, orbit.away]")
-            assert after[0] != before[0] and after[1] != before[1] and not tab.evaluate("state.follow")
-            # Two fingers that part come nearer.
-            away, touch = tab.evaluate("orbit.away"), context.new_cdp_session(tab)
-            for kind, gap in (("touchStart", 40), ("touchMove", 60), ("touchMove", 90)):
-                fingers = [{"x": width / 2 + side * gap, "y": height / 2, "id": i} for i, side in enumerate((-1, 1))]
-                touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
-            touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-            until(tab, f"orbit.away < {0.7 * away}")
-            tab.keyboard.press("Space")
-            until(tab, "shown === 3")
-            assert not faults and all(request.url.startswith(("file:", "blob:")) for request in asked)
-            context.close()
-        chromium.close()
+        tab = context.new_page()
+        faults, asked = gathered(tab, "pageerror"), gathered(tab, "request")
+        tab.goto(path.as_uri())
+        settled = "current !== null && current.f === frames[shown] && !stale"
+        until(tab, settled)
+        tab.click("#follow")
+        tab.keyboard.press("ArrowRight")
+        until(tab, settled + " && shown === 1")
+        tab.wait_for_timeout(300)
+        whole = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")).astype(int)
+        # The camera's view fits the picture into the window, and shows it.
+        scale = min(width / WIDTH, height / HEIGHT)
+        at = [(x, y) for y in (15, 30, 40) for x in (18, 25, 45, 58)]
+        seen = [
+            whole[round(height / 2 + (y + 0.5 - HEIGHT / 2) * scale), round(width / 2 + (x + 0.5 - WIDTH / 2) * scale)]
+            for x, y in at
+        ]
+        wanted = [plane().frames[1][y, x].astype(int) for x, y in at]
+        assert np.abs(np.array(seen) - wanted).max(1).mean() < 12
+        ground = whole[80, 5]
+        assert (ground.sum() > 600) == (scheme == "light")
+        before = tab.evaluate("[orbit.yaw, orbit.away]")
+        tab.mouse.move(width / 2, height / 2)
+        tab.mouse.down()
+        tab.mouse.move(width / 2 + 80, height / 2)
+        tab.mouse.up()
+        tab.mouse.wheel(0, 240)
+        tab.wait_for_timeout(200)
+        after = tab.evaluate("[orbit.yaw, orbit.away]")
+        assert after[0] != before[0] and after[1] != before[1] and not tab.evaluate("state.follow")
+        # Two fingers that part come nearer.
+        away, touch = tab.evaluate("orbit.away"), context.new_cdp_session(tab)
+        for kind, gap in (("touchStart", 40), ("touchMove", 60), ("touchMove", 90)):
+            fingers = [{"x": width / 2 + side * gap, "y": height / 2, "id": i} for i, side in enumerate((-1, 1))]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        until(tab, f"orbit.away < {0.7 * away}")
+        tab.keyboard.press("Space")
+        until(tab, "shown === 3")
+        assert not faults and all(request.url.startswith(("file:", "blob:")) for request in asked)
+        context.close()
 
 
 @pytest.mark.slow
-def test_while_a_frame_is_unpacked_the_last_one_stays_however_far_away_it_is(tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("there is no Chromium on this machine")
+def test_while_a_frame_is_unpacked_the_last_one_stays_however_far_away_it_is(chromium, tmp_path):
     path = export(plane(), "html", tmp_path / "p.html")
     path.write_text(path.read_text().replace("Math.max(8, Math.floor(2.56e8", "Math.max(2, Math.floor(1"))
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=browser, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
-        )
-        tab = chromium.new_context(reduced_motion="reduce").new_page()
-        tab.goto(path.as_uri())
-        until(tab, "current !== null && current.entry.ready && !stale")
-        first, last = tab.evaluate(
-            "() => { draw(); const first = canvas.toDataURL(); for (let i = 0; i < count; i++) { show(i); draw(); }"
-            " return [first, canvas.toDataURL()]; }"
-        )
-        assert len(last) > 0.8 * len(first)
-        chromium.close()
+    browser = chromium("--enable-unsafe-swiftshader")
+    tab = browser.new_context(reduced_motion="reduce").new_page()
+    tab.goto(path.as_uri())
+    until(tab, "current !== null && current.entry.ready && !stale")
+    first, last = tab.evaluate(
+        "() => { draw(); const first = canvas.toDataURL(); for (let i = 0; i < count; i++) { show(i); draw(); }"
+        " return [first, canvas.toDataURL()]; }"
+    )
+    assert len(last) > 0.8 * len(first)
 
 
 @pytest.mark.slow
-def test_where_a_browser_can_not_draw_the_page_says_what_it_is(tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("there is no Chromium on this machine")
+def test_where_a_browser_can_not_draw_the_page_says_what_it_is(chromium, tmp_path):
     path = export(plane(), "html", tmp_path / "p.html")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-3d-apis"])
-        tab = chromium.new_page()
-        tab.goto(path.as_uri())
-        said = tab.locator("#message").inner_text()
-        assert tab.locator("#message").is_visible() and "It needs WebGL2" in said and "video as points in space" in said
-        chromium.close()
+    browser = chromium("--disable-3d-apis")
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+    said = tab.locator("#message").inner_text()
+    assert tab.locator("#message").is_visible() and "It needs WebGL2" in said and "video as points in space" in said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import signal
 import socket
 import subprocess
@@ -306,44 +305,36 @@ def test_a_name_that_was_made_to_lead_to_this_machine_is_another_site():
 
 
 @pytest.mark.slow
-def test_browsers_see_the_points_and_who_comes_later_sees_the_same(viewer):
-    playwright = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("there is no Chromium on this machine")
+def test_browsers_see_the_points_and_who_comes_later_sees_the_same(chromium, viewer):
     shown = viewer(plane(), edges=0)
     shown.state.set(frame=2)
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=browser, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
-        )
-        asked: list = []
-        for size in ((1000, 700), (390, 800)):
-            tab = chromium.new_context(viewport={"width": size[0], "height": size[1]}).new_page()
-            tab.on("request", lambda request: asked.append(request.url))
-            tab.goto(f"http://127.0.0.1:{shown.port}")
-            for _ in range(60):  # until the red block, which moves, is there
-                tab.wait_for_timeout(500)
-                seen = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")).astype(int)
-                red = ((seen[..., 0] > 230) & (seen[..., 1:] < 30).all(-1)).mean()
-                blue = ((np.abs(seen[..., 2] - 200) < 8) & (np.abs(seen[..., 1] - 128) < 60)).mean()
-                if seen_all := blue > 0.03 and (red > 0.005 or size[0] < 500):  # there the panel is before it
-                    break
-            assert seen_all
-        assert len(shown.server.get_clients()) == 2
-        assert all(url.startswith((f"http://127.0.0.1:{shown.port}", "data:", "blob:")) for url in asked)
-        client = next(iter(shown.server.get_clients().values()))
-        shown.look_from_camera([client])
-        until(lambda: np.allclose(client.camera.position, own_eye(shown.stages[0].clouds, 2).pose[:3, 3], atol=1e-3))
-        # A click at the red block and one at the plane are places in the world.
-        shown.state.set(measuring=True)
-        shown.listen(True)
-        wide = chromium.contexts[0].pages[0]
-        wide.wait_for_timeout(1000)
-        seen = np.asarray(Image.open(io.BytesIO(wide.screenshot())).convert("RGB")).astype(int)[:, :640]
-        rows, columns = np.nonzero((seen[..., 0] > 230) & (seen[..., 1:] < 30).all(-1))
-        wide.mouse.click(float(np.median(columns)), float(np.median(rows)))
-        until(lambda: len(shown.state.clicks) == 1)
-        own = np.linalg.inv(shown.stages[0].clouds.pose(2)) @ [*shown.state.clicks[0], 1]
-        assert abs(own[2] - 2) < 1e-3
-        chromium.close()
+    browser = chromium("--enable-unsafe-swiftshader")
+    asked: list = []
+    for size in ((1000, 700), (390, 800)):
+        tab = browser.new_context(viewport={"width": size[0], "height": size[1]}).new_page()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(f"http://127.0.0.1:{shown.port}")
+        for _ in range(60):  # until the red block, which moves, is there
+            tab.wait_for_timeout(500)
+            seen = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")).astype(int)
+            red = ((seen[..., 0] > 230) & (seen[..., 1:] < 30).all(-1)).mean()
+            blue = ((np.abs(seen[..., 2] - 200) < 8) & (np.abs(seen[..., 1] - 128) < 60)).mean()
+            if seen_all := blue > 0.03 and (red > 0.005 or size[0] < 500):  # there the panel is before it
+                break
+        assert seen_all
+    assert len(shown.server.get_clients()) == 2
+    assert all(url.startswith((f"http://127.0.0.1:{shown.port}", "data:", "blob:")) for url in asked)
+    client = next(iter(shown.server.get_clients().values()))
+    shown.look_from_camera([client])
+    until(lambda: np.allclose(client.camera.position, own_eye(shown.stages[0].clouds, 2).pose[:3, 3], atol=1e-3))
+    # A click at the red block and one at the plane are places in the world.
+    shown.state.set(measuring=True)
+    shown.listen(True)
+    wide = browser.contexts[0].pages[0]
+    wide.wait_for_timeout(1000)
+    seen = np.asarray(Image.open(io.BytesIO(wide.screenshot())).convert("RGB")).astype(int)[:, :640]
+    rows, columns = np.nonzero((seen[..., 0] > 230) & (seen[..., 1:] < 30).all(-1))
+    wide.mouse.click(float(np.median(columns)), float(np.median(rows)))
+    until(lambda: len(shown.state.clicks) == 1)
+    own = np.linalg.inv(shown.stages[0].clouds.pose(2)) @ [*shown.state.clicks[0], 1]
+    assert abs(own[2] - 2) < 1e-3
