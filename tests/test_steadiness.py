@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from test_export_worlds import FRAMES, plane, poses
-from test_scene_files import made
 
 import geometrycrafter as gc
 from geometrycrafter.cli.main import main
@@ -55,6 +54,27 @@ def test_scenes_on_the_command_line(tmp_path, capsys):
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if ".gc" in line]
     assert rows[0][1:] == ["9.1", "–", "–", "1.464", "yes"]
     assert [r[-1] for r in rows[1:]] == ["no", "no"] and "shot" in rows[2]
-    made().save(tmp_path / "c.gc")
+    gc.Scene.from_depth(*(np.asarray(x) for x in (scene.depth, scene.mask, scene.intrinsics))).save(tmp_path / "c.gc")
     assert main(["eval", "steady", str(tmp_path / "c.gc")]) == 2 and "no poses" in capsys.readouterr().err
     assert main(["eval", "steady"]) == 2
+
+
+def seen_from_one_place(shift: int) -> gc.Scene:
+    """Noise that is moved by so many pixels a frame; a square of it changes, and only there depth doesn't grow."""
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 255, (6, 14, 3)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
+    frames = np.stack([noise[:, t * shift : t * shift + 128] for t in range(10)])
+    frames[:, 16:48, 16:48] = random.integers(0, 255, (10, 1, 1, 1))
+    depth = np.repeat((2 * 1.02 ** np.arange(10))[:, None, None], 192, 1).repeat(256, 2)
+    depth[:, 24:104, 24:104] = 1
+    return gc.Scene.from_depth(depth, np.ones(depth.shape, bool), np.diag([200.0, 200, 1]), frames)
+
+
+def test_a_camera_that_stands_still_wants_no_poses(tmp_path, capsys):
+    seen_from_one_place(0).save(tmp_path / "still.gc")
+    seen_from_one_place(8).save(tmp_path / "moves.gc")
+    assert main(["eval", "steady", str(tmp_path / "still.gc")]) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if ".gc" in line]
+    assert row[1:3] == ["2.0", f"{100 * (1 - 1.02**-8):.1f}"] and row[4:] == [f"{1.02**9:.3f}", "yes"]
+    assert main(["eval", "steady", str(tmp_path / "moves.gc")]) == 2
+    assert "no poses, and its camera moves; run 'geometrycrafter poses" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def _help_of_steady(prog: str) -> argparse.ArgumentParser:
         description="Say how much what stands still changes its depth over 1, 8 and 32 frames; it wants no truth.",
         add_help=False,
     )
-    parser.add_argument("root", metavar="SCENE", nargs="+", help="that has poses")
+    parser.add_argument("root", metavar="SCENE", nargs="+", help="that has poses, or whose camera stands still")
     return parser
 
 

@@ -13,10 +13,10 @@ def of_scenes(places: list[Path]) -> int:
     """Print a table of scenes, a row for each of their shots.
 
     Raises:
-        InputError: where no scene is named, or one has no poses.
+        InputError: where no scene is named, or one has no poses though its camera moves.
     """
     if not places:
-        raise InputError("eval steady SCENE...: name scenes with poses.")
+        raise InputError("eval steady SCENE...: name scenes with poses, or whose camera stands still.")
     from geometrycrafter.cli.eval import print_table
     from geometrycrafter.evaluation.report.table import Table
     from geometrycrafter.evaluation.steadiness import Steadiness
@@ -34,6 +34,9 @@ def of_scenes(places: list[Path]) -> int:
             name = f"{place}, shot {number}" if len(spans) > 1 else str(place)
             rows.append([name, *cells, f"{extent:.3f}" if extent == extent else "–", "yes" if shot.still else "no"])
     header = ["scene", "1 frame ↓", *(f"{lag} frames ↓" for lag in LAGS[1:]), "range ↓", "camera still"]
-    note = "Median change of still things' depth, %; range: largest over smallest in a clip whose camera stands still."
+    note = (
+        "Median change of still things' depth, %; range: largest over smallest over the whole clip, where the camera "
+        "stands still. Without poses still is what sees one colour all the time."
+    )
     print_table(Table(header, rows, [note]))
     return 0

@@ -1,4 +1,6 @@
-"""How steady a scene is without any truth: what stands still is carried by the camera's poses into later frames."""
+"""How steady a scene is without any truth: what stands still is carried by the camera's poses into later frames.
+
+Without poses, a scene whose camera stands nearly still is judged by the pixels that see one colour all the time."""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geometrycrafter.errors import InputError
+from geometrycrafter.evaluation.still_pixels import still_pixels
 from geometrycrafter.geometry.reprojection import disagreement
 from geometrycrafter.scene import Scene
 from geometrycrafter.settings import Count, value_of
@@ -23,23 +26,34 @@ class Steadiness:
     """Static, valid depth of one shot of a scene, and its cameras.
 
     Args:
-        scene: with poses.
+        scene: with poses, or with frames of a camera that stands still.
         first: frame of the shot.
         end: the frame after its last; None: of the scene.
 
     Raises:
-        InputError: where the scene has no poses.
+        InputError: where the scene has no poses and its camera moves.
     """
 
     def __init__(self, scene: Scene, first: int = 0, end: int | None = None):
-        if scene.poses is None:
-            raise InputError(f"{scene.place}: the scene has no poses; run 'geometrycrafter poses {scene.place}' first.")
         self._scene, self._moving = scene, scene.array("moving")
+        self._span = range(first, len(scene) if end is None else end)
+        self._one_colour = self._seen_still() if scene.poses is None else None
         quality = scene.array("pose_quality")
         self._known = np.ones(len(scene), bool) if quality is None else quality[:] > 0
-        self._poses = np.asarray(scene.poses, np.float64)
+        standing = np.tile(np.eye(4), (len(scene), 1, 1))
+        self._poses = standing if scene.poses is None else np.asarray(scene.poses, np.float64)
         self._intrinsics = np.asarray(scene.intrinsics, np.float64)
-        self._span = range(first, len(scene) if end is None else end)
+
+    def _seen_still(self) -> NDArray[np.bool_]:
+        """Pixels ``[H, W]`` of one colour, where there are no poses."""
+        frames, size = self._scene.frames, (self._scene.depth.shape[1], self._scene.depth.shape[2])
+        found = None if frames is None else still_pixels(frames, self._span, size)
+        if found is None:
+            place = self._scene.place
+            raise InputError(
+                f"{place}: the scene has no poses, and its camera moves; run 'geometrycrafter poses {place}' first."
+            )
+        return found
 
     def _depth(self, t: int) -> NDArray[np.float64]:
         """``[H, W]`` float64, zero where it is not valid or moves."""
@@ -47,6 +61,8 @@ class Steadiness:
         good = np.asarray(self._scene.mask[t], bool) & np.isfinite(depth) & (depth > 0)
         if self._moving is not None:
             good &= ~np.asarray(self._moving[t], bool)
+        if self._one_colour is not None:
+            good &= self._one_colour
         return np.where(good, depth, 0.0)
 
     def _view(self, t: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -77,6 +93,8 @@ class Steadiness:
     @property
     def still(self) -> bool:
         """Whether the camera stands still."""
+        if self._one_colour is not None:
+            return True
         frames = [t for t in self._span if self._known[t]]
         if not frames:
             return False
