@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from geometrycrafter.cli.defaults import DefaultsFormatter
+from geometrycrafter.cli.defaults import DefaultsFormatter, add_threads
 from geometrycrafter.settings import argument
 
 
@@ -35,6 +35,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--steps", **told("steps"), metavar="N", help="of the sampler")
     parser.add_argument("--repeats", **told("repeats"), metavar="N", help="timed calls of each component")
     parser.add_argument("--device", default=defaults.device)
+    add_threads(parser)
     parser.add_argument("--dtype", choices=DTYPES, default=defaults.dtype, help="of UNet, encoder and image encoder")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default=defaults.precision, help="of prior and point-map VAE, as in 'run'"

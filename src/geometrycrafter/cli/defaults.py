@@ -1,8 +1,13 @@
-"""Defaults in the help, as one would write them."""
+"""Defaults in the help, as one would write them, and flags that several commands have."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Annotated, Any
+
+from geometrycrafter.settings import Range, argument
+
+Threads = Annotated[int, Range(1, 1024)]
 
 
 class DefaultsFormatter(argparse.HelpFormatter):
@@ -15,3 +20,13 @@ class DefaultsFormatter(argparse.HelpFormatter):
             return text
         written = "x".join(str(side) for side in default) if isinstance(default, tuple) else str(default)
         return f"{text} (default: {written.replace('%', '%%')})"
+
+
+def add_threads(group: Any) -> None:
+    """The flag of commands that compute for long; :func:`geometrycrafter.cores.use_threads` obeys it."""
+    group.add_argument(
+        "--threads",
+        type=argument(Threads),
+        metavar="N",
+        help="of the processor (default: a core each, as far as affinity and a container's quota allow)",
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from geometrycrafter.cores import allowed_cores
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.expectation import expected
 from geometrycrafter.inference.loading import defaults_of
@@ -54,7 +54,7 @@ def described(source: FrameSource, root: Path, variant: str, settings: dict[str,
         for w in plan(end - first, options.window, options.overlap, options.exact)
     ]
     cost = expected(root, variant, options, windows, source.height, source.width)
-    seconds = cost.core_seconds / (os.cpu_count() or 1)
+    seconds = cost.core_seconds / allowed_cores()
     longest = max(w.frames for w in windows)
     rows = [
         *_file(source),

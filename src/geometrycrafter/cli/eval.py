@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from geometrycrafter.cli import eval_poses, eval_steady
-from geometrycrafter.cli.defaults import DefaultsFormatter
+from geometrycrafter.cli.defaults import DefaultsFormatter, add_threads
 from geometrycrafter.data.options import Processes
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import is_url, on_disk
@@ -53,6 +53,7 @@ def add_parser(commands: Any) -> None:
     _add_methods(what.add_argument)
     how = parser.add_argument_group("on what, and how")
     _add_choice(how.add_argument)
+    add_threads(how)
     eval_poses.add_flags(parser.add_argument_group("poses").add_argument)
     parser.set_defaults(call=call)
 

@@ -30,6 +30,7 @@ from geometrycrafter.cli import (
 )
 from geometrycrafter.cli.completion import complete
 from geometrycrafter.cli.preferences import with_preferences
+from geometrycrafter.cores import let_threads_sleep, use_threads
 from geometrycrafter.errors import InputError, Stopped, reason
 
 
@@ -115,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # names of files may be no text
             stream.reconfigure(errors="backslashreplace")
     keep_freed_memory()
+    let_threads_sleep()
     parser = build_parser()
     complete(parser)
     try:
@@ -124,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         with terminable():
+            if hasattr(args, "threads"):
+                use_threads(args.threads)
             status = args.call(args) or 0
             sys.stdout.flush()  # here, where a reader who has gone is told
             return status

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from geometrycrafter.cli.defaults import add_threads
 from geometrycrafter.cli.pose_flags import Finding, add_flags, flag_of
 from geometrycrafter.cli.pose_stages import Stages
 from geometrycrafter.cli.progress import ProgressBar
@@ -36,6 +37,7 @@ def add_parser(commands: Any) -> None:
     add("scene", help="a folder NAME.gc made by 'geometrycrafter run'")
     add_flags(parser, known_poses="--poses")
     add("--device", default="cpu", help="of these networks: cpu, cuda, cuda:1, mps")
+    add_threads(parser)
     add("--source", metavar="PATH", help="where the video is now")
     for flag, metavar, help in (
         ("--start", "FRAME", "with --source: its first frame that the scene has, where it is a longer video (0)"),

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from geometrycrafter.cli.defaults import add_threads
 from geometrycrafter.cli.pose_flags import Finding, add_flags
 from geometrycrafter.cli.pose_stages import Stages
 from geometrycrafter.cli.poses import find_poses
@@ -140,6 +141,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="several that share each clip's work, a process each: cuda:0,cuda:1; all (GPUs); cpu:2 (two processes)",
     )
+    add_threads(how)
     how.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="of the UNet (float32)")
     how.add_argument(
         "--offload", action="store_true", help="for small GPUs: the model's parts are on it only while they are needed"

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from geometrycrafter.cli.defaults import add_threads
 from geometrycrafter.errors import InputError
 from geometrycrafter.settings import Count, Positive, argument
 
@@ -43,6 +44,7 @@ def add_parser(commands: Any) -> None:
         help="with --plan: what a GPU has; say what to change where that is too little",
     )
     parser.add_argument("--processes", type=argument(Count), help="with --plan: that share the batch; one if not given")
+    add_threads(parser)
     parser.set_defaults(call=call)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+import torch
 
 from geometrycrafter.data.options import Processes
 from geometrycrafter.errors import InputError
@@ -32,7 +33,7 @@ class LocalEngine(Settings):
     """In this process, or in several on this machine."""
 
     processes: Processes = 1
-    """Each has its share of the cores."""
+    """Each has its share of the threads."""
 
     def __call__(self, work: Callable[[Job], Iterator[Outcome]], jobs: Sequence[Job]) -> Iterator[Outcome]:
         """As in :class:`Engine`.
@@ -44,7 +45,7 @@ class LocalEngine(Settings):
             for job in jobs:
                 yield from work(job)
             return
-        threads = max(1, (os.cpu_count() or 1) // self.processes)
+        threads = max(1, torch.get_num_threads() // self.processes)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(self.processes, context, initializer=_use_threads, initargs=(threads,)) as pool:
             waiting = [pool.submit(_whole, work, job) for job in jobs]
@@ -65,8 +66,6 @@ def _whole(work: Callable[[Job], Iterator[Outcome]], job: Job) -> list[Outcome]:
 
 
 def _use_threads(count: int) -> None:
-    import torch
-
     torch.set_num_threads(count)
 
 

@@ -1,0 +1,81 @@
+"""How many cores this process may use, and how its threads wait for each other.
+
+PyTorch's threads meet after every product. By default one that has come waits by running in circles; where another
+program needs the cores, it so takes them from the thread that it waits for, and a run beside a single busy process was
+measured ten times slower. Threads that sleep while they wait lose nothing on an idle machine, and share a busy one. How
+many there are does not follow the machine's load: results differ in rounding with their number, and the same command
+should give the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+WAITING, COUNT = "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
+MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def let_threads_sleep(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let threads sleep while they wait, unless the user's variables say how they do.
+
+    Args:
+        environment: is read when PyTorch is loaded; later changes nothing.
+    """
+    if not {WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & set(environment):
+        environment[WAITING] = "PASSIVE"
+
+
+def use_threads(count: int | None = None) -> None:
+    """Compute in so many threads: as said; else as ``OMP_NUM_THREADS`` says; else one for each core that is allowed.
+
+    Args:
+        count: of threads.
+    """
+    if count is None and os.environ.get(COUNT):
+        return
+    if "torch" not in sys.modules:  # which takes seconds to load, and may not be wanted
+        os.environ[COUNT] = str(count or allowed_cores())
+        return
+    import torch
+
+    torch.set_num_threads(count or min(torch.get_num_threads(), allowed_cores()))
+
+
+def allowed_cores(membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> int:
+    """Cores that this process may use: those of the machine, less what its affinity or its container's quota takes.
+
+    Args:
+        membership: the file that says which control groups it is in.
+        groups: their root.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = (len(affinity(0)) if affinity else os.cpu_count()) or 1
+    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(membership, groups))]))
+
+
+def _quotas(membership: Path, groups: Path) -> Iterator[float]:
+    """Cores' worth of time that each control group around this process grants it, of either version of them."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            root = groups if controllers == "" else groups / "cpu"
+            own = root / path.lstrip("/")
+            for folder in (own, *own.parents):
+                with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+                    if controllers == "":
+                        time, period = (folder / "cpu.max").read_text().split()
+                    else:
+                        time, period = ((folder / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
+                    if float(time) > 0:
+                        yield float(time) / float(period)
+                if folder == root:
+                    break
