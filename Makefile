@@ -79,9 +79,9 @@ tiny2: setup
 
 $(T2)/data.done:
 	$(DATA) $(T2)/validation --world 2 --clips 48 --size 192x256 --seed 10000000
-	$(DATA) $(T2)/stills --world 2 --clips 2400 --frames 2 --size 192x256 --seed 1000000
-	$(DATA) $(T2)/videos --world 2 --clips 1500 --size 144x192
-	$(DATA) $(T2)/long --world 2 --clips 200 --frames 48 --size 144x192 --seed 2000000
+	$(DATA) $(T2)/stills --world 2 --clips 5000 --frames 2 --size 240x320 --seed 1000000
+	$(DATA) $(T2)/videos --world 2 --clips 2000 --size 144x192
+	$(DATA) $(T2)/long --world 2 --clips 500 --frames 48 --size 144x192 --seed 2000000
 	$(BIN)/python -m geometrycrafter.training.tiny unpack $(T2)/hub
 	touch $@
 
