@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +131,40 @@ def test_a_run_in_half_precision_goes_on_only_where_that_is_the_same_type(hub, t
 def stopping(stage, done, total):
     if stage == "condition":
         raise KeyboardInterrupt
+
+
+def test_auto_takes_16_bits_where_they_are_fast_and_says_where_they_are_slow(tmp_path):
+    # A library of products that is told to do without the newer instructions is a slower machine.
+    program = """
+import sys, warnings, torch, geometrycrafter as gc
+from geometrycrafter.inference.precision import half_of
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    auto, asked = gc.load("tiny", device="cpu", dtype="auto"), gc.load("tiny", device="cpu", dtype=torch.bfloat16)
+print(auto.dtype, asked.dtype, half_of(torch.device("cpu")), *(str(w.message) for w in said), sep="|")
+"""
+
+    def told(**variables: str) -> list[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip().split("|")
+
+    auto, asked, _, warning = told(ONEDNN_MAX_CPU_ISA="AVX2")
+    assert (auto, asked) == ("torch.float32", "torch.bfloat16")
+    assert warning.startswith("--dtype bfloat16 takes ") and "times as long as float32" in warning
+    auto, asked, half, *warnings = told()
+    assert auto == ("torch.bfloat16" if half == asked else "torch.float32")
+    assert not (warnings and auto == asked)
+
+
+def test_precision_auto_is_one_of_those_that_are_named(hub, tmp_path):
+    estimator = gc.load(hub, "deterministic", prior=flat_prior)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    out = tmp_path / "a.gc"
+    found = estimator(frames, size=(64, 64), precision="auto", output=out)
+    settled = found.attributes["options"]["precision"]
+    assert settled in ("published", "half")
+    same = estimator(frames, size=(64, 64), precision=settled, output=out, resume=True)
+    assert np.array_equal(found.depth[:], same.depth[:], equal_nan=True)

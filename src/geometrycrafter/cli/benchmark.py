@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--steps", **told("steps"), metavar="N", help="of the sampler")
     parser.add_argument("--repeats", **told("repeats"), metavar="N", help="timed calls of each component")
-    parser.add_argument("--device", default=defaults.device)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     add_threads(parser)
     parser.add_argument("--dtype", choices=DTYPES, default=defaults.dtype, help="of UNet, encoder and image encoder")
     parser.add_argument(
@@ -66,6 +66,8 @@ def call(args: argparse.Namespace) -> None:
     told = {f.name: getattr(args, f.name) for f in fields(BenchmarkOptions) if hasattr(args, f.name)}
     if args.components is not None:
         told["components"] = tuple(name.strip() for name in args.components.split(","))
+    if not args.plan or args.device is None:  # a plan is for GPUs that need not be here, too
+        told["device"] = str(checked_device(args.device))
     options = BenchmarkOptions(**told)
     if args.plan:
         from geometrycrafter.cli.benchmark_plan import described, planned
@@ -76,7 +78,6 @@ def call(args: argparse.Namespace) -> None:
             with explained(args.json):
                 write_json(args.json, plan, indent=1)
         return
-    checked_device(options.device)
     rows = []
     for row in measure(options):
         print(f"{row.component}: {row.failed or f'{row.seconds:.4f} s a frame'}", flush=True)

@@ -101,7 +101,7 @@ def _add_choice(add: Callable[..., Any]) -> None:
     add("--clips", type=argument(Count), metavar="N", help="the first so many")
     add("--frames", type=argument(Count), metavar="N", help="the first so many of each clip, for a quick try")
     add("--stride", type=argument(Count), default=1, metavar="N", help="of a recording's frames ('folder')")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
+    add("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     add("--processes", type=argument(Processes), default=1, metavar="N", help="clips at a time")
     add("--engine", default="local", help="where clips are judged")
 
@@ -157,7 +157,7 @@ def call(args: argparse.Namespace) -> int:
     if args.engine not in ENGINES:
         raise InputError(f"--engine {args.engine}: there are {', '.join(ENGINES)}.")
     protocol = protocol_of(args.dataset, args.protocol, poses)
-    checked_device(args.device)
+    args.device = str(checked_device(args.device))
     methods = _methods(args, poses)
     clips = clips_of(protocol, args.root[0] if args.root else None, args.clips, args.stride, args.frames)
     take = protocol.selection.sequences if protocol.selection else None

@@ -40,12 +40,12 @@ class Stages:
     distances: Sequence[Distance]
 
     @classmethod
-    def load(cls, asked: Finding, device: str | torch.device) -> Stages:
+    def load(cls, asked: Finding, device: str | torch.device | None) -> Stages:
         """Networks from their files; what is known is looked at.
 
         Args:
             asked: what for.
-            device: of the networks.
+            device: of the networks; None: a GPU where there is one.
 
         Raises:
             InputError: where a file is missing or another network's, or a package that poses need is.
@@ -56,7 +56,7 @@ class Stages:
         from geometrycrafter.video.reading import open_frames
 
         places = [_place(text) for text in asked.mask_at]
-        device = checked_device(str(device))
+        device = checked_device(device)
         moving = keypoints = tracker = None
         if asked.mask_model:
             from geometrycrafter.poses.members.first_frame import open_masks, things_of

@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("scene", help="a folder NAME.gc made by 'geometrycrafter run'")
     add_flags(parser, known_poses="--poses")
-    add("--device", default="cpu", help="of these networks: cpu, cuda, cuda:1, mps")
+    add("--device", help="of these networks: cpu, cuda, cuda:1, mps (default: cuda where there is one)")
     add_threads(parser)
     add("--source", metavar="PATH", help="where the video is now")
     for flag, metavar, help in (

@@ -67,7 +67,7 @@ def chosen(quality: Quality, args: argparse.Namespace, device: str, plan: Callab
     model = args.model or _model(quality, on_gpu)
     root, variant = resolve(model, args.variant)
     published = defaults_of(root, variant)[0] != TINY_PIXELS
-    dtype = args.dtype or ("float16" if on_gpu and published else "float32")
+    dtype = _settled(args.dtype, device) or ("float16" if on_gpu and published else "float32")
     options: dict[str, Any] = {}
     if quality == "fast":
         if "decoder" not in args and _has_light_decoder(root):
@@ -97,6 +97,17 @@ def chosen(quality: Quality, args: argparse.Namespace, device: str, plan: Callab
     extra = "".join(f", {part}" for part in parts)
     told = f"quality {quality}: {model} ({variant}){about} on {device} in {dtype}{extra}{of}"
     return Choice(model, variant, None if sized else size, dtype, offload, options, told)
+
+
+def _settled(dtype: str | None, device: str) -> str | None:
+    """What ``auto`` means on the device."""
+    if dtype != "auto":
+        return dtype
+    import torch
+
+    from geometrycrafter.inference.precision import settled_dtype
+
+    return str(settled_dtype("auto", torch.device(device))).removeprefix("torch.")
 
 
 def _model(quality: Quality, on_gpu: bool) -> str:

@@ -24,6 +24,8 @@ from geometrycrafter.inference.options import TWO_CAMERAS, Options, processing_s
 from geometrycrafter.settings import argument, kinds_of
 from geometrycrafter.video.options import Reading
 
+DTYPES = ("float32", "float16", "bfloat16", "auto")
+
 if TYPE_CHECKING:
     from geometrycrafter.inference.estimator import Estimator
     from geometrycrafter.scene import Scene
@@ -142,7 +144,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         help="several that share each clip's work, a process each: cuda:0,cuda:1; all (GPUs); cpu:2 (two processes)",
     )
     add_threads(how)
-    how.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="of the UNet (float32)")
+    how.add_argument("--dtype", choices=DTYPES, help="of the UNet; auto: 16 bits where they are fast (float32)")
     how.add_argument(
         "--offload", action="store_true", help="for small GPUs: the model's parts are on it only while they are needed"
     )
@@ -150,7 +152,8 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         how,
         "--precision",
         help="of prior and point-map VAE: float32 (published), with TensorFloat-32 products on a GPU (tf32), or the "
-        "prior's transformer in 16 bits besides (half); or the UNet's linear layers in 8 bits (int8, extra 'int8')",
+        "prior's transformer in 16 bits besides (half); the UNet's linear layers in 8 bits (int8, extra 'int8'); or "
+        "half where that is fast (auto)",
     )
 
 
@@ -396,16 +399,17 @@ def _loaded(args: argparse.Namespace) -> Estimator:
     import torch
 
     from geometrycrafter.inference.loading import devices_of, load
+    from geometrycrafter.inference.precision import Dtype
 
     several = None if args.devices is None else devices_of(args.devices)
-    dtype = getattr(torch, args.dtype or "float32")
+    dtype: Dtype = "auto" if args.dtype == "auto" else getattr(torch, args.dtype or "float32")
     return load(args.model, args.variant, device=_device(args), dtype=dtype, offload=args.offload, devices=several)
 
 
 def _device(args: argparse.Namespace) -> str:
-    import torch
+    from geometrycrafter.inference.loading import checked_device
 
-    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return str(checked_device(args.device))
 
 
 def _inputs(given: list[str]) -> tuple[list[str], bool]:

@@ -30,7 +30,7 @@ def estimate(
         model: see :func:`load`.
         variant: likewise.
         prior: likewise.
-        device: where it computes; None: a GPU where there is one.
+        device: where it computes; None: a GPU of NVIDIA's where there is one, else the processor.
         **options: of the call: ``size``, ``window``, ``resume``, ``overwrite``, ``progress``, ...
 
     Returns:
@@ -39,5 +39,4 @@ def estimate(
     Raises:
         InputError: where the model, the video, an option or the output is at fault.
     """
-    place = device if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
-    return load(model, variant, prior, place)(video, output=output, **options)
+    return load(model, variant, prior, device)(video, output=output, **options)

@@ -34,6 +34,7 @@ from geometrycrafter.inference.look import looked
 from geometrycrafter.inference.options import TWO_CAMERAS, Options
 from geometrycrafter.inference.output import Output
 from geometrycrafter.inference.passes import Progress, condition, decode, denoise, observe
+from geometrycrafter.inference.precision import settled_precision
 from geometrycrafter.inference.record import RunRecord
 from geometrycrafter.inference.run_folder import RunFolder
 from geometrycrafter.inference.workers import Workers
@@ -147,6 +148,7 @@ class Estimator:
                 f"{' and '.join(idle)}: the deterministic variant takes one step, so nothing changes by it.",
                 stacklevel=3,
             )
+        settings = replace(settings, precision=settled_precision(settings.precision, self.device))
         self.networks.decoder(settings.decoder)  # a light one may be missing, or another's
         if settings.precision == "int8":
             check_available()

@@ -12,6 +12,7 @@ import torch
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.inference.estimator import Estimator
 from geometrycrafter.inference.options import Options
+from geometrycrafter.inference.precision import Dtype, settled_dtype
 from geometrycrafter.inference.workers import Model, Workers
 from geometrycrafter.priors.protocol import FrameFunction, Prior
 from geometrycrafter.weights.models import load_networks, load_prior
@@ -27,8 +28,8 @@ def load(
     model: str | os.PathLike[str] = "tiny",
     variant: str | None = None,
     prior: Prior | FrameFunction | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    device: str | torch.device | None = None,
+    dtype: Dtype = torch.float32,
     offload: bool = False,
     devices: Sequence[str | torch.device] | None = None,
 ) -> Estimator:
@@ -40,8 +41,9 @@ def load(
         variant: ``diffusion`` or ``deterministic``; None: the model's own.
         prior: any callable, frames ``[N, 3, H, W]`` in [0, 1] -> points ``[N, H, W, 3]`` and mask ``[N, H, W]``;
             None: the one that comes with the weights.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        dtype: of the UNet, the frame autoencoder and the image encoder.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None: a GPU of NVIDIA's where there is one, else the processor.
+        dtype: of the UNet, the frame autoencoder and the image encoder; ``auto``: 16 bits where the device is fast in
+            them, else float32.
         offload: parts of the model wait in the machine's memory, and are on the device only while they are needed.
         devices: one for each of several processes that share the work of a clip, in place of ``device``: ``["cuda:0",
             "cuda:1"]``, ``["cpu", "cpu"]``. Each has the model; a prior of one's own must be of a module that they can
@@ -52,6 +54,7 @@ def load(
     """
     several = [checked_device(one) for one in devices or ()]
     place = several[0] if several else checked_device(device)
+    dtype = settled_dtype(dtype, place)
     root, variant = resolve(os.fspath(model), variant)
     workers = _workers(several, Path(root), variant, dtype, offload, prior) if len(several) > 1 else None
     # Where others compute, the networks here say what they are, and have no values.
@@ -126,12 +129,14 @@ def defaults_of(root: Path, variant: str) -> tuple[int, Options]:
     return TINY_PIXELS, Options(window=frames, overlap=frames // 2)
 
 
-def checked_device(device: str | torch.device) -> torch.device:
-    """A device that is there.
+def checked_device(device: str | torch.device | None) -> torch.device:
+    """A device that is there; None: a GPU of NVIDIA's where there is one, else the processor.
 
     Raises:
         InputError: where it isn't, or the name is none.
     """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
         torch.empty(1, device=place)

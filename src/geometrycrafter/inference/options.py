@@ -15,7 +15,7 @@ TWO_CAMERAS = "--camera and --intrinsics exclude each other; give one."
 
 Focal = Literal["shared", "per-frame", "free"]
 Resize = Literal["bilinear", "nearest"]
-Precision = Literal["published", "tf32", "half", "int8"]
+Precision = Literal["published", "tf32", "half", "int8", "auto"]
 Side = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE, multiple=ALIGNMENT)]
 ProcessingSize = Annotated[tuple[Side, Side], Written("HxW", "x")]
 LongestSide = Annotated[int, Range(ALIGNMENT, LONGEST_SIDE)]
@@ -46,6 +46,7 @@ class Options(Settings):
         precision: of what computes in float32 as ``published`` (point-map VAE and prior): ``tf32`` rounds inputs of
             products and convolutions on a GPU, ``half`` computes the prior's transformer in 16 bits besides. With
             ``int8`` the UNet's linear layers are in 8 bits, weights and tokens; all else is as published.
+            ``auto`` is ``half`` where the device is fast in 16 bits, else ``published``.
         decoder: ``full``, the model's own, or ``light``: the light one that lies beside it, or that is its own (the
             embedded model's is). It decodes each frame once, with the few frames around that it depends on.
         steady: depth of all frames is put on one footing by the motion of the picture (``on``); ``exact`` does without.

@@ -8,8 +8,11 @@ several times as long. ``tf32`` rounds both, ``half`` computes the transformer's
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,16 +20,22 @@ from torch import nn
 from geometrycrafter.inference.options import Precision
 from geometrycrafter.networks.dinov2 import DinoV2
 
+SLOW = 1.5
+"""Times as long as float32 from which a type is called slow."""
+Dtype = torch.dtype | Literal["auto"]
+
 
 @contextlib.contextmanager
 def at_precision(precision: Precision, networks: Iterable[Any], device: torch.device) -> Iterator[None]:
     """A block in which networks compute so; what was set before it is set again after it.
 
     Args:
-        precision: ``published``, ``tf32`` or ``half``; ``int8`` is a matter of the UNet's weights.
+        precision: ``published``, ``tf32`` or ``half``, or what ``auto`` means there; ``int8`` is a matter of the UNet's
+            weights.
         networks: those whose transformers ``half`` is about; what is no network is passed over.
         device: that they are on.
     """
+    precision = settled_precision(precision, device)
     if precision in ("published", "int8"):
         yield
         return
@@ -46,6 +55,65 @@ def half_of(device: torch.device) -> torch.dtype | None:
     if device.type != "cpu":
         return torch.float16
     return torch.bfloat16 if _multiplies_bfloat16() else None
+
+
+def settled_precision(precision: Precision, device: torch.device) -> Precision:
+    """What a precision means on a device: ``auto`` is ``half`` where 16 bits are fast, else ``published``."""
+    if precision != "auto":
+        return precision
+    return "published" if settled_dtype("auto", device) is torch.float32 else "half"
+
+
+def settled_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """What a type means on a device: ``auto`` is the one of 16 bits that is fast there, else float32.
+
+    A warning says where one that was asked for is slow.
+
+    Args:
+        dtype: of networks.
+        device: that they will be on.
+    """
+    if dtype == "auto":
+        half = half_of(device)
+        return half if half is not None and times_as_long(half, device) < 1 else torch.float32
+    if dtype is not torch.float32 and (longer := times_as_long(dtype, device)) > SLOW:
+        name = str(dtype).removeprefix("torch.")
+        warnings.warn(
+            f"--dtype {name} takes {longer:.1f} times as long as float32 on this machine's {device.type}, by a "
+            "product and a convolution; --dtype auto takes what is fast.",
+            stacklevel=3,
+        )
+    return dtype
+
+
+@functools.cache
+def times_as_long(dtype: torch.dtype, device: torch.device) -> float:
+    """How long a product and a convolution take in a type beside float32, measured once; 1 on other than processors.
+
+    Other programs slow both down, so the shortest of some tries counts, and those are taken in turn.
+    """
+    if device.type != "cpu" or dtype is torch.float32:
+        return 1.0
+    work = {kind: _small_work(kind) for kind in (torch.float32, dtype)}
+    shortest = dict.fromkeys(work, float("inf"))
+    for _ in range(4):
+        for kind, run in work.items():
+            began = perf_counter()
+            run()
+            shortest[kind] = min(shortest[kind], perf_counter() - began)
+    return shortest[dtype] / shortest[torch.float32]
+
+
+def _small_work(dtype: torch.dtype) -> Callable[[], object]:
+    """A product of 256 rows and a 3x3 convolution of 32x32 pixels."""
+    a, x, w = torch.ones(256, 256, dtype=dtype), torch.ones(1, 64, 32, 32, dtype=dtype), torch.ones(64, 64, 3, 3)
+    w = w.to(dtype)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return a @ a, torch.conv2d(x, w, padding=1)
+
+    return run
 
 
 def _multiplies_bfloat16() -> bool:
