@@ -102,6 +102,14 @@ def test_events_tell_what_ends_the_run(tmp_path, capsys) -> None:
     assert status == 2 and event["event"] == "error" and f"error: {event['message']}" == err.strip()
 
 
+@pytest.mark.parametrize("flags", [["--bogus"], ["--steps", "x"], ["--window", "3", "--overlap", "5"], ["--quiet"]])
+def test_events_tell_of_wrong_flags(flags, clip, tmp_path, capsys) -> None:
+    status, said, err = say(capsys, "run", clip, "-o", tmp_path / "a.gc", "--json", *flags)
+    (event,) = [json.loads(line) for line in said.splitlines()]
+    assert status == 2 and event["event"] == "error" and event["video"] is None
+    assert f"error: {event['message']}" == err.strip()
+
+
 def test_a_preview_shows_frames_over_their_disparity(clip, tmp_path, capsys) -> None:
     out, sheet = tmp_path / "a.gc", tmp_path / "a.preview.png"
     sheet.write_bytes(b"mine")

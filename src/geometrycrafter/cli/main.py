@@ -34,11 +34,21 @@ from geometrycrafter.cores import let_threads_sleep, use_threads
 from geometrycrafter.errors import InputError, Stopped, reason
 
 
+class UsageError(SystemExit):
+    """Flags are at fault; the sentence says which."""
+
+    def __init__(self, sentence: str):
+        super().__init__(2)
+        self.sentence = sentence
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message[0].lower()}{message[1:]}; see '{self.prog} --help'.\n")
+        sentence = f"{message[0].lower()}{message[1:]}; see '{self.prog} --help'."
+        print(f"error: {sentence}", file=sys.stderr)
+        raise UsageError(sentence)
 
 
 class Version(argparse.Action):
@@ -119,9 +129,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     let_threads_sleep()
     parser = build_parser()
     complete(parser)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        args = parser.parse_args(with_preferences(parser, sys.argv[1:] if arguments is None else arguments))
+        args = parser.parse_args(words := with_preferences(parser, words))
+    except UsageError as error:
+        _tell_program(words, error.sentence)
+        raise
     except InputError as error:
+        _tell_program(words, str(error))
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
@@ -148,6 +163,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Of a file that no command expects: a name that is too long, a disk that fails, a prior of the user's own.
         print(f"error: {error.filename or args.command}: {reason(error)}.", file=sys.stderr)
         return 2
+
+
+def _tell_program(words: Sequence[str], sentence: str) -> None:
+    """What is wrong with the flags of ``run --json``, as an event like all others."""
+    if words[:1] == ["run"] and "--json" in words:
+        from geometrycrafter.cli.run_reports import Events
+
+        Events().say("error", video=None, message=sentence)
 
 
 if __name__ == "__main__":
