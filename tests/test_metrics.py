@@ -212,6 +212,24 @@ def test_normals_of_a_tilted_plane_are_off_by_its_tilt():
     assert found["normal_11"] == 0 and score_normals(plane(10), plane(5), mask)["normal_11"] == 1
 
 
+def test_normals_over_a_longer_reach_are_the_surface_s_and_not_the_sensor_s():
+    y, x = np.mgrid[:60, :80]
+    truth = np.stack([(x - 39.5) / 70, (y - 29.5) / 70, np.ones((60, 80))], -1)
+    truth = (truth * (2 / (truth @ np.array([0.3, 0.2, 0.9])))[..., None])[None].astype(np.float32)
+    sensed = truth * (np.round(truth[..., 2:] / 0.03) * 0.03 / truth[..., 2:])  # steps of 3 cm
+    mask = np.ones((1, 60, 80), bool)
+    close = score_normals(truth, sensed, mask)["normal_mean"]
+    wide = score_normals(truth, sensed, mask, reach=8)["normal_mean"]
+    assert close > 15 and wide < close / 4
+    wall = np.stack([(x - 39.5) / 70, (y - 29.5) / 70, np.ones((60, 80))], -1)[None].astype(np.float32)
+    tilt = np.degrees(np.arccos(0.9 / np.linalg.norm([0.3, 0.2, 0.9])))
+    assert score_normals(wall, truth, mask, reach=8)["normal_mean"] == pytest.approx(tilt, abs=0.1)
+    holes = mask.copy()
+    holes[0, 20:25, 30:35] = False  # what lies there, or is compared by it, does not count
+    broken = np.where(holes[..., None], truth, np.nan)
+    assert score_normals(broken, truth, holes, reach=8)["normal_mean"] == pytest.approx(0, abs=0.1)
+
+
 def test_focal_lengths():
     clip = rendered(4, 2, 48, 64)
     points = np.stack(list(true_points(clip)))

@@ -83,6 +83,8 @@ def _of_points(clip: Clip, points: Frames, focal: np.ndarray | None, weighted: b
     for suffix, found in (("frame", by_frame), ("l1", robust)):
         figures |= {f"{k}_{suffix}": found[k] for k in ("point_rel", "point_inlier")}
     figures |= metrics.score_normals(points, truth, mask)
+    wide = metrics.score_normals(points, truth, mask, reach=max(2, round(clip.width / 50)))
+    figures |= {f"{k}_wide": v for k, v in wide.items()}
     if focal is None:
         focal = np.array([metrics.focal_of_points(np.asarray(points[t]), mask[t]) for t in range(len(clip))])
     return figures | metrics.score_focal(focal, clip.intrinsics)

@@ -8,14 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def normals_of(points: Tensor) -> Tensor:
+def normals_of(points: Tensor, reach: int = 1) -> Tensor:
     """Unit normals ``[N, 3, H, W]`` of a point map, from central differences; the border repeats its neighbour.
 
     Where neighbours lie on one line, the normal is zero, and so is its gradient.
+
+    Args:
+        points: ``[N, 3, H, W]``.
+        reach: pixels from a point to the neighbours that are taken.
     """
-    padded = F.pad(points, (1, 1, 1, 1), mode="replicate")
-    along_x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
-    along_y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    padded = F.pad(points, (reach,) * 4, mode="replicate")
+    inner, ahead, behind = slice(reach, -reach), slice(2 * reach, None), slice(None, -2 * reach)
+    along_x = padded[..., inner, ahead] - padded[..., inner, behind]
+    along_y = padded[..., ahead, inner] - padded[..., behind, inner]
     normals: Tensor = torch.linalg.cross(along_y, along_x, dim=1)
     # A norm along an axis of three is slow where that axis is not the last.
     return normals / (normals * normals).sum(1, keepdim=True).clamp_min(1e-24).sqrt()
@@ -24,6 +29,14 @@ def normals_of(points: Tensor) -> Tensor:
 def eroded(mask: Tensor) -> Tensor:
     """True where the whole 3x3 neighbourhood inside the picture is: ``[N, 1, H, W]`` bool."""
     return F.max_pool2d((~mask).float(), 3, stride=1, padding=1) == 0
+
+
+def crossed(mask: Tensor, reach: int) -> Tensor:
+    """True where a pixel is and the four that lie ``reach`` from it across and down: ``[N, 1, H, W]`` bool."""
+    padded = F.pad(mask, (reach,) * 4)
+    inner, ahead, behind = slice(reach, -reach), slice(2 * reach, None), slice(None, -2 * reach)
+    four = ((inner, ahead), (inner, behind), (ahead, inner), (behind, inner))
+    return mask & torch.stack([padded[(..., *two)] for two in four]).all(0)
 
 
 def known_normals(points: np.ndarray, valid: np.ndarray) -> np.ndarray:

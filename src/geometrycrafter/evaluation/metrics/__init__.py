@@ -30,5 +30,6 @@ __all__ = [
     "temporal_alignment_error",
 ]
 
-VERSION = 2
-"""Of how figures are computed; a change that moves one raises it. 2: robust alignments sample whole pixels."""
+VERSION = 3
+"""Of how figures are computed; a change that moves one raises it. 2: robust alignments sample whole pixels;
+3: normals over a longer reach, too."""

@@ -12,13 +12,18 @@ TENTHS = 1801
 """Bins of a tenth of a degree, 0 to 180."""
 
 
-def score_normals(points: Frames, gt_points: Frames, gt_mask: Frames) -> dict[str, float]:
-    """Angle between the normals of two point maps, by central differences, where the 3x3 neighbourhood is valid.
+def score_normals(points: Frames, gt_points: Frames, gt_mask: Frames, reach: int = 1) -> dict[str, float]:
+    """Angle between the normals of two point maps, by central differences.
+
+    Of sensors, differences between next neighbours are the sensor's own steps and noise more than the surface's slope:
+    a longer reach says what a surface is like. With a reach of 1 normals count where the 3x3 neighbourhood is valid,
+    with a longer one where the point and the four that it is compared by are.
 
     Args:
         points: ``[T, H, W, 3]``, any scale.
         gt_points: ``[T, H, W, 3]``.
         gt_mask: ``[T, H, W]`` bool.
+        reach: pixels from a point to the neighbours that are taken.
 
     Returns:
         ``normal_mean`` and ``normal_median``, degrees (the median to a tenth, over all pixels of all frames), and
@@ -29,7 +34,7 @@ def score_normals(points: Frames, gt_points: Frames, gt_mask: Frames) -> dict[st
     """
     import torch
 
-    from geometrycrafter.geometry.normals import eroded, normals_of
+    from geometrycrafter.geometry.normals import crossed, eroded, normals_of
 
     if points.shape != gt_points.shape or gt_mask.shape != gt_points.shape[:-1]:
         raise InputError(
@@ -39,8 +44,9 @@ def score_normals(points: Frames, gt_points: Frames, gt_mask: Frames) -> dict[st
     counts = np.zeros(TENTHS, np.int64)
     for t in range(len(gt_points)):
         a, b = (torch.from_numpy(np.asarray(x[t], np.float32)).permute(2, 0, 1)[None] for x in (points, gt_points))
-        inside = eroded(torch.from_numpy(mask_of(gt_mask, t))[None, None])[0, 0].numpy()
-        cosine = (normals_of(a) * normals_of(b)).sum(1)[0].numpy()[inside]
+        mask = torch.from_numpy(mask_of(gt_mask, t))[None, None]
+        inside = (eroded(mask) if reach == 1 else crossed(mask, reach))[0, 0].numpy()
+        cosine = (normals_of(a, reach) * normals_of(b, reach)).sum(1)[0].numpy()[inside]
         angle = np.degrees(np.arccos(np.clip(np.nan_to_num(cosine, nan=0.0), -1, 1)))
         counts += np.bincount(np.rint(angle * 10).astype(int), minlength=TENTHS)
     total = counts.sum()

@@ -43,6 +43,7 @@ COLUMNS = (
     Column("point_rel_l1", "Rel^p, L1"),
     Column("boundary_f1", "edge F1", higher=True),
     Column("normal_mean", "normals °", percent=False),
+    Column("normal_mean_wide", "normals, wide °", percent=False),
     Column("focal_rel", "focal"),
     Column("flicker", "flicker"),
     Column("flicker_8", "flicker, 8"),
