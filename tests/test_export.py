@@ -269,3 +269,21 @@ def test_names_with_colons_are_names(tmp_path, monkeypatch, format):
     scene = made()
     scene.set_poses(np.tile(np.eye(4), (len(scene), 1, 1)))
     assert export(scene, format, f"12:30.{format}").stat().st_size > 0
+
+
+def test_the_ending_of_a_file_names_its_format(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made().save(tmp_path / "a.gc")
+    assert main(["export", "a.gc", "cloud.ply"]) == 0 and main(["export", "a.gc", "ply", "b.ply"]) == 0
+    assert (tmp_path / "cloud.ply").read_bytes() == (tmp_path / "b.ply").read_bytes()
+    assert main(["export", "a.gc", "small.MKV"]) == 0
+    with av.open(str(tmp_path / "small.MKV")) as container:
+        assert "matroska" in container.format.name
+    capsys.readouterr()
+    assert main(["export", "a.gc", "ply", "cloud.glb"]) == 2 and ".ply" in capsys.readouterr().err
+    assert main(["export", "a.gc", "cloud.ply", "b.glb"]) == 2 and "two files" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.glb"))
+    # Preferences of a format are for it however it is named.
+    (tmp_path / "geometrycrafter.toml").write_text("[export.ply]\nstep = 4\n")
+    assert main(["export", "a.gc", "thin.ply"]) == 0 and main(["export", "a.gc", "c.npz"]) == 0
+    assert (tmp_path / "thin.ply").stat().st_size < (tmp_path / "cloud.ply").stat().st_size

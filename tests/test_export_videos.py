@@ -224,10 +224,13 @@ def test_npz_has_the_authors_arrays_and_cameras_and_times(tmp_path):
     scene = made(rays=True)
     scene.set_array("times", np.array([0, 0.25, 0.3]))
     found = np.load(export(scene, "npz", tmp_path / "a.npz"))
-    assert set(found) == {"point_map", "mask", "intrinsics", "times"}
+    assert set(found) == {"point_map", "mask", "intrinsics", "times", "fps"} and found["fps"] == scene.fps
     assert np.array_equal(found["point_map"], scene.points[:]) and np.array_equal(found["mask"], scene.mask[:])
     assert np.array_equal(found["intrinsics"], scene.intrinsics[:]) and found["intrinsics"].dtype == np.float32
     assert np.array_equal(found["times"], [0, 0.25, 0.3])
+    blank = np.load(export(scene, "npz", tmp_path / "b.npz", masked="nan"))["point_map"]
+    wanted = np.where(scene.mask[:][..., None], scene.points[:], np.nan)
+    assert not scene.mask[:].all() and np.array_equal(blank, wanted, equal_nan=True)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

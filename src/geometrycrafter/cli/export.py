@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.export.formats import FORMATS
+from geometrycrafter.export.formats import FORMATS, format_of
 from geometrycrafter.settings import argument, kinds_of
+
+
+class _Formats(list[str]):
+    """Names of formats; a file's name stands for the format whose suffix it has."""
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or format_of(str(word)) is not None
+
+    def meant(self, word: str) -> str | None:
+        """The format that a word of the command line stands for."""
+        return word if super().__contains__(word) else format_of(word)
 
 
 def add_parser(commands: Any) -> None:
@@ -22,7 +33,9 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scene", help="a folder NAME.gc made by 'geometrycrafter run', or the URL of one")
-    parser.add_argument("format", choices=list(FORMATS))
+    parser.add_argument(
+        "format", choices=_Formats(FORMATS), help="or the file to write, whose ending names its format: cloud.ply"
+    )
     parser.add_argument("path", nargs="?", type=argument(Path), help="file to write (default: beside the scene)")
     for name, takers in _options().items():
         settings = FORMATS[takers[0]].options
@@ -71,6 +84,7 @@ def call(args: argparse.Namespace) -> None:
     Raises:
         InputError: where the scene, the place or an option is at fault.
     """
+    _settle_format(args)
     options = {name: getattr(args, name) for name in _options() if getattr(args, name) is not None}
     for name in options:
         takers = _options()[name]
@@ -87,3 +101,22 @@ def call(args: argparse.Namespace) -> None:
     if target.exists() and not args.overwrite:
         raise InputError(f"{target}: the file exists; add --overwrite or name another.")
     print(f"{args.format}: {export(scene, args.format, target, **options)}")
+
+
+def _settle_format(args: argparse.Namespace) -> None:
+    """The format and the file that are meant, where one word names both.
+
+    Raises:
+        InputError: where two words name different ones.
+    """
+    if args.format not in FORMATS:
+        if args.path is not None:
+            raise InputError(f"{args.format} and {args.path}: these are two files; give a format and one file, or one.")
+        args.path, args.format = argument(Path)(args.format), format_of(args.format)
+    named = None if args.path is None else format_of(args.path.name)
+    own = named is None or FORMATS[args.format].suffix.endswith(FORMATS[named].suffix)
+    if not own and not args.path.is_dir():
+        raise InputError(
+            f"{args.path}: this is a name for {named}, and {args.format} was asked for; leave {args.format} out, or "
+            f"give a name that ends in {FORMATS[args.format].suffix}."
+        )

@@ -112,7 +112,7 @@ class _File:
                 yield Preference(self.where(names, key), key, value), False
             elif not any(key in choices for choices in _words(command)):
                 raise InputError(f"{self.where(names, key)}: [{'.'.join((*names, key))}] is no command; remove it.")
-            elif key in rest:
+            elif any(key == _meant(choices, rest) for choices in _words(command)):
                 for inner, one in value.items():
                     yield Preference(self.where((*names, key), inner), inner, one), False
 
@@ -175,9 +175,16 @@ def _all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
         yield from _all_parsers(other)
 
 
-def _words(command: argparse.ArgumentParser) -> list[list[str]]:
+def _meant(choices: Sequence[str], words: Sequence[str]) -> str | None:
+    """The first of some words that is one of the choices, or stands for one, as a file does for a format."""
+    found = next((word for word in words if word in choices), None)
+    meant = getattr(choices, "meant", None)
+    return found if meant is None or found is None else meant(found)
+
+
+def _words(command: argparse.ArgumentParser) -> list[Any]:
     """What may stand in place of each word of a command: formats of ``export``, commands below ``data``."""
-    return [list(a.choices) for a in command._actions if not a.option_strings and a.choices is not None]
+    return [a.choices for a in command._actions if not a.option_strings and a.choices is not None]
 
 
 def _flag(key: str) -> str:

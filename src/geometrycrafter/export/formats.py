@@ -31,6 +31,16 @@ class NoOptions(Settings):
 
 
 @dataclass(frozen=True)
+class NpzOptions(Settings):
+    """Of arrays."""
+
+    masked: Literal["keep", "nan"] = field(
+        default="keep",
+        metadata={"help": "points where the mask is false: as predicted, as the authors have it, or not a number"},
+    )
+
+
+@dataclass(frozen=True)
 class TumOptions(Settings):
     """Of trajectories."""
 
@@ -263,8 +273,9 @@ _LIST = (
     Format(
         "npz",
         ".npz",
-        "the authors' arrays point_map and mask, with intrinsics and times, for NumPy",
+        "the authors' arrays point_map and mask, with intrinsics, times and fps, for NumPy",
         "geometrycrafter.export.npz:write_npz",
+        NpzOptions,
     ),
     Format(
         "ply",
@@ -360,3 +371,9 @@ _LIST = (
 )
 FORMATS: dict[str, Format] = {f.name: f for f in _LIST}
 """By name."""
+
+
+def format_of(name: str) -> str | None:
+    """The format whose suffix a file's name has; None where it has none's."""
+    ends = sorted(((end, f.name) for f in _LIST for end in (f.suffix, *f.others)), key=lambda e: -len(e[0]))
+    return next((format for end, format in ends if name.lower().endswith(end)), None)
