@@ -5,17 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geometrycrafter.inference.conditioning import PriorMaps, statistics
-from geometrycrafter.networks import cpu_products
+from geometrycrafter.networks import cpu_pieces, cpu_products
 from geometrycrafter.networks.autoencoder import AutoencoderConfig, VideoAutoencoder
 from geometrycrafter.networks.blocks import SpatioTemporalResBlock, Upsample, clip_of, frames_of
+from geometrycrafter.networks.point_map_vae import PointMapVAE, PointMapVAEConfig
 from geometrycrafter.networks.unet import SpatioTemporalTransformer, UNetConfig, VideoUNet, published_time_ids
 from geometrycrafter.priors.moge import focal_and_shift, focals_and_shifts
+from geometrycrafter.training.replay import replay
 
 sizes = st.integers(1, 9)
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
@@ -119,6 +121,66 @@ def test_whole_networks_are_the_plain_ones_and_leave_their_inputs_as_they_were()
         assert plain.abs().mean() > 1e-3
         torch.testing.assert_close(saved, plain, atol=2e-4, rtol=0)
     assert all(torch.equal(a, b) for a, b in zip(kept, inputs, strict=True))
+
+
+@pytest.fixture
+def in_small_pieces(monkeypatch):
+    """Frames and pixels are worked on in pieces of so many numbers."""
+    return lambda numbers: monkeypatch.setattr(cpu_pieces, "LARGEST", numbers)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 2), st.integers(1, 5), st.integers(1, 300), st.booleans(), st.booleans(), st.booleans())
+def test_a_block_in_pieces_is_the_plain_one(in_small_pieces, batch, frames, numbers, timed, twice, last):
+    in_small_pieces(numbers)
+    torch.manual_seed(numbers)
+    block = stirred(SpatioTemporalResBlock(4, 8, 6 if timed else None, 2, 1e-5))
+    up = stirred(Upsample(4)) if twice else None
+    x, emb = torch.randn(batch * frames, 4, 5, 6), torch.randn(batch * frames, 6) if timed else None
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    before = x.clone()
+    saved, plain = beside_plain(lambda: block(x, frames, emb, up))
+    torch.testing.assert_close(saved, plain, atol=1e-4, rtol=1e-4)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("far", [0.0, 3.0])
+def test_whole_autoencoders_in_pieces_are_the_plain_ones(in_small_pieces, far, monkeypatch):
+    monkeypatch.setattr(cpu_products, "LARGE_PICTURE", 1)
+    torch.manual_seed(0)
+    config = PointMapVAEConfig(4, 4, (8, 16), 1, (8, 16), 1, norm_num_groups=4)
+    vae, svd = stirred(PointMapVAE(config)), VideoAutoencoder(AutoencoderConfig(3, 3, 4, (8, 16), 1, 4))
+    svd.requires_grad_(False).eval()
+    z, images = torch.randn(4, 4, 12, 14) + far, torch.rand(4, 4, 24, 28) + far
+    for numbers in (8 * 24 * 14, 3 * 8 * 24 * 28):  # a frame at a time, and three
+        in_small_pieces(numbers)
+        for call in (
+            lambda: torch.cat(vae.decode(z, 4)),
+            lambda: vae.encoder(images),
+            lambda: svd.decode(z, 4),
+            lambda: svd.encode(images[:, :3]),
+        ):
+            saved, plain = beside_plain(call)
+            torch.testing.assert_close(saved, plain, atol=2e-4 * float(plain.abs().max()), rtol=0)
+
+
+def test_memory_of_autoencoders_hardly_grows_with_frames(in_small_pieces):
+    in_small_pieces(16 * 128 * 160)
+    picture = 16 * 128 * 160 * 4
+    config = PointMapVAEConfig(4, 4, (16, 16, 32), 1, (16, 16, 32), 1, norm_num_groups=4)
+
+    def most(part, channels, size, frames):
+        with replay(gpu=False) as ledger, cpu_products.assumed(True), torch.no_grad():
+            network = getattr(PointMapVAE(config), part)
+            x = torch.randn(frames, channels, *size)
+            told = (frames,) if part == "decoder" else ()
+            network(x, *told)
+        return ledger.peak
+
+    encoder = [most("encoder", 4, (128, 160), n) for n in (2, 6)]
+    assert encoder[1] - encoder[0] < 4 * 0.5 * picture  # what goes in and comes out
+    decoder = [most("decoder", 4, (32, 40), n) for n in (2, 6)]
+    assert decoder[1] - decoder[0] < 4 * 4 * picture
 
 
 def test_other_precisions_take_the_plain_layers():

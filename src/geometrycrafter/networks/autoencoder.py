@@ -21,6 +21,7 @@ from geometrycrafter.networks.blocks import (
     frames_of,
     own_precision,
 )
+from geometrycrafter.networks.cpu_pieces import by_frames
 from geometrycrafter.networks.cpu_products import channels_last, silu
 
 
@@ -82,6 +83,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, in, H, W]`` -> ``[N, out, H/8, W/8]``."""
+        return by_frames(self._of_frames, x, self.conv_in.out_channels * x[0, 0].numel())
+
+    def _of_frames(self, x: Tensor) -> Tensor:
         x = channels_last(x)
         with own_precision(x):  # half a float's bits would make steps of what is smooth, as log depth is
             x = self.conv_in(x)
@@ -105,11 +109,19 @@ class DecoderBlock(nn.Module):
         if upsample:
             self.upsamplers = nn.ModuleList([Upsample(out_channels)])
 
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:
-        """``[B*T, in, h, w]`` -> ``[B*T, out, h, w]``, or double the size."""
+    def forward(self, x: Tensor, num_frames: int, before: Upsample | None) -> Tensor:
+        """``[B*T, in, h, w]`` -> ``[B*T, out, h, w]``, or double the size by the ``Upsample`` of the block before."""
         for resnet in self.resnets:
-            x = resnet(x, num_frames)
-        return self.upsamplers[0](x) if hasattr(self, "upsamplers") else x
+            x, before = resnet(x, num_frames, before=before), None
+        return x
+
+    def enlarging(self) -> Upsample | None:
+        """What doubles the size of what the block makes, if anything; the next block calls it, frame by frame."""
+        if not hasattr(self, "upsamplers"):
+            return None
+        upsample = self.upsamplers[0]
+        assert isinstance(upsample, Upsample)
+        return upsample
 
 
 class DecoderMiddle(nn.Module):
@@ -144,8 +156,11 @@ class DecoderTrunk(nn.Module):
     def features(self, z: Tensor, num_frames: int) -> Tensor:
         """Latents ``[B*T, 4, h, w]`` -> features ``[B*T, C, 8h, 8w]``."""
         x = self.mid_block(self.conv_in(channels_last(z, scale=2 ** (len(self.up_blocks) - 1))), num_frames)
+        before: Upsample | None = None
         for block in self.up_blocks:
-            x = block(x, num_frames)
+            assert isinstance(block, DecoderBlock)
+            x = block(x, num_frames, before)
+            before = block.enlarging()
         return x
 
 
@@ -161,7 +176,8 @@ class TemporalDecoder(DecoderTrunk):
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """Latents ``[B*T, 4, h, w]``, not scaled -> images ``[B*T, 3, 8h, 8w]`` in [-1, 1]."""
         x = self.features(z, num_frames)
-        return over_time(self.time_conv_out, self.conv_out(silu(self.conv_norm_out(x))), num_frames)
+        out = by_frames(lambda few: self.conv_out(silu(self.conv_norm_out(few))), x, x[0].numel())
+        return over_time(self.time_conv_out, out, num_frames)
 
 
 def over_time(layer: nn.Module, x: Tensor, num_frames: int) -> Tensor:

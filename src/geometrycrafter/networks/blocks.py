@@ -7,11 +7,13 @@ are those of the published checkpoints, so state dicts load without renaming.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geometrycrafter.networks.cpu_pieces import by_frames, pieces, pixels_at_once, scale_and_shift
 from geometrycrafter.networks.cpu_products import doubled, linear, plus, pointwise, silu
 
 AUTOCASTS = frozenset(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
@@ -61,10 +63,10 @@ class TemporalConv(nn.Conv3d):
         """``[B, in, T, P]`` -> ``[B, out, T, P]``, P being the pixels."""
         return F.conv2d(x, self.weight.squeeze(-1), self.bias, padding=(1, 0))
 
-    def times(self, factor: Tensor, x: Tensor) -> Tensor:
+    def times(self, factor: Tensor) -> Callable[[Tensor], Tensor]:
         """``factor`` times the convolution, which goes into the kernel: ``[B, in, T, P]`` -> ``[B, out, T, P]``."""
-        bias = None if self.bias is None else self.bias * factor
-        return F.conv2d(x, self.weight.squeeze(-1) * factor, bias, padding=(1, 0))
+        weight, bias = self.weight.squeeze(-1) * factor, None if self.bias is None else self.bias * factor
+        return lambda x: F.conv2d(x, weight, bias, padding=(1, 0))
 
 
 class TimeMixer(nn.Module):
@@ -122,18 +124,38 @@ class TemporalResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, time_embedding: Tensor | None = None) -> Tensor:
         """``[B, C, T, P]`` and the time embedding ``[B, T, E]`` -> ``[B, C, T, P]``, P being the pixels."""
-        return plus(self.conv2(self.before_last(x, time_embedding)), x)
+        return plus(self.conv2(self._before_last(x, time_embedding)), x)
 
     def blended(self, x: Tensor, time_embedding: Tensor | None, share: Tensor) -> Tensor:
-        """``torch.lerp(x, self(x, time_embedding), share)``, ``[B, C, T, P]``: the share goes into the last kernel."""
-        return plus(self.conv2.times(share, self.before_last(x, time_embedding)), x)
+        """``torch.lerp(x, self(x, time_embedding), share)``, ``[B, C, T, P]``: the share goes into the last kernel.
 
-    def before_last(self, x: Tensor, time_embedding: Tensor | None) -> Tensor:
+        ``x``, which nobody else may hold, can be where the result is written.
+        """
+        last, most = self.conv2.times(share), pixels_at_once(x)
+        if most is None:
+            return plus(last(self._before_last(x, time_embedding)), x)
+        h, added = silu(self.norm1(x)), self._added(time_embedding)
+        for part in pieces(h, most):
+            h[..., part] = self._first(h[..., part], added)
+        scale, shift = scale_and_shift(h, self.norm2)
+        for part in pieces(h, most):
+            x[..., part] += last(silu(torch.addcmul(shift, h[..., part], scale)))
+        return x
+
+    def _before_last(self, x: Tensor, time_embedding: Tensor | None) -> Tensor:
         """What the last convolution sees, ``[B, C, T, P]``."""
-        h = self.conv1(silu(self.norm1(x)))
-        if self.time_emb_proj is not None and time_embedding is not None:
-            h = plus(h, self.time_emb_proj(F.silu(time_embedding)).transpose(1, 2)[..., None])
-        return silu(self.norm2(h))
+        return silu(self.norm2(self._first(silu(self.norm1(x)), self._added(time_embedding))))
+
+    def _first(self, h: Tensor, added: Tensor | None) -> Tensor:
+        """The first convolution of ``[B, C, T, P]`` and what is added to it, ``[B, C, T, 1]``."""
+        return self.conv1(h) if added is None else plus(self.conv1(h), added)
+
+    def _added(self, time_embedding: Tensor | None) -> Tensor | None:
+        """What the time embedding ``[B, T, E]`` adds, ``[B, C, T, 1]``."""
+        if self.time_emb_proj is None or time_embedding is None:
+            return None
+        added: Tensor = self.time_emb_proj(F.silu(time_embedding)).transpose(1, 2)[..., None]
+        return added
 
 
 class SpatioTemporalResBlock(nn.Module):
@@ -155,9 +177,18 @@ class SpatioTemporalResBlock(nn.Module):
         self.temporal_res_block = TemporalResnetBlock(out_channels, time_channels, groups, temporal_eps or eps)
         self.time_mixer = TimeMixer(mix_factor, towards_time)
 
-    def forward(self, x: Tensor, num_frames: int, time_embedding: Tensor | None = None) -> Tensor:
-        """``[B*T, in, H, W]`` and the time embedding ``[B*T, E]`` -> ``[B*T, out, H, W]``."""
-        x = self.spatial_res_block(x, time_embedding)
+    def forward(
+        self, x: Tensor, num_frames: int, time_embedding: Tensor | None = None, before: Upsample | None = None
+    ) -> Tensor:
+        """``[B*T, in, H, W]`` and the time embedding ``[B*T, E]`` -> ``[B*T, out, H, W]``.
+
+        Args:
+            x: frames.
+            num_frames: T.
+            time_embedding: None in the autoencoders.
+            before: doubles each frame before all else, so that no more of them are large at once than need be.
+        """
+        x = self._in_space(x, time_embedding, before)
         height, width = x.shape[-2:]
         clip = clip_of(x, num_frames)
         if time_embedding is not None:
@@ -168,6 +199,16 @@ class SpatioTemporalResBlock(nn.Module):
         del x
         mixed = self.temporal_res_block.blended(clip, time_embedding, self.time_mixer.share_of_time(clip))
         return frames_of(mixed, height, width)
+
+    def _in_space(self, x: Tensor, time_embedding: Tensor | None, before: Upsample | None) -> Tensor:
+        """The spatial block, ``[B*T, in, h, w]`` -> ``[B*T, out, H, W]``."""
+        block = self.spatial_res_block
+        if time_embedding is not None:
+            return block(x if before is None else before(x), time_embedding)
+        if before is None:
+            return by_frames(block, x, max(block.conv1.in_channels, block.conv1.out_channels) * x[0, 0].numel())
+        widest = max(block.conv1.in_channels, block.conv1.out_channels) * 4 * x[0, 0].numel()
+        return by_frames(lambda few: block(before(few)), x, widest)
 
 
 class Downsample(nn.Module):

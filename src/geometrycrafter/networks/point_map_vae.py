@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geometrycrafter.networks.autoencoder import DecoderTrunk, Encoder, VideoAutoencoder, _decoder_resnet, over_time
 from geometrycrafter.networks.blocks import TemporalConv, own_precision
+from geometrycrafter.networks.cpu_pieces import by_frames
 from geometrycrafter.networks.light_decoder import LIGHT_WIDTHS, LightDecoderTrunk
 
 
@@ -69,7 +70,9 @@ class Head(nn.Sequential):
     def forward(self, x: Tensor, num_frames: int) -> Tensor:  # type: ignore[override]
         """Features ``[B*T, C, H, W]`` -> a map ``[B*T, 1, H, W]``."""
         norm, act, conv, resnet, act_out, conv_out = self
-        return conv_out(act_out(resnet(conv(act(norm(x))), num_frames)))
+        x = by_frames(lambda few: conv(act(norm(few))), x, x[0].numel())
+        x = resnet(x, num_frames)
+        return by_frames(lambda few: conv_out(act_out(few)), x, x[0].numel())
 
 
 class PointMapDecoder(DecoderTrunk):
