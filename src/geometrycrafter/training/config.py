@@ -44,6 +44,9 @@ class Source(Settings):
 
     path: str
     weight: Positive = 1.0
+    rendered: Index = 0
+    """Clips of the second rendered world that the folder is filled with before the run begins, one frame each, of the
+    run's size; 0: what it holds was made before."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class LoopConfig(Settings):
     steps: Count
     batch: Count
     """Clips a step, over all processes."""
+    base: str = ""
+    """Where the hub gets those networks of which it has none yet: ``tiny``, another model's name, or its folder."""
     other_sizes: tuple[tuple[Side, Side], ...] = ()
     """Steps draw from these and ``size``, so that a network isn't bound to one; validation keeps to ``size``."""
     frames: tuple[Count, Count] = (1, 1)
@@ -89,6 +94,12 @@ class LoopConfig(Settings):
     validation: tuple[Source, ...] = ()
     validation_batches: Count = 4
     validate_every: Count = 1000
+    hold_out: Annotated[float, Range(0, 0.9)] = 0.0
+    """Share of each clip's frames, its last ones, that the run is judged by instead of ``validation`` and never learns
+    from, nor from those just before them; clips that the run renders itself are learned from whole."""
+    patience: Index = 0
+    """Validations in a row without a better first score after which the run ends. Of all its averaged weights those
+    with the best score are kept, and where none are better than at its beginning, those; 0: the last ones are."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Muon steps matrices and convolutions orthogonally (not in the paper), AdamW the rest."""
@@ -133,6 +144,10 @@ class LoopConfig(Settings):
             raise InputError(f"frames {list(self.frames)}: give the fewest, then the most.")
         if self.batch % self.accumulate:
             raise InputError(f"accumulate {self.accumulate}: a batch of {self.batch} can't be cut so.")
+        if self.hold_out and self.validation:
+            raise InputError("hold_out: validation says what the run is judged by; leave one of the two out.")
+        if self.patience and not (self.hold_out or self.validation):
+            raise InputError("patience: there is nothing to judge by; give validation, or hold_out.")
         if self.optimizer == "muon" and self.parallel == "fsdp":
             raise InputError("optimizer 'muon': it needs whole matrices, which parallel 'fsdp' cuts; use ddp.")
         if self.parallel == "fsdp" and self.stage in ("vae", "autoencoder"):
@@ -150,7 +165,9 @@ class PriorStageConfig(LoopConfig):
     start: Literal["hub", "config", "pretrained"] = "hub"
     """``pretrained``: at random but for an ImageNet trunk."""
     trunk_rate: Annotated[float, Range(0, 1000)] = 1.0
-    """Factor of the rate for the pretrained trunk."""
+    """Factor of the rate for the pretrained trunk; 0: it stays as it is."""
+    camera: Literal["learn", "keep"] = "learn"
+    """``keep``: what tells the field of view stays as it is, and the depth's context with it."""
     normal_loss: Weight = 0.0
     """Weight of one minus the cosine between surface normals."""
     edge_loss: Weight = 0.0

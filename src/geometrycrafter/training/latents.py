@@ -165,6 +165,8 @@ def encoded(
             plain = asdict(config.augmentation).items()
             drawn = {k: v for k, v in plain if k != "reverse" and (k, v) != ("stride", 1)}
             sources = [shards.digest() for shards in make.sources]
+            if any(make.hold_out):
+                settings["hold_out"] = list(make.hold_out)
             latents.claim(settings | {"augmentation": drawn, "sources": sources} | stage.encoders())
     with workers.together():
         wanted = [

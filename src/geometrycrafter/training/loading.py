@@ -13,6 +13,7 @@ from geometrycrafter.data.shards import Shards
 from geometrycrafter.errors import InputError
 from geometrycrafter.training.config import Augmentation, LatentStageConfig, LoopConfig, Source
 from geometrycrafter.training.distribution import Workers
+from geometrycrafter.training.holding_out import HeldOut
 from geometrycrafter.training.latents import LatentSamples, encoded
 from geometrycrafter.training.samples import ClipSamples
 from geometrycrafter.training.sampling import Mixture, batches
@@ -65,18 +66,23 @@ def loader(
         sources: folders of shards.
         first: step to begin with.
         last: step to stop before.
-        validation: the same samples each time, by an order of their own, not augmented, of one size and length.
+        validation: the same samples each time, by an order of their own, not augmented, of one size and length; where
+            the run holds frames out, all of these stretches.
 
     Raises:
         InputError: where a source can't be read, or stored latents are not this run's, in any of the processes.
     """
     config: LoopConfig = stage.config
+    if validation and config.hold_out:
+        with workers.together():
+            return HeldOut.of(sources, config.size, config.hold_out, config.validation_batches).batches()
     with workers.together():
         shards = tuple(Shards(s.path) for s in sources)
+        held = tuple(0.0 if s.rendered else config.hold_out for s in sources) if config.hold_out else ()
         clips = (
             ClipSamples(shards, config.size, Augmentation())
             if validation
-            else ClipSamples(shards, config.size, config.augmentation, config.other_sizes)
+            else ClipSamples(shards, config.size, config.augmentation, config.other_sizes, held)
         )
         seed = config.seed + 7919 if validation else config.seed
         frames = (config.frames[1], config.frames[1]) if validation else config.frames

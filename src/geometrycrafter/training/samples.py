@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.data.transforms import cover, mirrored
 from geometrycrafter.geometry.cameras import half_field_of_intrinsics
 from geometrycrafter.inference.conditioning import ClipNormalisation, PriorMaps, encoder_inputs, statistics
 from geometrycrafter.training.config import Augmentation
-from geometrycrafter.training.sampling import Draw
+from geometrycrafter.training.sampling import Draw, learned
 
 MAPS = ("depth", "known", "half_field")
 """What :class:`ClipSamples` gives of the truth, by which latents can be judged after decoding."""
@@ -29,6 +30,8 @@ class ClipSamples:
     size: tuple[int, int]
     augmentation: Augmentation
     other_sizes: tuple[tuple[int, int], ...] = ()
+    hold_out: tuple[float, ...] = ()
+    """Of each source, the share of its clips' frames that is not for learning; none given: nothing is held out."""
 
     def __call__(self, draw: Draw) -> dict[str, Tensor]:
         """A sample's tensors.
@@ -43,11 +46,13 @@ class ClipSamples:
         size = sizes[draw.size % len(sizes)]
         shards = self.sources[draw.source]
         length = shards.clips.length(draw.clip)
+        if self.hold_out:
+            length = learned(length, self.hold_out[draw.source])
         # A clip that is too short goes to and fro, so that all samples of a batch are of one length.
         stride = self._stride(rng, length, draw.frames)
         reach = (draw.frames - 1) * stride + 1
         start = int(rng.integers(max(1, length - reach + 1)))
-        clip = shards.read(draw.clip, slice(start, start + reach, stride))
+        clip = shards.read(draw.clip, slice(start, min(start + reach, length), stride))
         times = np.arange(draw.frames)
         if length < draw.frames:
             there_and_back = np.r_[np.arange(length), np.arange(length - 2, 0, -1)]
@@ -56,17 +61,10 @@ class ClipSamples:
         clip = cover(clip, *size, zoom=zoom)
         if self.augmentation.mirror and rng.uniform() < 0.5:
             clip = mirrored(clip)
-        frames = torch.from_numpy(np.ascontiguousarray(clip.frames))
+        maps = tensors_of(clip)
         if self.augmentation.photographic:
-            seen = photographed(as_numbers(frames), torch.Generator().manual_seed(draw.seed))
-            frames = (seen * 255).round().byte().permute(0, 2, 3, 1).contiguous()
-        known = clip.mask | clip.sky if clip.sky is not None else clip.mask
-        maps = {
-            "frames": frames,
-            "depth": torch.from_numpy(np.ascontiguousarray(clip.depth)),
-            "known": torch.from_numpy(np.ascontiguousarray(known)),
-            "half_field": half_field_of_intrinsics(torch.from_numpy(clip.intrinsics), *size),
-        }
+            seen = photographed(as_numbers(maps["frames"]), torch.Generator().manual_seed(draw.seed))
+            maps["frames"] = (seen * 255).round().byte().permute(0, 2, 3, 1).contiguous()
         if self.augmentation.reverse and rng.uniform() < 0.5:
             times = times[::-1].copy()
         if self.augmentation.level:
@@ -79,6 +77,17 @@ class ClipSamples:
         """What a sample goes on by from frame to frame: never past the end of its clip, which no cut is in."""
         most = min(self.augmentation.stride, (length - 1) // max(1, frames - 1))
         return int(rng.integers(1, most + 1)) if frames > 1 and most > 1 else 1
+
+
+def tensors_of(clip: Clip) -> dict[str, Tensor]:
+    """A clip's frames, depth, what is known of it, and field of view, as :class:`ClipSamples` gives them."""
+    known = clip.mask | clip.sky if clip.sky is not None else clip.mask
+    return {
+        "frames": torch.from_numpy(np.ascontiguousarray(clip.frames)),
+        "depth": torch.from_numpy(np.ascontiguousarray(clip.depth)),
+        "known": torch.from_numpy(np.ascontiguousarray(known)),
+        "half_field": half_field_of_intrinsics(torch.from_numpy(clip.intrinsics), clip.height, clip.width),
+    }
 
 
 def as_numbers(frames: Tensor) -> Tensor:

@@ -113,7 +113,23 @@ class _Steps(Sampler[list[Draw]]):
         return self.last - self.first
 
 
-def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def learned(length: int, share: float) -> int:
+    """How many frames of a clip, its first ones, a run learns from that holds a share out.
+
+    Between them and those that are held out lie a quarter as many that are neither: neighbours are nearly the same.
+    """
+    held = len(held_out(length, share))
+    return length - held - -(-held // 4)
+
+
+def held_out(length: int, share: float) -> range:
+    """Which frames of a clip are held out, its last ones; none of a clip that would be left with nothing to learn."""
+    held = round(length * share)
+    return range(length - held, length) if length - held - -(-held // 4) > 0 else range(0)
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Samples as a batch: tensors ``[B, ...]``, seeds, and reasons why clips were skipped."""
     batch: dict[str, Any] = {
         k: torch.stack([s[k] for s in samples]) for k in samples[0] if isinstance(samples[0][k], torch.Tensor)
     }
@@ -157,7 +173,7 @@ def batches(
     return DataLoader(
         _Samples(make, _Following(mixture.lengths) if skip_broken else None),
         batch_sampler=_Steps(mixture, first, last, rank, world),
-        collate_fn=_collate,
+        collate_fn=collate,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         persistent_workers=bool(workers),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geometrycrafter.training.choosing import Chosen
 from geometrycrafter.training.config import LoopConfig, PriorStageConfig
 from geometrycrafter.training.distribution import Workers, like, on_first, whole
 from geometrycrafter.training.muon import Muon
@@ -40,6 +41,7 @@ class TrainingState:
         )
         self.average = {n: p.detach().clone() for n, p in self.parameters.items()} if config.ema else {}
         self.scaler = torch.amp.GradScaler(workers.device.type, enabled=config.precision == "float16")
+        self.chosen = Chosen()
         self.step, self.spent, self.best = 0, 0.0, math.inf
         self.counts = {"skipped clips": 0, "skipped steps": 0}
 
@@ -71,26 +73,48 @@ class TrainingState:
             for name, value in self.average.items():
                 value.lerp_(self.parameters[name], 1 - decay)
 
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
+    @property
+    def over(self) -> bool:
+        """Whether the run has come to its end: its last step, or that of its patience."""
+        patience = self.config.patience
+        return self.step >= self.config.steps or 0 < patience <= self.chosen.worse
+
+    def judge(self, scores: dict[str, float]) -> None:
+        """Keep the averaged weights of now where their first score is the best one yet, if the run chooses."""
+        if self.config.patience and scores:
+            average = self.average or self.parameters
+            self.chosen.judge(self.step, scores, {n: v.detach() for n, v in average.items()})
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
         """Put the averaged weights in the network's place for a while."""
-        kept = {n: p.detach().clone() for n, p in self.parameters.items()} if self.average else {}
+        return self._with(self.average)
+
+    def kept(self) -> contextlib.AbstractContextManager[None]:
+        """The same with those that the run ends with: the chosen ones, or the averaged ones of now."""
+        return self._with(self.chosen.weights or self.average)
+
+    @contextlib.contextmanager
+    def _with(self, weights: dict[str, Tensor]) -> Iterator[None]:
+        own = {n: self.parameters[n].detach().clone() for n in weights}
         try:
-            for name, value in self.average.items():
+            for name, value in weights.items():
                 self.parameters[name].data.copy_(value)
             yield
         finally:
-            for name, value in kept.items():
+            for name, value in own.items():
                 self.parameters[name].data.copy_(value)
 
     def trained(self) -> dict[str, Tensor]:
-        """The network's averaged weights, whole, on the first process's CPU; all call it, the others get none."""
-        with self.averaged():
+        """The network with the weights that the run ends with, whole, on the first process's CPU; all call it, the
+        others get none."""
+        with self.kept():
             return on_first(self.network.state_dict(), self.workers)
 
     def nbytes(self) -> int:
         """Of what :meth:`plain` gives, at most: both moments of every parameter."""
-        kept = [*self.network.state_dict().values(), *self.average.values(), *(2 * [*self.parameters.values()])]
+        parameters = [*self.parameters.values()]
+        copies = 2 + (self.config.patience > 0)  # the optimizer's moments, and the chosen weights
+        kept = [*self.network.state_dict().values(), *self.average.values(), *(copies * parameters)]
         return sum(t.numel() * t.element_size() for t in kept)
 
     def plain(self, spent: float) -> dict[str, Any]:
@@ -113,6 +137,8 @@ class TrainingState:
             "spent": spent,
             "best": self.best,
             "counts": dict(self.counts),
+            "chosen": on_first(self.chosen.weights, self.workers),
+            "choice": self.chosen.plain(),
         }
 
     def restore(self, stored: dict[str, Any]) -> None:
@@ -131,6 +157,9 @@ class TrainingState:
                     k: like(v, parameter) if v.shape == parameter.shape and k != "step" else _copied(v)
                     for k, v in own.items()
                 }
+        self.chosen.restore(
+            stored.get("choice", {}), {n: like(v, self.parameters[n]) for n, v in stored.get("chosen", {}).items()}
+        )
         self.scaler.load_state_dict(stored["scaler"])
         torch.set_rng_state(stored["random"])
         self.step, self.spent, self.best = stored["step"], stored["spent"], stored["best"]

@@ -26,6 +26,7 @@ from geometrycrafter.training.checkpointing import Checkpoints
 from geometrycrafter.training.config import LoopConfig, Source, as_plain
 from geometrycrafter.training.distribution import Workers, spread
 from geometrycrafter.training.exporting import Export
+from geometrycrafter.training.furnishing import furnish
 from geometrycrafter.training.loading import loader, with_what_is_there
 from geometrycrafter.training.openings import find_room, find_writable, open_sources
 from geometrycrafter.training.recomputation import recompute
@@ -57,6 +58,9 @@ class Trainer:
         self.workers = Workers.join()
         self.say = (say or functools.partial(print, flush=True)) if self.workers.first else _silent
         with self.workers.together():
+            if self.workers.first:
+                furnish(config, self.say)
+        with self.workers.together():
             config = self.config = with_what_is_there(config, self.say)
         torch.manual_seed(config.seed)
         self.workers.share(config)
@@ -87,10 +91,15 @@ class Trainer:
     def _batches(self) -> Generator[Batch, None, None]:
         return self.workers.agreed(self._loader(self.config.sources, self.state.step, self.config.steps))
 
+    @property
+    def _judges(self) -> tuple[Source, ...]:
+        """What the run is judged by: sources of their own, or what is held out of those that it learns from."""
+        return self.config.sources if self.config.hold_out else self.config.validation
+
     def _validation(self) -> Any:
-        if not self.config.validation:
+        if not self._judges:
             return ()
-        return self._loader(self.config.validation, 0, self.config.validation_batches, validation=True)
+        return self._loader(self._judges, 0, self.config.validation_batches, validation=True)
 
     def _judged(self) -> Iterator[Batch]:
         """Validation's batches, on the device."""
@@ -120,7 +129,7 @@ class Trainer:
             held.enter_context(self.workers.reachable())
             held.enter_context(self._settled())
             if self._restore():
-                if self.state.step >= self.config.steps:
+                if self.state.over:
                     return self._end_again()
                 self.say(f"going on from step {self.state.step}")
             else:
@@ -128,6 +137,9 @@ class Trainer:
                 self.say(f"{self.config.stage}: {trained:,} parameters train; {json.dumps(as_plain(self.config))}")
             self._open()
             held.enter_context(contextlib.closing(self.tracker))
+            if self.state.step == 0 and self.config.patience:
+                self._doubt()
+                self.state.judge(self.validate())
             batches = self._batches()  # clips that have to be encoded first are encoded here
             with SoftStop() as soft, contextlib.closing(batches):
                 return self._train(batches, soft)
@@ -193,10 +205,12 @@ class Trainer:
                 running[key] = 0.98 * running.get(key, value) + 0.02 * value
             state.step += 1
             now = time.monotonic()
-            spent, last = state.spent + now - started, state.step == config.steps
-            validated = state.step % config.validate_every == 0 or last
+            spent = state.spent + now - started
+            validated = state.step % config.validate_every == 0 or state.step == config.steps
             if validated:
                 scores = self.validate()
+                state.judge(scores)
+            last = state.over
             better = bool(scores) and validated and next(iter(scores.values())) < state.best
             # Clocks differ from process to process, and what follows needs all of them: the first one's decides.
             found = self.workers.each(
@@ -218,6 +232,9 @@ class Trainer:
                 number = max(self.workers.gathered(soft.number))
                 raise Stopped(f"stopped at step {state.step} of {config.steps}; start again to go on", number)
         state.spent += time.monotonic() - started
+        if state.chosen.weights:
+            scores = state.chosen.scores
+            self.say(state.chosen.described())
         trained = self.stage.exported(state.trained())
         with self.workers.together():
             if self.workers.first:
@@ -257,9 +274,19 @@ class Trainer:
                 self.state.counts["skipped clips"] += 1
                 self.say(f"skipped: {reason}")
 
+    def _doubt(self) -> None:
+        """Have the stage look at what is held out."""
+        if not self.config.hold_out:
+            return
+        self.stage.eval()
+        for batch in self._judged():
+            with self.workers.together():
+                self.stage.doubt(batch)
+        self.stage.train()
+
     def validate(self) -> dict[str, float]:
-        """Scores of the averaged weights on the validation sources, with a sheet of pictures."""
-        if not self.config.validation:
+        """Scores of the averaged weights on what the run is judged by, with a sheet of pictures."""
+        if not self._judges:
             return {}
         rows: list[dict[str, float]] = []
         self.stage.eval()
@@ -330,8 +357,8 @@ class Trainer:
         with self.workers.together():
             if self.workers.first:
                 self.export.write(trained, self.stage.exported_config(), record)
-        if self.config.validation:
-            with self.state.averaged(), lowered(self.config, self.workers.device):
+        if self._judges:
+            with self.state.kept(), lowered(self.config, self.workers.device):
                 self.stage.finish(self._judged(), self.workers.first)
         with self.workers.together():
             if self.workers.first:

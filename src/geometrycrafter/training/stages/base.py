@@ -68,6 +68,9 @@ class Stage(nn.Module, Generic[C]):
         terms = self(batch)
         return {"loss": torch.stack(list(terms.values())).sum()} | terms
 
+    def doubt(self, batch: Batch) -> None:
+        """Look at held-out truth before the first step; raises ``InputError`` where it can't be what it should be."""
+
     def exported(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """What of the trained network's tensors, by name, goes into the hub."""
         return tensors

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geometrycrafter.errors import InputError
 from geometrycrafter.networks.prior_network import PriorNetwork, PriorOutput
 from geometrycrafter.training import losses
 from geometrycrafter.training.config import PriorStageConfig
@@ -15,6 +16,10 @@ from geometrycrafter.training.stages.chunks import CHUNK
 from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import prior_network
 from geometrycrafter.video.pictures import sheet
+
+FAR_OFF = 20.0
+"""Times what a network sees in the pictures: a depth that is as far from it is in another unit. Millimetres that are
+read as metres are a thousand times too far, hundredths a hundred times."""
 
 
 class PriorStage(Stage[PriorStageConfig]):
@@ -33,9 +38,12 @@ class PriorStage(Stage[PriorStageConfig]):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))
         theta = batch["half_field"].flatten(0, 1).norm(dim=-1)
-        out = self._seen(frames)
+        return self._terms(self._seen(frames), depth, known, theta)
+
+    def _terms(self, out: PriorOutput, depth: Tensor, known: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        """The loss's, of frames: depths, what is known ``[N, H, W]``, tangents of half the diagonal fields ``[N]``."""
         rows = []
-        for i in range(len(frames)):
+        for i in range(len(depth)):
             mask = depth[i] > 0
             truth = depth[i].clamp(0.3, 80).log()
             error = torch.where(mask, out.log_depth[i, 0] - truth, 0.0)
@@ -64,6 +72,38 @@ class PriorStage(Stage[PriorStageConfig]):
         if self.config.edge_loss:
             terms["edges"] = self.config.edge_loss * losses.edges(log_depth, truth, mask)
         return terms
+
+    @torch.no_grad()
+    def scores(self, batch: Batch) -> dict[str, Tensor]:
+        """Rel^p of samples, each with one scale and one camera for its frames, then the loss and its terms."""
+        frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))
+        theta = batch["half_field"].flatten(0, 1).norm(dim=-1)
+        out = self._seen(frames)
+        found, terms = [], self._terms(out, depth, known, theta)
+        for own in torch.arange(len(depth), device=depth.device).view(batch["depth"].shape[:2]):
+            truth = depth[own][:, None]
+            guessed, true = (x[own].float()[:, None, None, None].expand_as(truth) for x in (out.theta_diag, theta))
+            log_truth = truth.clamp_min(1e-6).log()
+            found.append(losses.relative_points(out.log_depth[own].float(), guessed, log_truth, true, truth > 0))
+        return {"point_rel": torch.stack(found).mean(), "loss": torch.stack(list(terms.values())).sum()} | terms
+
+    @torch.no_grad()
+    def doubt(self, batch: Batch) -> None:
+        frames, depth = (batch[k].flatten(0, 1) for k in ("frames", "depth"))
+        mask = depth > 0
+        if not mask.any():
+            return
+        factor = (depth[mask].log() - self._seen(frames).log_depth[:, 0].float()[mask]).median().exp().item()
+        if not 1 / FAR_OFF < factor < FAR_OFF:
+            raise InputError(
+                f"sources: their depth is {factor:.3g} times what the network sees in the pictures, so it is hardly in "
+                "metres; prepare the recording anew, with --unit METRES."
+            )
+
+    def trains(self, name: str) -> bool:
+        if name.startswith("trunk."):
+            return self.config.trunk_rate > 0
+        return self.config.camera == "learn" or not name.startswith(("context.", "field."))
 
     def _seen(self, frames: Tensor) -> PriorOutput:
         """Of frames ``[N, 3, H, W]``; without a gradient, some after the others."""

@@ -1,0 +1,55 @@
+"""What a run makes for itself before it begins: the networks that its hub lacks, and clips that it renders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from geometrycrafter.data.synthesis import synthesize
+from geometrycrafter.files import appearing, explained
+from geometrycrafter.training.config import LoopConfig
+from geometrycrafter.weights.parts import PARTS, parts_of
+from geometrycrafter.weights.places import part_there, resolve
+
+SEED = 50_000_000
+"""Of the first rendered clip: far from those that the embedded model was trained on and is judged by."""
+WORLD = 2
+
+
+def furnish(config: LoopConfig, say: Callable[[str], None]) -> None:
+    """Fill the hub with the networks of the run's base, and render its clips; what is there stays.
+
+    Args:
+        config: of the run.
+        say: takes a line about what takes a while.
+
+    Raises:
+        InputError: where the base is no model, or a place can't be written.
+    """
+    if config.base:
+        fill(Path(config.hub), config.base)
+    for source in config.sources:
+        if source.rendered and not Path(source.path).is_dir():
+            say(f"{source.path}: {source.rendered} clips are rendered first")
+        if source.rendered:
+            folder, size = Path(source.path), config.size
+            synthesize(folder, source.rendered, 1, size, SEED, os.cpu_count() or 1, WORLD)
+
+
+def fill(hub: Path, base: str) -> None:
+    """Copy the networks of a model into a hub, those that it lacks; of two UNets the model's own.
+
+    Raises:
+        InputError: where there is no such model.
+        WriteError: where the hub can't be written.
+    """
+    root, variant = resolve(base, None)
+    for part in (*parts_of(variant), "prior"):
+        place = PARTS[part].folder
+        if part_there(root, part) and not part_there(hub, part):
+            with explained(hub):
+                (hub / place).parent.mkdir(parents=True, exist_ok=True)
+                with appearing(hub / place) as temporary:
+                    shutil.copytree(root / place, temporary)
