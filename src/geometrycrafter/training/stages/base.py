@@ -69,7 +69,7 @@ class Stage(nn.Module, Generic[C]):
         return {"loss": torch.stack(list(terms.values())).sum()} | terms
 
     def doubt(self, batch: Batch) -> None:
-        """Look at held-out truth before the first step; raises ``InputError`` where it can't be what it should be."""
+        """Look at held-out truth before the first step, and refuse what can't be as it should."""
 
     def exported(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """What of the trained network's tensors, by name, goes into the hub."""

@@ -89,6 +89,11 @@ class PriorStage(Stage[PriorStageConfig]):
 
     @torch.no_grad()
     def doubt(self, batch: Batch) -> None:
+        """Refuse depth that is hardly in metres.
+
+        Raises:
+            InputError: says by how much it is off.
+        """
         frames, depth = (batch[k].flatten(0, 1) for k in ("frames", "depth"))
         mask = depth > 0
         if not mask.any():
