@@ -15,7 +15,7 @@ import geometrycrafter as gc
 from geometrycrafter.geometry import flow, rigid
 from geometrycrafter.geometry.resection import projected, resected
 from geometrycrafter.inference.passes import steady as steady_pass
-from geometrycrafter.inference.steadying import GRID, Linker, SmallFrame, levelled
+from geometrycrafter.inference.steadying import GRID, Linker, SmallFrame, levelled, steadier
 
 FOCAL, CENTRE = torch.tensor([100.0, 100.0]).double(), torch.tensor([63.5, 47.5]).double()
 
@@ -181,8 +181,8 @@ def test_a_run_killed_at_its_last_step_gives_the_same_bits(tmp_path, monkeypatch
 
 def test_long_shots_are_solved_in_blocks_of_frames(monkeypatch) -> None:
     clip, estimator = still_clip(20), gc.load("tiny", prior=Wavering())
-    monkeypatch.setattr(steady_pass, "BLOCK", 9)
-    monkeypatch.setattr(steady_pass, "LAP", 3)
+    monkeypatch.setattr(steadier, "BLOCK", 9)
+    monkeypatch.setattr(steadier, "LAP", 3)
     assert extent(estimator(clip, size=(64, 128))) < 1.02
 
 

@@ -17,14 +17,11 @@ from torch import Tensor
 from geometrycrafter.inference.decoded import Arrays
 from geometrycrafter.inference.run_folder import RunFolder
 from geometrycrafter.inference.shot import Shot
-from geometrycrafter.inference.steadying import GRID, Link, Linker, SmallFrame, levelled
+from geometrycrafter.inference.steadying import Steadier, factor
 from geometrycrafter.scene.writer import FrameByFrame, SceneWriter
 
 if TYPE_CHECKING:
     from geometrycrafter.inference.passes import Progress
-
-BLOCK, LAP = 480, 48
-"""Frames that are solved for together, and those of them that are solved for again with the next ones."""
 
 
 @torch.no_grad()
@@ -56,7 +53,7 @@ def steady(run: RunFolder, shots: list[Shot], intrinsics: Tensor, progress: Prog
             picture = run.record.view(t).picture
             top, left, bottom, right = picture
             around = ((top, depth.shape[0] - bottom), (left, depth.shape[1] - right))
-            yield depth * np.pad(GRID.picture(values, *picture.size).exp().numpy(), around, mode="edge")
+            yield depth * np.pad(factor(values, picture.size), around, mode="edge")
 
     SceneWriter(run.folder).put("depth", FrameByFrame(arrays.depth.shape, arrays.depth.dtype, corrected()))
 
@@ -74,30 +71,13 @@ def _one_thread() -> Iterator[None]:
 
 def _corrections(arrays: Arrays, shot: Shot, intrinsics: Tensor, progress: Progress) -> Tensor:
     """Of log depth of a shot's frames, ``[T, nodes]`` float32."""
-    known, links, linker, size = torch.zeros(0, GRID.nodes).double(), list[Link](), None, (0, 0)
     picture = shot.run.record.view(shot.first).picture  # what is beside it has no part in this
+    cameras = intrinsics.clone()
+    cameras[:, :2, 2] -= cameras.new_tensor([picture.left, picture.top])
+    steadier = Steadier(cameras, picture.size)
     for t in range(len(shot)):
         at = shot.first + t
         (seen,) = shot.observed(t, t + 1, "seen")
-        frame = SmallFrame.of(seen[0].numpy(), arrays.depth[at][picture.slices], arrays.mask[at][picture.slices])
-        if frame is None or len(shot) == 1:
-            return torch.zeros(len(shot), GRID.nodes)
-        if linker is None:
-            size = (frame.valid.shape[0], frame.valid.shape[1])
-            k = intrinsics.double().mean(0)
-            k[:2, 2] -= k.new_tensor([picture.left, picture.top])
-            linker = _linker(k, picture.size, size)
-        links += linker.add(t, frame)
-        last = t + 1 == len(shot)
-        if last or t + 1 == len(known) + BLOCK:
-            found = levelled(links, size, known, t + 1)
-            known = torch.cat([known, found if last else found[:-LAP]])
-            links = [link for link in links if max(link.first, link.second) >= len(known)]
+        steadier.add(seen[0].numpy(), arrays.depth[at][picture.slices], arrays.mask[at][picture.slices])
         progress("steady", at + 1, arrays.depth.shape[0])
-    return known.float()
-
-
-def _linker(intrinsics: Tensor, whole: tuple[int, int], size: tuple[int, int]) -> Linker:
-    """For small pictures of those whose camera is ``[3, 3]`` at their whole size."""
-    sides = intrinsics.new_tensor([size[1] / whole[1], size[0] / whole[0]])
-    return Linker(intrinsics[[0, 1], [0, 1]] * sides, (intrinsics[:2, 2] + 0.5) * sides - 0.5)
+    return steadier.finish()

@@ -9,5 +9,6 @@ How much nearer a point comes is seen in how its surroundings grow, so it hardly
 
 from geometrycrafter.inference.steadying.levelling import GRID, levelled
 from geometrycrafter.inference.steadying.links import Link, Linker, SmallFrame, small_size
+from geometrycrafter.inference.steadying.steadier import Steadier, factor
 
-__all__ = ["GRID", "Link", "Linker", "SmallFrame", "levelled", "small_size"]
+__all__ = ["GRID", "Link", "Linker", "SmallFrame", "Steadier", "factor", "levelled", "small_size"]
