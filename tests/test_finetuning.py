@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from school import config, quiet, weights
 
 import geometrycrafter as gc
+from geometrycrafter.cli.main import main
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.shards import Shards, ShardWriter
 from geometrycrafter.data.synthesis import rendered
@@ -23,6 +24,7 @@ from geometrycrafter.training.config import read_train_config
 from geometrycrafter.training.furnishing import fill
 from geometrycrafter.training.sampling import held_out, learned
 from geometrycrafter.training.trainer import Trainer
+from geometrycrafter.video.pictures import write_png
 
 SIZE = (32, 48)
 
@@ -164,3 +166,17 @@ def test_settings_that_can_not_be_together_are_refused(school, shards):
     for changes in ({"hold_out": 0.2}, {"patience": 2, "validation": []}):
         with pytest.raises(InputError, match=next(iter(changes))):
             config(school, shards, stage="prior", **changes)
+
+
+def test_a_recording_in_millimetres_that_are_read_as_metres_is_told_how_to_say_so(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for t in range(3):
+        write_png(folder / f"{t}.color.png", np.full((24, 32, 3), 90, np.uint8))
+        np.save(folder / f"{t}.depth.npy", np.full((24, 32), 1500.0 + t, np.float32))
+    (folder / "camera.txt").write_text("30 30 15.5 11.5")
+    command = ["data", "prepare", "folder", str(folder), str(tmp_path / "shards")]
+    assert main(command) == 2
+    assert "1,501 m; say with --unit" in capsys.readouterr().err
+    assert main([*command, "--unit", "0.001"]) == 0
+    assert np.allclose(Shards(tmp_path / "shards").read(0).depth[2], 1.502, rtol=1e-3)

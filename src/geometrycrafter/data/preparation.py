@@ -213,12 +213,15 @@ def prepare_recording(
     """
     takes = recording.takes()
     done = Preparation()
+    # Before the folder is begun with settings that may be wrong: it would refuse the right ones.
+    first = None if folder.is_dir() else recording.read(takes[0])
     with ShardWriter(folder, "recording", recipe=_recipe_of_recording(recording)) as writer:
         for take in takes:
             if take.key in writer.clips:
                 done.kept += 1
                 continue
-            clip = recording.read(take)
+            clip = first if first is not None and take is takes[0] else recording.read(take)
+            first = None
             writer.add(take.key, clip)
             done.clips, done.frames = done.clips + 1, done.frames + len(clip)
             if show is not None:

@@ -120,7 +120,13 @@ class Recording(RecordingOptions):
         frames = _alike([s.colour for s in shots], _picture)
         depth = _alike([s.depth for s in shots], partial(read_depth, unit=self.unit))
         with np.errstate(invalid="ignore"):
-            depth[(depth > self.farthest) | ~np.isfinite(depth) | (depth < 0)] = 0
+            known = np.isfinite(depth) & (depth > 0)
+            if known.any() and not (depth[known] <= self.farthest).any():
+                raise InputError(
+                    f"{shots[0].depth}: nothing is nearer than {self.farthest:g} m here, the middle is at "
+                    f"{np.median(depth[known]):,.0f} m; say with --unit how many metres a unit is, or raise --farthest."
+                )
+            depth[~known | (depth > self.farthest)] = 0
         poses = [read_pose(s.pose) for s in shots if s.pose is not None]
         clip = Clip(
             frames=frames,
