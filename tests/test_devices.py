@@ -52,6 +52,17 @@ def test_two_processes_give_the_bits_of_one(one, variant):
     estimator.workers.close()
 
 
+def test_two_processes_give_the_bits_of_one_in_8_bits():
+    torch.set_num_threads(1)
+    how = {"size": (64, 64), "cuts": "off", "precision": "int8"}
+    wanted, estimator = arrays(gc.load("tiny")(FRAMES[:12], **how)), gc.load("tiny", devices=["cpu", "cpu"])
+    assert_same(arrays(estimator(FRAMES[:12], **how)), wanted)
+    assert not np.array_equal(
+        wanted["depth"], arrays(gc.load("tiny")(FRAMES[:12], **how | {"precision": "tf32"}))["depth"]
+    )
+    estimator.workers.close()
+
+
 def children():
     """Processes that this one began."""
     return [int(p) for t in Path("/proc/self/task").iterdir() for p in (t / "children").read_text().split()]
@@ -74,6 +85,20 @@ def test_a_killed_process_is_named_and_the_run_goes_on_with_the_others(one, tmp_
     assert not set(children()) - before  # the other one is gone, too
     scene = gc.load("tiny", "deterministic")(FRAMES, **HOW, output=output, resume=True)
     assert_same(arrays(scene), one["deterministic"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="who is whose child is read from Linux's /proc")
+def test_a_process_that_was_killed_between_two_videos_is_started_anew(one):
+    torch.set_num_threads(1)
+    before, estimator = set(children()), gc.load("tiny", "deterministic", devices=["cpu", "cpu"])
+    estimator(FRAMES[:9], size=(64, 64), cuts="off")
+    first, second = (p for p in children() if p not in before)
+    os.kill(first, signal.SIGKILL)
+    with pytest.warns(UserWarning, match=rf"process {first}, number 1 of 2, .* signal 9 .* started anew"):
+        scene = estimator(FRAMES, **HOW)
+    assert_same(arrays(scene), one["deterministic"])
+    assert second in children() and first not in children()
+    estimator.workers.close()
 
 
 def test_processes_are_apart_from_the_terminal_and_from_where_the_caller_stands(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from geometrycrafter.errors import InputError
 from geometrycrafter.networks.autoencoder import AutoencoderConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAEConfig
 from geometrycrafter.networks.unet import UNetConfig
+from geometrycrafter.weights.eight_bits import quiet
 
 HAVE_STOCK = ("encoder", "unet", "decoder")
 """Components that ``diffusers`` has."""
@@ -44,7 +45,8 @@ def stock_work(name: str, work: Work) -> Work:
         name: of the component, one of :data:`HAVE_STOCK`.
         work: this package's.
     """
-    networks, run = {"encoder": _encoder, "unet": _unet, "decoder": _decoder}[name](work.networks)
+    with quiet("diffusers", "torchao", "torch.utils._pytree"):  # of parts of torchao that are not wanted here
+        networks, run = {"encoder": _encoder, "unet": _unet, "decoder": _decoder}[name](work.networks)
     return replace(work, networks=networks, run=run, compiled=())
 
 

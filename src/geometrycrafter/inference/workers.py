@@ -78,6 +78,7 @@ class Workers:
     def __init__(self, devices: list[str], model: Model, threads: int):
         self.devices, self.model, self.threads = devices, model, threads
         self._workers: list[_Worker] = []
+        self._begun = 0
         self._told: queue.SimpleQueue[tuple[int, str, Any]] = queue.SimpleQueue()
 
     @property
@@ -86,12 +87,23 @@ class Workers:
         return len(self.devices)
 
     def start(self) -> None:
-        """Begin to load the model, where that has not been done."""
+        """Begin to load the model, where that has not been done, and anew where a process has ended without work."""
         if not self._workers:
             self._told = queue.SimpleQueue()
-            for number, device in enumerate(self.devices):
-                setup = (sys.path, self.model, device, self.threads)
-                self._workers.append(_Worker(number, setup, self._told))
+            self._workers = [self._begin(device) for device in self.devices]
+        for index, worker in enumerate(self._workers):
+            if worker.proven and worker.process.poll() is not None:
+                self._replace(index)
+
+    def _replace(self, index: int) -> None:
+        """Start a process in place of one that ended while it had nothing to do."""
+        warnings.warn(f"{self._ended(index)} while it had nothing to do; it is started anew", stacklevel=4)
+        self._workers[index].end()
+        self._workers[index] = self._begin(self.devices[index])
+
+    def _begin(self, device: str) -> _Worker:
+        self._begun += 1
+        return _Worker(self._begun, (sys.path, self.model, device, self.threads), self._told)
 
     def close(self) -> None:
         """End the processes, whatever they do."""
@@ -102,56 +114,74 @@ class Workers:
     def each(self, jobs: Iterable[Job], ahead: int = 1) -> Iterator[Any]:
         """See :meth:`geometrycrafter.inference.crew.Crew.each`."""
         self.start()
-        waiting, given = iter(jobs), [0] * self.hands
-        more = True
+        waiting, spoken, more = iter(jobs), set[int](), True
+        given: list[list[Job]] = [[] for _ in self.devices]
         while True:
-            while more and min(given) <= ahead:
+            while more and min(map(len, given)) <= ahead:
                 job = next(waiting, None)
                 if job is None:
                     more = False
                     break
-                number = given.index(min(given))
-                self._workers[number].give((job.function, job.arguments))
-                given[number] += 1
+                index = min(range(self.hands), key=lambda i: len(given[i]))
+                self._workers[index].give((job.function, job.arguments))
+                given[index].append(job)
             if not any(given):
                 return
-            number, kind, value = self._next()
+            index, kind, value = self._next()
             if kind == "value":
                 yield value
             elif kind == "done":
-                given[number] -= 1
+                given[index].pop(0)
+                self._workers[index].proven = True
             elif kind == "note":
                 warnings.warn(value, stacklevel=2)
             elif kind == "failed":
                 raise value
+            elif kind == "gone" and self._workers[index].proven and index not in spoken:
+                self._replace(index)  # it ended before these jobs came, and who takes its place has told nothing yet
+                for job in given[index]:
+                    self._workers[index].give((job.function, job.arguments))
             elif kind == "gone":
-                raise self._lost(number)
+                raise self._lost(index)
+            if kind != "gone":
+                spoken.add(index)
 
     def _next(self) -> tuple[int, str, Any]:
-        """What one tells; who is gone may have left children that keep its output open, and tells nothing."""
+        """What one tells, by its place; who is gone may have left children that keep its output open, and tells
+        nothing. What was told by one that has been replaced is passed over."""
         while True:
             with contextlib.suppress(queue.Empty):
-                return self._told.get(timeout=2)
-            for number, worker in enumerate(self._workers):
+                number, kind, value = self._told.get(timeout=2)
+                index = next((i for i, w in enumerate(self._workers) if w.number == number), None)
+                if index is None:
+                    continue
+                return index, kind, value
+            for index, worker in enumerate(self._workers):
                 if worker.process.poll() is not None:
-                    return number, "gone", None
+                    return index, "gone", None
 
-    def _lost(self, number: int) -> LostWorkerError:
-        worker = self._workers[number]
+    def _lost(self, index: int) -> LostWorkerError:
+        return LostWorkerError(
+            f"{self._ended(index)}, perhaps as memory ran out; what is done is kept: go on with --resume, on fewer "
+            "devices if need be."
+        )
+
+    def _ended(self, index: int) -> str:
+        """Which process was ended, and how; what it forked ends, too."""
+        worker = self._workers[index]
         status = worker.process.wait()
         _kill_all(worker.process)
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
-        return LostWorkerError(
-            f"--devices: process {worker.process.pid}, number {number + 1} of {self.hands}, on {self.devices[number]}, "
-            f"was ended {how}, perhaps as memory ran out; what is done is kept: go on with --resume, on fewer devices "
-            "if need be."
-        )
+        which = f"process {worker.process.pid}, number {index + 1} of {self.hands}, on {self.devices[index]},"
+        return f"--devices: {which} was ended {how}"
 
 
 class _Worker:
-    """One process, and the thread that listens to it."""
+    """One process, and the thread that listens to it; what it tells comes with its number."""
 
     def __init__(self, number: int, setup: Any, told: queue.SimpleQueue[tuple[int, str, Any]]):
+        self.number, self.proven = number, False
+        """Proven: it has the model, and has done something."""
         # Not multiprocessing: that would run the caller's script again in each process.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", START],  # modules come from where the caller's do, not from where it stands
