@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import moving_pattern, write_video
 from test_cli import refused, say
 from test_video import turned_video
+from torch.utils.flop_counter import FlopCounterMode
 
 import geometrycrafter as gc
+from geometrycrafter.benchmark.components import components_of
+from geometrycrafter.benchmark.model import MeasuredModel
+from geometrycrafter.benchmark.options import BenchmarkOptions
+from geometrycrafter.inference.expectation import EMBEDDED as SMALL
+from geometrycrafter.inference.expectation import PUBLISHED, expected
+from geometrycrafter.inference.options import Options
+from geometrycrafter.inference.windows import plan
+from geometrycrafter.networks.cpu_products import assumed
+from geometrycrafter.training.replay import replay
 from geometrycrafter.video.pictures import write_png
+from geometrycrafter.weights.places import EMBEDDED
 
 
 def rows(block: str) -> dict[str, str]:
@@ -78,3 +92,36 @@ def test_a_first_picture_that_is_damaged_is_passed_over(tmp_path, capsys) -> Non
     assert status == 0 and "0.png" in err
     assert rows(said)["frames"] == "3 of 64x48" and rows(said)["codec"].startswith("png")
     assert refused(capsys, "run", tmp_path, "--dry-run").startswith(f"error: {tmp_path / '0.png'}")
+
+
+def core_seconds(steady: str, frames: int, root: Path, variant: str) -> float:
+    options = Options(size=(192, 320), window=8, overlap=4, steady=steady)
+    return expected(root, variant, options, plan(frames, 8, 4, False), 576, 1024).core_seconds
+
+
+def test_levelling_is_counted_for_every_frame() -> None:
+    # By docs/speed.md, 0.12 to 0.15 s of a core for a frame.
+    more = core_seconds("on", 108, EMBEDDED, "deterministic") - core_seconds("off", 108, EMBEDDED, "deterministic")
+    assert 0.12 * 108 < more < 0.15 * 108
+
+
+def test_arithmetic_is_what_a_counter_counts() -> None:
+    # PyTorch's counter, over networks without values; the published ones' decoder and encoders, and all of the small.
+    found: dict[tuple[str, str], float] = {}
+    for model, names in (
+        ("diffusion", ("encoder", "decoder")),
+        ("tiny", ("prior", "encoder", "unet", "light decoder")),
+    ):
+        told = BenchmarkOptions(model=model, random=True, size=(192, 320), frames=2, components=names)
+        made = replace(MeasuredModel.of(told), planned=True)
+        for name in names:
+            with replay(gpu=False), assumed(False), torch.no_grad():
+                work = components_of(made, told)[name]()
+                with FlopCounterMode(display=False) as counter:
+                    work()
+            found[model, name] = counter.get_total_flops() / 1e9 / work.frames / (0.192 * 0.32)
+    assert PUBLISHED.encoded == pytest.approx(found["diffusion", "encoder"], rel=0.02)
+    assert PUBLISHED.decoded == pytest.approx(found["diffusion", "decoder"], rel=0.02)
+    assert SMALL.encoded == pytest.approx(found["tiny", "prior"] + found["tiny", "encoder"], rel=0.05)
+    assert SMALL.denoised == pytest.approx(found["tiny", "unet"], rel=0.1)
+    assert SMALL.light == pytest.approx(found["tiny", "light decoder"], rel=0.05)
