@@ -16,6 +16,7 @@ from PIL import Image
 from test_cli import refused, say
 
 import geometrycrafter as gc
+from geometrycrafter.cli.idle_flags import idle_of_video
 from geometrycrafter.cli.time_left import TimeLeft
 
 SMALL = ("--size", "64x64", "--end", 4)
@@ -221,3 +222,12 @@ def test_time_left_is_not_said_before_anything_is_known() -> None:
     now = 102.0
     assert left("observe", 6, 10) == pytest.approx(4 + 30)
     assert left("unheard of", 1, 10) is None
+
+
+def test_flags_that_change_nothing_say_so(clip, tmp_path, capsys) -> None:
+    idle = ["--decoder", "light", "--seed", 4, "--max-size", 4000]
+    status, _, err = say(capsys, "run", clip, "-o", tmp_path / "a.gc", "--end", 2, *idle)
+    assert status == 0
+    for flag in ("--decoder light", "--seed", "--max-size 4000"):
+        assert any(line.startswith(f"{flag}: ") for line in err.splitlines()), flag
+    assert list(idle_of_video({"max_size": 128}, 64, 96, 192 * 320)) == []  # a smaller one does something

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from geometrycrafter.cli.defaults import add_threads
+from geometrycrafter.cli.idle_flags import idle_of_model, idle_of_video
 from geometrycrafter.cli.pose_flags import Finding, add_flags
 from geometrycrafter.cli.pose_stages import Stages
 from geometrycrafter.cli.poses import find_poses
@@ -212,6 +213,8 @@ def _call(args: argparse.Namespace, reports: Reports) -> int:
             Stages.load(finding, _device(args))
         estimator = _loaded(args)
         estimator.pixels = pixels or estimator.pixels
+        for sentence in idle_of_model({k: v for k, v in vars(args).items() if k in kinds_of(Options)}, estimator):
+            reports.hint(sentence)
         for video in list(sources):
             with _noted(videos, video, failures, reports):  # below, its temporary file goes when it is done
                 _run(args, estimator, (video, sources.pop(video)), outputs[video], settings, finding, reports)
@@ -239,6 +242,8 @@ def _run(
         InputError: where it is at fault.
     """
     video, source = clip
+    for sentence in idle_of_video(settings, source.height, source.width, estimator.pixels):
+        reports.hint(sentence)
     reports.begin(video, source, output, f"{estimator.networks.name} {estimator.networks.variant}")
     expected = expected_stages(args.model, args.variant, settings, finding is not None)
     with reports.progress(source.name, expected) as progress:

@@ -3,8 +3,9 @@
 Time on a CPU, of all cores together: so much for each frame's pixels, which are decoded twice, compressed and written,
 so much for levelling each frame, and the networks' arithmetic, which was counted, at the rate of this machine's
 products, which is measured at once. Memory: the program, the weights, a frame at full size, what is decoded together
-and a window at the processing size. The other constants were measured with the embedded model on a machine that had other work too;
-take them for true within a factor of two, of networks of other sizes three. On a GPU the time is not foretold.
+and a window at the processing size. The other constants were measured with the embedded model on a machine that had
+other work too; take them for true within a factor of two, of networks of other sizes three. On a GPU the time is not
+foretold.
 """
 
 from __future__ import annotations
