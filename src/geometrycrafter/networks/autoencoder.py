@@ -110,9 +110,12 @@ class DecoderBlock(nn.Module):
             self.upsamplers = nn.ModuleList([Upsample(out_channels)])
 
     def forward(self, x: Tensor, num_frames: int, before: Upsample | None) -> Tensor:
-        """``[B*T, in, h, w]`` -> ``[B*T, out, h, w]``, or double the size by the ``Upsample`` of the block before."""
+        """``[B*T, in, h, w]`` -> ``[B*T, out, h, w]``, or double the size by the ``Upsample`` of the block before.
+
+        ``x``, which nobody else may hold, can be written over.
+        """
         for resnet in self.resnets:
-            x, before = resnet(x, num_frames, before=before), None
+            x, before = resnet(x, num_frames, before=before, own=True), None
         return x
 
     def enlarging(self) -> Upsample | None:

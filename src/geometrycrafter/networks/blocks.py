@@ -178,7 +178,12 @@ class SpatioTemporalResBlock(nn.Module):
         self.time_mixer = TimeMixer(mix_factor, towards_time)
 
     def forward(
-        self, x: Tensor, num_frames: int, time_embedding: Tensor | None = None, before: Upsample | None = None
+        self,
+        x: Tensor,
+        num_frames: int,
+        time_embedding: Tensor | None = None,
+        before: Upsample | None = None,
+        own: bool = False,
     ) -> Tensor:
         """``[B*T, in, H, W]`` and the time embedding ``[B*T, E]`` -> ``[B*T, out, H, W]``.
 
@@ -187,8 +192,9 @@ class SpatioTemporalResBlock(nn.Module):
             num_frames: T.
             time_embedding: None in the autoencoders.
             before: doubles each frame before all else, so that no more of them are large at once than need be.
+            own: nobody else holds ``x``, which may be written over.
         """
-        x = self._in_space(x, time_embedding, before)
+        x = self._in_space(x, time_embedding, before, own)
         height, width = x.shape[-2:]
         clip = clip_of(x, num_frames)
         if time_embedding is not None:
@@ -200,15 +206,15 @@ class SpatioTemporalResBlock(nn.Module):
         mixed = self.temporal_res_block.blended(clip, time_embedding, self.time_mixer.share_of_time(clip))
         return frames_of(mixed, height, width)
 
-    def _in_space(self, x: Tensor, time_embedding: Tensor | None, before: Upsample | None) -> Tensor:
+    def _in_space(self, x: Tensor, time_embedding: Tensor | None, before: Upsample | None, own: bool) -> Tensor:
         """The spatial block, ``[B*T, in, h, w]`` -> ``[B*T, out, H, W]``."""
         block = self.spatial_res_block
         if time_embedding is not None:
             return block(x if before is None else before(x), time_embedding)
+        widest = max(block.conv1.in_channels, block.conv1.out_channels) * x[0, 0].numel()
         if before is None:
-            return by_frames(block, x, max(block.conv1.in_channels, block.conv1.out_channels) * x[0, 0].numel())
-        widest = max(block.conv1.in_channels, block.conv1.out_channels) * 4 * x[0, 0].numel()
-        return by_frames(lambda few: block(before(few)), x, widest)
+            return by_frames(block, x, widest, own)
+        return by_frames(lambda few: block(before(few)), x, 4 * widest)
 
 
 class Downsample(nn.Module):

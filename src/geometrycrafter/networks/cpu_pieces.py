@@ -19,13 +19,14 @@ LARGEST = 1 << 23
 """Numbers that a layer makes in one piece, where a single frame isn't more: 32 MB."""
 
 
-def by_frames(call: Callable[[Tensor], Tensor], x: Tensor, numbers: int) -> Tensor:
+def by_frames(call: Callable[[Tensor], Tensor], x: Tensor, numbers: int, own: bool = False) -> Tensor:
     """A call that treats each frame by itself, ``[N, C, H, W]`` -> ``[N, D, h, w]``, on a few at a time.
 
     Args:
         call: made once with all frames, or with some of them after each other.
         x: ``[N, C, H, W]``.
         numbers: that the widest of its layers makes of a frame.
+        own: nobody else holds ``x``, which the result, if of its shape, may take the place of.
     """
     most = max(1, LARGEST // numbers)
     if most >= len(x) or not applies(x):
@@ -33,6 +34,8 @@ def by_frames(call: Callable[[Tensor], Tensor], x: Tensor, numbers: int) -> Tens
     whole: Tensor | None = None
     for start in range(0, len(x), most):
         made = call(x[start : start + most])
+        if whole is None and own and made.shape[1:] == x.shape[1:] and made.dtype == x.dtype:
+            whole = x
         if whole is None:
             size = (len(x), *made.shape[1:])
             whole = torch.empty(size, dtype=made.dtype, device=made.device, memory_format=layout_of(made))

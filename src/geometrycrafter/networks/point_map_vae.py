@@ -71,7 +71,7 @@ class Head(nn.Sequential):
         """Features ``[B*T, C, H, W]`` -> a map ``[B*T, 1, H, W]``."""
         norm, act, conv, resnet, act_out, conv_out = self
         x = by_frames(lambda few: conv(act(norm(few))), x, x[0].numel())
-        x = resnet(x, num_frames)
+        x = resnet(x, num_frames, own=True)
         return by_frames(lambda few: conv_out(act_out(few)), x, x[0].numel())
 
 
