@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from geometrycrafter.errors import InputError
 from geometrycrafter.video.pictures import write_png
 from geometrycrafter.video.reading import open_frames
+from geometrycrafter.video.sequences import clips_of
 
 CODECS = {
     "h264": ("mp4", "libx264", "yuv420p", {}),
@@ -330,3 +331,17 @@ def test_depth_maps_are_known_by_the_picture_of_the_same_name(names, tmp_path):
     write_png(tmp_path / "in_depth_talk.png", moving_pattern(1, 8, 12)[0])
     with pytest.warns(UserWarning, match="depth maps"):
         assert len(list(open_frames(tmp_path))) == 2
+
+
+@pytest.mark.parametrize("colour, beside", [("rgb", "depth"), ("color", "depth"), ("Images", "depth_maps")])
+def test_the_pictures_of_a_recording_are_found_in_their_folder(colour, beside, tmp_path):
+    for name, dim in ((colour, 1), (beside, 0), ("pose", 0)):
+        (tmp_path / name).mkdir()
+        if name != "pose":
+            for t, frame in enumerate(moving_pattern(3, 8, 12)):
+                write_png(tmp_path / name / f"{t}.png", dim * frame)
+    with pytest.warns(UserWarning, match=f"pictures of {colour} are read"):
+        assert [frame.any() for frame in open_frames(tmp_path)] == [True] * 3
+    with pytest.warns(UserWarning, match="other folders are not"):
+        assert clips_of(str(tmp_path / "*")) == [str(tmp_path / colour)]
+    assert len(list(open_frames(tmp_path / beside))) == 3  # who asks for depth gets it

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from geometrycrafter.data.clip import Clip
 from geometrycrafter.data.shards import Shards
@@ -133,7 +134,7 @@ def _sheet(clips: list[Clip]) -> np.ndarray:
 
 
 def _histogram(counts: np.ndarray) -> np.ndarray:
-    """Bars over the logarithm of depth from a centimetre to a kilometre, a line at each power of ten."""
+    """Bars over the logarithm of depth from a centimetre to a kilometre, a line at each power of ten, with names."""
     height, bar = 240, 4
     picture = np.full((height, bar * len(counts), 3), 255, np.uint8)
     for decade in range(6):
@@ -141,7 +142,15 @@ def _histogram(counts: np.ndarray) -> np.ndarray:
     for i, count in enumerate(counts / max(counts.max(), 1)):
         top = height - round(count * (height - 8))
         picture[top:, i * bar : (i + 1) * bar - 1] = (61, 90, 160)
-    return picture
+    named = Image.fromarray(np.pad(picture, ((22, 42), (16, 24), (0, 0)), constant_values=255))
+    pen, font = ImageDraw.Draw(named), ImageFont.load_default(size=12)
+    share = counts.max() / max(counts.sum(), 1)
+    pen.text((8, 4), f"share of pixels; the highest bar is {100 * share:.1f} %", fill=(0, 0, 0), font=font)
+    for decade in range(6):
+        x = 16 + decade * len(counts) // 5 * bar
+        pen.text((x, height + 25), f"{10.0 ** (decade - 2):g}", fill=(0, 0, 0), font=font, anchor="mt")
+    pen.text((8, height + 44), "depth: metres, or the data set's own unit", fill=(0, 0, 0), font=font)
+    return np.asarray(named)
 
 
 def _cloud(path: Path, clip: Clip) -> Path:

@@ -50,6 +50,12 @@ def clips_of(text: str) -> list[str] | None:
         return None
     else:
         inside = _matches(text) or []
+        colours = {c for p in {p.parent for p in inside} if (c := _colours_of_recording(p)) is not None and c in inside}
+        if colours:
+            warnings.warn(f"{text}: of a recording, its pictures are read, and its other folders are not", stacklevel=2)
+            inside = [
+                p for p in inside if not p.is_dir() or p.parent not in {c.parent for c in colours} or p in colours
+            ]
         named = not glob.has_magic(path.suffix)  # "*.r3d" asks for these, whatever they are
         found = [p for p in inside if p.is_dir() or is_video(p) or (named and path.suffix and p.is_file())]
     pictures = any(is_picture(p) for p in inside)
@@ -79,6 +85,11 @@ def find(text: str) -> list[Path] | None:
     path = Path(text)
     if path.is_dir():
         found, what = [p for p in path.iterdir() if is_picture(p)], "the folder holds no pictures"
+        if not found and (colours := _colours_of_recording(path)) is not None:
+            found = [p for p in colours.iterdir() if is_picture(p)]
+            warnings.warn(
+                f"{text}: pictures of {colours.name} are read, the depth maps beside it are not", stacklevel=2
+            )
     elif path.exists():
         return _listed(path) if path.suffix.lower() in LISTS else None
     else:
@@ -90,6 +101,13 @@ def find(text: str) -> list[Path] | None:
     if not found:
         raise InputError(f"{text}: {what} ({', '.join(SUFFIXES[:6])}, ...); name one that does.")
     return _without_depth(text, sorted(found, key=natural))
+
+
+def _colours_of_recording(folder: Path) -> Path | None:
+    """Where an RGB-D recording has its pictures, if depth maps are in a folder beside theirs; None where none are."""
+    inside = {p.name.lower(): p for p in folder.iterdir() if p.is_dir()}
+    found = [p for name, p in inside.items() if re.fullmatch("colou?rs?|rgb|images?", name)]
+    return found[0] if len(found) == 1 and any("depth" in name for name in inside) else None
 
 
 def _without_depth(text: str, found: list[Path]) -> list[Path]:
