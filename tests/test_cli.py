@@ -6,8 +6,10 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -384,3 +386,30 @@ def test_help_names_a_default_once_and_as_one_would_write_it(capsys, command):
     assert not re.search(r"\(default: (None|False|\[\]|\(|\))", text)
     assert not re.search(r"\(default[^)]*\) \(default", text)
     assert "(default: " in text
+
+
+def test_an_interrupt_that_a_library_makes_an_error_of_is_an_interrupt(clip, tmp_path, monkeypatch, capsys):
+    # NumPy and Zarr recurse without end where they are interrupted while they are loaded.
+    def loaded(args):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    monkeypatch.setattr("geometrycrafter.cli.run._loaded", loaded)
+    status, said, err = say(capsys, "run", clip, "-o", tmp_path / "a.gc")
+    assert (status, said, err) == (130, "", "stopped; go on with the same command and --resume.\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_while_commands_are_loaded_is_one_line():
+    code = (
+        "import builtins, sys\nfrom geometrycrafter.__main__ import main\nload = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'geometrycrafter.cli.main': raise KeyboardInterrupt\n"
+        "    return load(name, *rest)\n"
+        "builtins.__import__ = interrupted\nsys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "stopped; nothing was begun.\n")

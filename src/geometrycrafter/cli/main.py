@@ -94,12 +94,27 @@ class TerminatedError(KeyboardInterrupt):
     """Somebody asks the process to end; it is unwound as by Ctrl-C."""
 
 
+class Interruption:
+    """Whether Ctrl-C or SIGTERM has come: what is being loaded may turn it into an error of its own."""
+
+    came: type[KeyboardInterrupt] | None = None
+
+
+INTERRUPTION = Interruption()
+
+
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
     """SIGTERM unwinds the program like Ctrl-C, so that what was done is kept and what is temporary goes."""
     owner = os.getpid()
+    INTERRUPTION.came = None
+
+    def interrupt(number: int, frame: object) -> None:
+        INTERRUPTION.came = KeyboardInterrupt
+        raise KeyboardInterrupt
 
     def stop(number: int, frame: object) -> None:
+        INTERRUPTION.came = TerminatedError
         if os.getpid() != owner:  # a worker that was forked is ended, not unwound
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -108,11 +123,14 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,16 +171,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{stop}.", file=sys.stderr)
         return stop.status
     except KeyboardInterrupt as interrupt:
-        print(f"stopped; {getattr(args, 'go_on', 'give the same command again')}.", file=sys.stderr)
-        return 143 if isinstance(interrupt, TerminatedError) else 130
+        return _stopped(args, type(interrupt))
     except BrokenPipeError:
         # Who read the output has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         # Of a file that no command expects: a name that is too long, a disk that fails, a prior of the user's own.
+        if INTERRUPTION.came is not None:
+            return _stopped(args, INTERRUPTION.came)
         print(f"error: {error.filename or args.command}: {reason(error)}.", file=sys.stderr)
         return 2
+    except Exception:
+        if INTERRUPTION.came is None:
+            raise
+        return _stopped(args, INTERRUPTION.came)
+
+
+def _stopped(args: argparse.Namespace, how: type[KeyboardInterrupt]) -> int:
+    """Say how to go on; the exit status."""
+    print(f"stopped; {getattr(args, 'go_on', 'give the same command again')}.", file=sys.stderr)
+    return 143 if issubclass(how, TerminatedError) else 130
 
 
 def _tell_program(words: Sequence[str], sentence: str) -> None:
