@@ -17,6 +17,10 @@ SECONDS = 10.0
 """Between lines where there is no terminal."""
 
 
+SLOW = 0.3
+"""Of what is counted a second: below that, seconds say more."""
+
+
 @dataclass(frozen=True)
 class Step:
     """How far a command is."""
@@ -34,6 +38,8 @@ class Step:
     def told(self, unit: str) -> str:
         """Rate, time left and memory in words."""
         rate = "" if self.rate is None else f"{self.rate:.1f} {unit}/s"
+        if self.rate is not None and self.rate < SLOW:
+            rate = f"{1 / self.rate:.0f} s for each of the {unit}"
         left = "" if self.left is None else f"{told_seconds(self.left)} left"
         return ", ".join(filter(None, (rate, left, f"{self.memory:,.0f} MB")))
 
