@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+import geometrycrafter as gc
 from geometrycrafter.benchmark.clock import flop_of, interleaved
 from geometrycrafter.benchmark.components import components_of
 from geometrycrafter.benchmark.memory import peak_of_process, resident_peak
 from geometrycrafter.benchmark.model import MeasuredModel
 from geometrycrafter.benchmark.options import BenchmarkOptions
 from geometrycrafter.benchmark.stock import HAVE_STOCK, stock_work
+from geometrycrafter.cli.benchmark_plan import planned
 from geometrycrafter.cli.main import main
 from geometrycrafter.networks import cpu_products
 from geometrycrafter.networks.blocks import Upsample
@@ -181,3 +183,15 @@ def test_a_plan_needs_neither_the_gpu_nor_the_weights(capsys, tmp_path, monkeypa
     assert unet["weights_mb"] == pytest.approx(2 * 1524.6, rel=1e-3)  # the published UNet's parameters, two bytes each
     assert total["weights_mb"] == pytest.approx(unet["weights_mb"] + decoder["weights_mb"])
     assert "110 frames" in capsys.readouterr().out
+
+
+def test_a_plan_in_8_bits_has_the_memory_of_weights_in_8_bits():
+    options = BenchmarkOptions(model="tiny", size=(64, 64), frames=2, device="cpu", components=("unet",))
+    whole, less = (planned(replace(options, precision=p))[0] for p in ("published", "int8"))
+    unet = gc.load("tiny", device="cpu").networks
+    unet.fill_unet(in_8_bits=True)
+    layers = [m.weight for m in unet.unet.modules() if hasattr(getattr(m, "weight", None), "qdata")]
+    # Of float32 by 8 bits, and a scale for each output.
+    saved = sum(3 * w.qdata.numel() - w.scale.numel() * w.scale.element_size() for w in layers) / 1e6
+    assert layers and whole["weights_mb"] - less["weights_mb"] == pytest.approx(saved, rel=0.01)
+    assert less["planned_mb"] <= whole["planned_mb"]
