@@ -122,6 +122,19 @@ def test_what_is_wrong_with_frames_depth_is_found_whether_the_camera_moves_or_no
     assert spread(frames, truths, torch.cat([half, rest])) < (0.02 if speed == 0 else 0.05)
 
 
+def test_depth_that_swells_slowly_before_a_camera_that_stands_is_found_to_the_end() -> None:
+    swell = torch.linspace(-0.5, 0.5, 33)[:, None] * (
+        1 + torch.rand(GRID.nodes, generator=torch.Generator().manual_seed(0))
+    )
+    frames, truths = small_frames(moving_camera(33, 0.0), swell.double())
+    linker = Linker(FOCAL, CENTRE)
+    links = [link for t, frame in enumerate(frames) for link in linker.add(t, frame)]
+    found = levelled(links, (96, 128), torch.zeros(0, GRID.nodes).double(), 33)
+    before, after = spread(frames, truths, 0 * found), spread(frames, truths, found)
+    assert before > 0.4
+    assert after < 0.04 * before
+
+
 class Wavering:
     """A prior whose scale is another one in each frame; the world is a wall."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from geometrycrafter.inference.steadying.links import Link, cells
 GRID = Grid(6, 8)
 ANCHOR, ROUGH, SUDDEN = 3e-4, 1e-2, 1e-2
 """Of the weight of ten links a frame: on no correction at all, on a plane one, on the same as the frame before."""
+NEARER, LONG, EASED = 0.01, 16, 1 / 60
+"""Change of log depth over so many frames and more, in the median of links, below which the camera is taken to stay
+where it is: links say the truth then, and those weights may be less, down to this share."""
 LINKS = 10
 OFF = 0.05
 """Of log depth, beyond which a point hardly counts."""
@@ -55,7 +59,10 @@ class _System:
         self.links, self.size, self.known = links, size, known
         self.own = GRID.weights(cells(size).double(), *size)
         self.unit = LINKS * len(self.own) / GRID.nodes
-        self.rest = self.unit * (ANCHOR * torch.eye(GRID.nodes).double() + ROUGH * GRID.roughness())
+        eased = _eased(links)
+        self.sudden = self.unit * SUDDEN * eased
+        rest = ANCHOR * eased * torch.eye(GRID.nodes).double() + ROUGH * eased ** (1 / 3) * GRID.roughness()
+        self.rest = self.unit * rest
         ends = torch.tensor([(link.first, link.second) for link in links]) - len(known)
         self.first, self.second = ends.unbind(-1)
 
@@ -97,15 +104,15 @@ class _System:
     def _slow(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Blocks ``[n, nodes, nodes]`` and gradient ``[n, nodes]`` of what keeps corrections small, smooth and slow."""
         blocks, gradient = self.rest.repeat(len(values), 1, 1), values @ self.rest
-        step = self.unit * SUDDEN * values.diff(dim=0)
+        step = self.sudden * values.diff(dim=0)
         gradient[1:] += step
         gradient[:-1] -= step
-        slow = self.unit * SUDDEN * torch.eye(GRID.nodes).double()
+        slow = self.sudden * torch.eye(GRID.nodes).double()
         blocks[1:] += slow
         blocks[:-1] += slow
         if len(self.known):
             blocks[0] += slow
-            gradient[0] += self.unit * SUDDEN * (values[0] - self.known[-1])
+            gradient[0] += self.sudden * (values[0] - self.known[-1])
         return blocks, gradient
 
     def _solved(self, blocks: Tensor, across: Tensor, right: Tensor) -> Tensor:
@@ -122,8 +129,8 @@ class _System:
             out = _at(blocks, x)
             out.index_add_(0, first, _at(across, x[second]))
             out.index_add_(0, second, _at(across.mT, x[first]))
-            out[1:] -= self.unit * SUDDEN * x[:-1]
-            out[:-1] -= self.unit * SUDDEN * x[1:]
+            out[1:] -= self.sudden * x[:-1]
+            out[:-1] -= self.sudden * x[1:]
             return out
 
         factors = torch.linalg.cholesky(blocks)
@@ -145,6 +152,12 @@ class _System:
             length, before = (left * ready).sum(), length
             step = ready + length / before * step
         return found
+
+
+def _eased(links: Sequence[Link]) -> float:
+    """Share of the weights that keep corrections small, which shots of a camera that stays where it is don't want."""
+    changes = [link.nearer for link in links if abs(link.second - link.first) >= LONG]
+    return min(max((median(changes) / NEARER) ** 4, EASED), 1.0) if changes else 1.0
 
 
 def _at(matrices: Tensor, vectors: Tensor) -> Tensor:

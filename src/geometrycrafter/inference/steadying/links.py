@@ -73,6 +73,8 @@ class Link(NamedTuple):
     """``[N]`` float64."""
     weight: Tensor
     """``[N]`` float64, 1 at most."""
+    nearer: float
+    """Mean change of log depth by the camera's motion, without its sign."""
 
 
 @dataclass
@@ -125,7 +127,8 @@ class Linker:
             if int(counted.sum()) < FEWEST or float(weight[i].sum()) < LEAST * len(own):
                 continue
             off, counts = self._said(points[i], own, at[i], there[i], weight[i], moved[i])
-            yield Link(*link, at[i], off, counts)
+            nearer = (counts * (there[i] - points[i, :, 2].log() - off)).sum() / counts.sum().clamp_min(1e-6)
+            yield Link(*link, at[i], off, counts, abs(float(nearer)))
 
     def _free(self, a: int, b: int, pictures: list[Tensor], turned: list[Tensor]) -> Tensor:
         """Flow both ways ``[2, 2, h, w]``, begun at that by way of the frame in the middle."""
