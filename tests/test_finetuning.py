@@ -180,3 +180,24 @@ def test_a_recording_in_millimetres_that_are_read_as_metres_is_told_how_to_say_s
     assert "1,501 m; say with --unit" in capsys.readouterr().err
     assert main([*command, "--unit", "0.001"]) == 0
     assert np.allclose(Shards(tmp_path / "shards").read(0).depth[2], 1.502, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["holes", "sparse", "still"])
+def test_depth_with_holes_or_a_lidars_and_frames_that_are_all_the_same_never_make_it_worse(tmp_path, school, kind):
+    def change(clip):
+        rng = np.random.default_rng(0)
+        if kind == "still":
+            return replace(clip, **{k: np.repeat(v[:1], len(clip), axis=0) for k, v in clip.arrays().items()})
+        depth = clip.depth.copy()
+        if kind == "sparse":
+            depth[rng.random(depth.shape) > 0.02] = 0
+        else:
+            depth[:, :, 10:30] = 0
+            depth[4:8] = 0  # frames of which nothing is known
+        return replace(clip, depth=depth)
+
+    made = settings(school, recorded(tmp_path / "mine", change=change), steps=2, validate_every=1, rate=1e-2, warmup=0)
+    before = Trainer(made, tmp_path / "before", quiet).validate()["point_rel"]
+    after = Trainer(made, tmp_path / "run", quiet).run()["point_rel"]
+    assert np.isfinite(after) and after <= before
+    assert all(value.isfinite().all() for value in weights(school, "prior").values())
