@@ -22,7 +22,7 @@ def test_a_quota_of_either_kind_bounds_the_cores(tmp_path):
             file = tmp_path / name.replace("__", "/").replace("_DOT_", ".")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-        return allowed_cores(tmp_path / "cgroup", tmp_path)
+        return allowed_cores(tmp_path / "cgroup", tmp_path, tmp_path)
 
     everything = cores("0::/nowhere\n")
     assert 1 <= everything == len(os.sched_getaffinity(0))
@@ -34,10 +34,25 @@ def test_a_quota_of_either_kind_bounds_the_cores(tmp_path):
     assert cores("3:cpu,cpuacct:/x\n", cpu__x__cpu_DOT_cfs_quota_us="100000\n", **first) == 1
 
 
+def test_two_threads_of_one_core_are_one_core(tmp_path, monkeypatch):
+    # A machine of two cores, each of which the system counts twice.
+    for number in range(4):
+        told = tmp_path / f"cpu{number}" / "topology" / "thread_siblings_list"
+        told.parent.mkdir(parents=True)
+        told.write_text(f"{number % 2},{number % 2 + 2}\n")
+
+    def cores(*affinity: int) -> int:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(affinity))
+        return allowed_cores(tmp_path / "none", tmp_path, tmp_path)
+
+    assert [cores(0, 1, 2, 3), cores(0, 2), cores(0, 1), cores(3)] == [2, 1, 2, 1]
+    assert cores(0, 1, 2, 3, 9) == 3  # of which nothing is told
+
+
 @pytest.mark.parametrize(
     "flags, variables, count, policy",
     [
-        ([], {}, len(os.sched_getaffinity(0)), "PASSIVE"),
+        ([], {}, allowed_cores(), "PASSIVE"),
         (["--threads", "3"], {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "ACTIVE"}, 3, "ACTIVE"),
         ([], {"OMP_NUM_THREADS": "5"}, 5, "PASSIVE"),
     ],

@@ -105,6 +105,19 @@ def test_levelling_is_counted_for_every_frame() -> None:
     assert 0.12 * 108 < more < 0.15 * 108
 
 
+def test_time_is_that_of_so_many_threads(letterbox, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("geometrycrafter.inference.expectation.core_rate", lambda: 20.0)
+    monkeypatch.setattr("geometrycrafter.cli.dry_run.allowed_cores", lambda: 4)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4, 9):
+            _, said, _ = say(capsys, "run", letterbox, "--dry-run", "--threads", threads)
+            found.append(float(re.search(r"about (\d+) s on", said)[1]))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == pytest.approx(4 * found[1], abs=4) and found[1] == found[2] > 4
+
+
 def test_arithmetic_is_what_a_counter_counts() -> None:
     # PyTorch's counter, over networks without values; the published ones' decoder and encoders, and all of the small.
     found: dict[tuple[str, str], float] = {}

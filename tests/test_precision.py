@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
+from time import sleep
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from conftest import flat_prior
 import geometrycrafter as gc
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference import precision
-from geometrycrafter.inference.precision import at_precision, half_of
+from geometrycrafter.inference.precision import at_precision, half_of, settled_dtype, settled_precision
+from geometrycrafter.inference.workers import Model
 from geometrycrafter.networks.moge import MoGe, MoGeConfig
+from geometrycrafter.weights.places import EMBEDDED
 
 CPU = torch.device("cpu")
 
@@ -157,6 +161,50 @@ print(auto.dtype, asked.dtype, half_of(torch.device("cpu")), *(str(w.message) fo
     auto, asked, half, *warnings = told()
     assert auto == ("torch.bfloat16" if half == asked else "torch.float32")
     assert not (warnings and auto == asked)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_auto_is_16_bits_on_gpus(kind):
+    assert settled_dtype("auto", torch.device(kind)) is torch.float16
+    assert settled_precision("auto", torch.device(kind)) == "half"
+
+
+def test_what_other_programs_take_makes_no_type_slow(monkeypatch):
+    plain, threads = precision._small_work(torch.float32), set()
+
+    def beside_others(dtype):
+        def run():
+            threads.add(torch.get_num_threads())
+            if dtype is not torch.float32:
+                sleep(0.02)  # as while another program has the core
+            return plain()
+
+        return run
+
+    monkeypatch.setattr(precision, "_small_work", beside_others)
+    before = torch.get_num_threads()
+    assert 0.3 < precision.times_as_long.__wrapped__(torch.bfloat16, CPU) < 3
+    assert threads == {1} and torch.get_num_threads() == before
+
+
+def test_that_a_type_is_slow_is_told_once_and_not_by_each_process_too(monkeypatch):
+    monkeypatch.setattr("geometrycrafter.inference.precision.times_as_long", lambda *_: 30.0)
+    with pytest.warns(UserWarning, match="bfloat16 takes 30.0 times"):
+        gc.load("tiny", device="cpu", dtype=torch.bfloat16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Model(EMBEDDED, "deterministic", "bfloat16", False, None).load("cpu")
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error_where_no_device_is_named_too(monkeypatch):
+    def busy(*size, device=None):
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", busy)
+    for named in (None, "cuda"):
+        with pytest.raises(InputError, match=r"busy or unavailable.*--device cpu"):
+            gc.load("tiny", device=named)
 
 
 def test_precision_auto_is_one_of_those_that_are_named(hub, tmp_path):

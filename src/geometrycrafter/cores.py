@@ -18,6 +18,7 @@ from pathlib import Path
 
 WAITING, COUNT = "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
 MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def let_threads_sleep(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -46,16 +47,28 @@ def use_threads(count: int | None = None) -> None:
     torch.set_num_threads(count or min(torch.get_num_threads(), allowed_cores()))
 
 
-def allowed_cores(membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> int:
+def allowed_cores(membership: Path = MEMBERSHIP, groups: Path = GROUPS, topology: Path = TOPOLOGY) -> int:
     """Cores that this process may use: those of the machine, less what its affinity or its container's quota takes.
+
+    Where the system counts a core twice, as it runs two threads at once, it is one here: both have the same units for
+    products, and PyTorch by itself takes one thread a core, too.
 
     Args:
         membership: the file that says which control groups it is in.
         groups: their root.
+        topology: the folder that says which of the system's processors are of one core.
     """
     affinity = getattr(os, "sched_getaffinity", None)
-    cores = (len(affinity(0)) if affinity else os.cpu_count()) or 1
+    cores = len({_core(topology, number) for number in affinity(0)}) if affinity else os.cpu_count() or 1
     return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(membership, groups))]))
+
+
+def _core(topology: Path, number: int) -> str:
+    """What all processors of a core have in common: the list of them; where none is told, a processor is a core."""
+    try:
+        return (topology / f"cpu{number}" / "topology" / "thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(number)
 
 
 def _quotas(membership: Path, groups: Path) -> Iterator[float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from geometrycrafter.cores import allowed_cores
 from geometrycrafter.errors import InputError
@@ -54,7 +55,7 @@ def described(source: FrameSource, root: Path, variant: str, settings: dict[str,
         for w in plan(end - first, options.window, options.overlap, options.exact)
     ]
     cost = expected(root, variant, options, windows, source.height, source.width)
-    seconds = cost.core_seconds / allowed_cores()
+    seconds = cost.core_seconds / min(torch.get_num_threads(), allowed_cores())
     longest = max(w.frames for w in windows)
     rows = [
         *_file(source),

@@ -136,11 +136,15 @@ def checked_device(device: str | torch.device | None) -> torch.device:
         InputError: where it isn't, or the name is none.
     """
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         place = torch.device(device)
         torch.empty(1, device=place)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if str(device) == "cuda" and torch.cuda.is_available():
+            raise InputError(
+                f"--device cuda: the GPU can't be used ({reason(error)}); --device cpu computes on the processor."
+            ) from error
         there = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
         raise InputError(f"--device {device}: this machine has no such device; it has {', '.join(there)}.") from error
     return place

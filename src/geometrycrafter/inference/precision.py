@@ -11,7 +11,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter
+from time import thread_time
 from typing import Any, Literal
 
 import torch
@@ -75,7 +75,8 @@ def settled_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     """
     if dtype == "auto":
         half = half_of(device)
-        return half if half is not None and times_as_long(half, device) < 1 else torch.float32
+        is_fast = half is not None and (device.type != "cpu" or times_as_long(half, device) < 1)
+        return half if half is not None and is_fast else torch.float32
     if dtype is not torch.float32 and (longer := times_as_long(dtype, device)) > SLOW:
         name = str(dtype).removeprefix("torch.")
         warnings.warn(
@@ -90,18 +91,25 @@ def settled_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 def times_as_long(dtype: torch.dtype, device: torch.device) -> float:
     """How long a product and a convolution take in a type beside float32, measured once; 1 on other than processors.
 
-    Other programs slow both down, so the shortest of some tries counts, and those are taken in turn.
+    Other programs slow both down, and threads that wait for each other most of all. So one thread works, by its own
+    clock, and the shortest of some tries counts: what ``auto`` means is then the same each time, as going on with a run
+    wants it.
     """
     if device.type != "cpu" or dtype is torch.float32:
         return 1.0
     work = {kind: _small_work(kind) for kind in (torch.float32, dtype)}
     shortest = dict.fromkeys(work, float("inf"))
-    for _ in range(4):
-        for kind, run in work.items():
-            began = perf_counter()
-            run()
-            shortest[kind] = min(shortest[kind], perf_counter() - began)
-    return shortest[dtype] / shortest[torch.float32]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(4):
+            for kind, run in work.items():
+                began = thread_time()
+                run()
+                shortest[kind] = min(shortest[kind], thread_time() - began)
+    finally:
+        torch.set_num_threads(threads)
+    return shortest[dtype] / max(shortest[torch.float32], 1e-9)
 
 
 def _small_work(dtype: torch.dtype) -> Callable[[], object]:

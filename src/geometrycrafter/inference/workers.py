@@ -62,7 +62,9 @@ class Model:
                 f"prior: other processes can't have it ({reason(error)}); define it in a module of its own."
             ) from error
         dtype = getattr(torch, self.dtype)
-        estimator = load(self.root, self.variant, prior, device=device, dtype=dtype, offload=self.offload)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "--dtype")  # that it is slow was told by who asked for it
+            estimator = load(self.root, self.variant, prior, device=device, dtype=dtype, offload=self.offload)
         return Equipment(estimator.networks, estimator.prior)
 
 
