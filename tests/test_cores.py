@@ -11,6 +11,8 @@ import pytest
 from conftest import moving_pattern, write_video
 
 from geometrycrafter.cores import allowed_cores
+from geometrycrafter.inference.workers import Model, Workers
+from geometrycrafter.weights.places import EMBEDDED
 
 CALL = "import sys; from geometrycrafter.cli.main import main; sys.exit(main())"
 
@@ -67,3 +69,15 @@ def test_threads_are_as_told_and_sleep_while_they_wait(tmp_path, flags, variable
     said = [line.strip().removeprefix("[host] ") for line in done.stderr.splitlines()]
     assert f"OMP_NUM_THREADS = '{count}'" in said and f"OMP_WAIT_POLICY = '{policy}'" in said, done.stderr
     assert not list(Path(tmp_path).glob("*.gc"))
+
+
+def test_threads_of_processes_that_share_a_clip_sleep_in_a_program_of_ones_own_too(monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    workers = Workers(["cpu"], Model(EMBEDDED, "deterministic", "float32", False, None), 1)
+    try:
+        workers.start()
+        environment = Path(f"/proc/{workers._workers[0].process.pid}/environ").read_bytes().split(b"\0")
+    finally:
+        workers.close()
+    assert b"OMP_WAIT_POLICY=PASSIVE" in environment and "OMP_WAIT_POLICY" not in os.environ

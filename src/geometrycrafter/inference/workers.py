@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from geometrycrafter.cores import let_threads_sleep
 from geometrycrafter.errors import InputError, reason
 from geometrycrafter.inference.crew import Equipment, Job
 
@@ -95,11 +96,11 @@ class Workers:
             self._workers = [self._begin(device) for device in self.devices]
         for index, worker in enumerate(self._workers):
             if worker.proven and worker.process.poll() is not None:
-                self._replace(index)
+                self._replace(index, "while it had nothing to do")
 
-    def _replace(self, index: int) -> None:
-        """Start a process in place of one that ended while it had nothing to do."""
-        warnings.warn(f"{self._ended(index)} while it had nothing to do; it is started anew", stacklevel=4)
+    def _replace(self, index: int, when: str) -> None:
+        """Start a process in place of one that ended before anything of its work was known."""
+        warnings.warn(f"{self._ended(index)} {when}; it is started anew", stacklevel=4)
         self._workers[index].end()
         self._workers[index] = self._begin(self.devices[index])
 
@@ -140,7 +141,8 @@ class Workers:
             elif kind == "failed":
                 raise value
             elif kind == "gone" and self._workers[index].proven and index not in spoken:
-                self._replace(index)  # it ended before these jobs came, and who takes its place has told nothing yet
+                # It ended before these jobs came, or early in the first; who takes its place has told nothing yet.
+                self._replace(index, "before it told anything of this work")
                 for job in given[index]:
                     self._workers[index].give((job.function, job.arguments))
             elif kind == "gone":
@@ -184,13 +186,15 @@ class _Worker:
     def __init__(self, number: int, setup: Any, told: queue.SimpleQueue[tuple[int, str, Any]]):
         self.number, self.proven = number, False
         """Proven: it has the model, and has done something."""
+        environment = os.environ | KEEP_FREED_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        let_threads_sleep(environment)  # also where a program of somebody's own is the caller
         # Not multiprocessing: that would run the caller's script again in each process.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", START],  # modules come from where the caller's do, not from where it stands
             process_group=0,  # the terminal's Ctrl-C is for the caller alone, from the first moment on
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | KEEP_FREED_MEMORY | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=environment,
         )
         self._finalizer = weakref.finalize(self, _end, self.process)
         assert self.process.stdin is not None and self.process.stdout is not None
