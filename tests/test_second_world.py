@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geometrycrafter.cli.main import main
@@ -64,6 +64,7 @@ def test_still_points_are_where_the_next_frames_see_them(seed):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 6.28), st.floats(0, 2), st.floats(0, 1))
+@example(284380362, 0.0, 0.0, 0.0)  # a racket high and far out
 def test_people_stand_upright_on_what_they_stand_on(seed, heading, speed, floor):
     rng = Draws(seed)
     world = SecondWorld(rng)
@@ -76,8 +77,9 @@ def test_people_stand_upright_on_what_they_stand_on(seed, heading, speed, floor)
     top, bottom = (things.centre[:, 1] - tall).min().item(), (things.centre[:, 1] + tall).max().item()
     assert -0.06 < bottom + floor < 0.06
     assert 0.7 < -top - floor < 3.2  # from a child that lunges to a raised racket
-    head = things.centre[:, 1] - tall < top + 0.6
-    assert (things.centre[head][:, [0, 2]] - torch.tensor([1.0, 5.0])).norm(dim=-1).min() < 0.35
+    # What is in the upper half, an arm with a racket aside, is above the feet.
+    high = things.centre[:, 1] - tall + floor < (top + floor) / 2
+    assert (things.centre[high][:, [0, 2]] - torch.tensor([1.0, 5.0])).norm(dim=-1).min() < 0.35
 
 
 def test_photographs_have_edges_and_spectra_of_photographs():
