@@ -288,6 +288,29 @@ def test_runs_that_share_latents_add_what_is_missing(school, shards, tmp_path):
         Trainer(replace(unet, steps=2), tmp_path / "unet", quiet).run()
 
 
+def test_what_another_run_encodes_meanwhile_is_not_encoded_again(school, shards, tmp_path, monkeypatch):
+    settings = config(school, shards, stage="unet", variant="deterministic", latent_variants=2, steps=1)
+    settings = replace(settings, latents=str(tmp_path / "latents"))
+    first, second = (Trainer(settings, tmp_path / name, quiet) for name in ("first", "second"))
+    encode, store, stored = type(first.stage).latents, LatentSamples.store, []
+
+    def latents(stage, sample):
+        if not stored:
+            stored.append("begun")
+            second.run()
+        return encode(stage, sample)
+
+    def counted(samples, *clip, **tensors):
+        stored.append(clip[:3])
+        store(samples, *clip, **tensors)
+
+    monkeypatch.setattr(type(first.stage), "latents", latents)
+    monkeypatch.setattr(LatentSamples, "store", counted)
+    first.run()
+    clips = len(list((tmp_path / "latents").glob("*.safetensors")))
+    assert clips > 2 and len(stored[1:]) == clips + 1
+
+
 def test_a_runs_configuration_appears_whole_or_not_at_all(school, shards, tmp_path, monkeypatch):
     """Other processes of the run look for it, and one that was killed half-way must be able to begin again."""
 

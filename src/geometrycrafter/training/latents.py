@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -176,13 +177,18 @@ def encoded(
             for variant in range(latents.variants)
         ]
         missing = [w for w in wanted[workers.rank :: workers.world] if not latents.holds(*w)]
-        shown = time.monotonic()
+        # Runs that share the folder and begin together each go their own way, and leave out what another has encoded.
+        random.Random().shuffle(missing)
+        shown, fits = time.monotonic(), False
         for count, (source, clip, variant) in enumerate(missing):
+            if latents.holds(source, clip, variant):
+                continue
             seed = int(np.random.default_rng((config.seed, 5, source, clip, variant)).integers(2**62))
             sample = make(Draw(source, clip, config.frames[1], seed))
             found = stage.latents(on_device(sample, workers.device))
             latents.store(source, clip, variant, found | {k: sample[k] for k in MAPS if k in names})
-            if count == 0:  # the others are as large
+            if not fits:  # the others are as large
+                fits = True
                 _find_room(place, latents.path(source, clip, variant).stat().st_size * len(missing) * workers.world)
             if time.monotonic() - shown > 20:
                 shown = time.monotonic()
