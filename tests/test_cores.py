@@ -71,6 +71,23 @@ def test_threads_are_as_told_and_sleep_while_they_wait(tmp_path, flags, variable
     assert not list(Path(tmp_path).glob("*.gc"))
 
 
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_program_that_calls_a_command_keeps_its_own_threads(loaded, tmp_path):
+    write_video(tmp_path / "clip.mp4", moving_pattern(2, 64, 96))
+    program = f"""
+{"import torch; torch.set_num_threads(3)" if loaded else ""}
+import os, warnings
+from geometrycrafter.cli.main import main
+shown = warnings.showwarning
+assert main(["run", "clip.mp4", "--dry-run", "--threads", "1"]) == 0
+import torch
+print("then", torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS"), warnings.showwarning is shown)"""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True)
+    assert f"then {3 if loaded else allowed_cores()} None True" in done.stdout, done.stdout
+
+
 def test_threads_of_processes_that_share_a_clip_sleep_in_a_program_of_ones_own_too(monkeypatch):
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
         monkeypatch.delenv(name, raising=False)

@@ -6,10 +6,12 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from geometrycrafter.cli.main import main
+from geometrycrafter.cli.progress import counting
 from geometrycrafter.errors import InputError
 from geometrycrafter.evaluation.clips import clips_of, true_points
 from geometrycrafter.evaluation.engines import LocalEngine
@@ -69,6 +72,18 @@ def points(clips):
 
 
 # What a row is known by --------------------------------------------------------------------------------------------
+
+
+def test_progress_counts_frames_that_are_judged_now(clips, tmp_path, capsys):
+    told = []
+    for _ in range(2):
+        evaluate([Wall(), Ramp()], clips, tmp_path / "rows", progress=lambda *step: told.append(step))
+    assert told == [(0, 4, 0), (1, 4, 2), (2, 4, 4), (3, 4, 6), (4, 4, 8), (4, 4, 0)]
+    with counting("rows") as show:
+        show(0, 2, 0)
+        time.sleep(0.06)
+        show(2, 2, 30)
+    assert re.search(r"^rows 2/2  \d+\.\d frames/s, ", capsys.readouterr().err)
 
 
 def test_a_retrained_hub_is_judged_anew_and_a_moved_one_is_not(clips, tmp_path):

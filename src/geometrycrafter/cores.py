@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 WAITING, COUNT = "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
 MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
@@ -31,20 +32,39 @@ def let_threads_sleep(environment: MutableMapping[str, str] = os.environ) -> Non
         environment[WAITING] = "PASSIVE"
 
 
-def use_threads(count: int | None = None) -> None:
+@contextlib.contextmanager
+def using_threads(count: int | None = None) -> Iterator[None]:
     """Compute in so many threads: as said; else as ``OMP_NUM_THREADS`` says; else one for each core that is allowed.
+
+    Afterwards their number is what it was: a program of one's own may call a command and go on.
 
     Args:
         count: of threads.
     """
     if count is None and os.environ.get(COUNT):
+        yield
         return
-    if "torch" not in sys.modules:  # which takes seconds to load, and may not be wanted
-        os.environ[COUNT] = str(count or allowed_cores())
-        return
-    import torch
+    before = os.environ.get(COUNT)
+    if (torch := _torch()) is not None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(count or min(threads, allowed_cores()))
+    else:  # which takes seconds to load, and may not be wanted
+        threads = int(before) if before is not None and before.isdigit() else allowed_cores()
+        os.environ[COUNT] = str(count or threads)
+    try:
+        yield
+    finally:
+        if os.environ.get(COUNT) != before:
+            os.environ.pop(COUNT, None)
+            os.environ.update({COUNT: before} if before is not None else {})
+        if (torch := _torch()) is not None:
+            torch.set_num_threads(threads)
 
-    torch.set_num_threads(count or min(torch.get_num_threads(), allowed_cores()))
+
+def _torch() -> Any:
+    """PyTorch where it is loaded, and not by half."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "set_num_threads") else None
 
 
 def allowed_cores(membership: Path = MEMBERSHIP, groups: Path = GROUPS, topology: Path = TOPOLOGY) -> int:

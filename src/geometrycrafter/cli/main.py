@@ -30,7 +30,7 @@ from geometrycrafter.cli import (
 )
 from geometrycrafter.cli.completion import complete
 from geometrycrafter.cli.preferences import with_preferences
-from geometrycrafter.cores import let_threads_sleep, use_threads
+from geometrycrafter.cores import let_threads_sleep, using_threads
 from geometrycrafter.errors import InputError, Stopped, reason
 
 
@@ -139,7 +139,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: the command's own, 2 where the input is at fault, 130 after Ctrl-C and 143 after SIGTERM.
     """
+    shown = warnings.showwarning
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # type: ignore[assignment]
+    try:
+        return _run(arguments)
+    finally:
+        warnings.showwarning = shown
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be no text
             stream.reconfigure(errors="backslashreplace")
@@ -158,9 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        with terminable():
-            if hasattr(args, "threads"):
-                use_threads(args.threads)
+        threads = using_threads(args.threads) if hasattr(args, "threads") else contextlib.nullcontext()
+        with terminable(), threads:
             status = args.call(args) or 0
             sys.stdout.flush()  # here, where a reader who has gone is told
             return status

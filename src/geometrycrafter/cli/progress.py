@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -57,12 +58,20 @@ class Pace:
         self.first = 0
         self.time_left = TimeLeft(expected or {})
 
-    def __call__(self, stage: str, done: int, total: int | None) -> Step:
-        """What a stage has done, with its rate and the time left."""
+    def __call__(self, stage: str, done: int, total: int | None, frames: int | None = None) -> Step:
+        """What a stage has done, with its rate and the time left.
+
+        Args:
+            stage: its name.
+            done: so far.
+            total: in all, where known.
+            frames: that the rate is of, where what is counted is made of frames.
+        """
         if stage != self.stage:
             self.stage, self.began, self.first = stage, time.monotonic(), 0
         spent = max(time.monotonic() - self.began, 1e-6)
-        rate = (done - self.first) / spent if done > self.first and spent > 0.05 else None
+        worked = done - self.first if frames is None else frames
+        rate = worked / spent if worked > 0 and spent > 0.05 else None
         if self.first == 0:
             self.first = done  # what was there before the first call has cost no time
         return Step(stage, done, total, rate, self.time_left(stage, done, total), memory_in_use())
@@ -93,20 +102,22 @@ class ProgressBar:
         if self.bar:
             self.bar.stop()
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
+    def __call__(self, stage: str, done: int, total: int | None, frames: int | None = None) -> None:
+        """Show how far a stage is; see :class:`Pace`."""
+        unit = self.unit if frames is None else "frames"
         if self.bar and stage != self.pace.stage:
             if self.task is not None:
                 self.bar.remove_task(self.task)
             self.task = self.bar.add_task(stage, total=total, told="")
-        step = self.pace(stage, done, total)
+        step = self.pace(stage, done, total, frames)
         now = time.monotonic()
         if self.bar:
-            self.bar.update(self.task, completed=done, total=total, told=step.told(self.unit))
+            self.bar.update(self.task, completed=done, total=total, told=step.told(unit))
         elif done == total or now - self.said > SECONDS:
             self.said = now
             of = f"{done}/{total}" if total is not None else f"{done}"
             name = f"{self.title}: {stage}" if self.title else stage
-            print(f"{name} {of}  {step.told(self.unit)}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{name} {of}  {step.told(unit)}".rstrip(), file=sys.stderr, flush=True)
 
 
 def told_seconds(seconds: float) -> str:
@@ -117,10 +128,10 @@ def told_seconds(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of one stage; called with how many are done, and of how many."""
+def counting(what: str) -> Iterator[Callable[..., None]]:
+    """A bar of one stage; called with how many are done, of how many, and perhaps the frames that its rate is of."""
     with ProgressBar(unit=what) as bar:
-        yield lambda done, total: bar(what, done, total)
+        yield functools.partial(bar, what)
 
 
 def _bar() -> Any:

@@ -79,7 +79,7 @@ def evaluate(
     folder: Path,
     engine: Engine | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> Evaluation:
     """Judge methods on clips. A clip that can't be judged does not keep the others from it.
 
@@ -90,7 +90,7 @@ def evaluate(
             the same way, are kept.
         engine: runs the jobs; None: this process.
         device: of networks.
-        progress: called with rows done and rows in all.
+        progress: called with rows done, rows in all, and the frames that were judged for those done by this call.
 
     Raises:
         InputError: where a method's weights are missing or not as they should be, or another evaluation writes into
@@ -103,15 +103,18 @@ def evaluate(
     with locked(folder, "an evaluation"):
         jobs, failures = _left(methods, identities, clips, folder)
         total = len(methods) * len(clips)
-        done = total - sum(len(j.tasks) for j in jobs)
+        done, frames = total - sum(len(j.tasks) for j in jobs), 0
         if progress is not None:
-            progress(done, total)
+            progress(done, total, frames)
         try:
-            for failure in (engine or LocalEngine())(Judge(folder, device), jobs):
-                failures += [failure] if failure is not None else []
+            for outcome in (engine or LocalEngine())(Judge(folder, device), jobs):
                 done += 1
+                if isinstance(outcome, int):
+                    frames += outcome
+                else:
+                    failures.append(outcome)
                 if progress is not None:
-                    progress(done, total)
+                    progress(done, total, frames)
         finally:
             _prepared.cache_clear()
         failed = {(f["method"], f["clip"]) for f in failures}
@@ -175,8 +178,8 @@ class Judge:
     folder: Path
     device: str = "cpu"
 
-    def __call__(self, job: Job) -> Iterator[Failure | None]:
-        """For each method None, or why it has no row.
+    def __call__(self, job: Job) -> Iterator[Failure | int]:
+        """For each method how many frames were judged, or why it has no row.
 
         Raises:
             InputError: where weights are not as they should be; this concerns all clips.
@@ -201,7 +204,7 @@ class Judge:
                 with explained(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_json(path, row, indent=1)
-                yield None
+                yield row["frames"]
 
 
 @lru_cache(maxsize=16)
