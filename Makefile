@@ -19,7 +19,7 @@ demo: setup
 	@echo "Open demo-output/room.html in a browser to turn the points: it plays, and needs nothing else."
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 30
 
 lint: setup
 	$(BIN)/ruff format --check src tests tools benchmarks
