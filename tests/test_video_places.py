@@ -184,7 +184,7 @@ def test_a_missing_package_is_named(tmp_path):
     command = [sys.executable, "-c", code, "run", "s3://b/a.mp4", "-o", tmp_path / "a.gc"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "s3://b/a.mp4" in done.stderr and "pip install 'geometrycrafter[remote]'" in done.stderr
+    assert "s3://b/a.mp4" in done.stderr and "pip install '.[remote]'" in done.stderr
 
 
 def test_a_server_sends_nobody_to_this_machine_s_files(server, tmp_path):

@@ -1,5 +1,7 @@
 """The one exception for input that the caller can put right."""
 
+from pathlib import Path
+
 
 class InputError(ValueError):
     """A file, flag or argument is at fault; the message is one sentence that names it and the remedy."""
@@ -13,6 +15,17 @@ def reason(error: BaseException) -> str:
     """What an exception says, as a few words that fit into a sentence: its first line, without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).strip().splitlines()[0].rstrip(". ")[:200]
+
+
+def how_to_install(extra: str) -> str:
+    """The remedy where an optional package is missing; no index has the project, so it goes by the checkout.
+
+    Args:
+        extra: of ``pyproject.toml``, that has the package.
+    """
+    checkout = Path(__file__).parents[2]
+    here = str(checkout) if (checkout / "pyproject.toml").is_file() else "the project's checkout"
+    return f"run pip install '.[{extra}]' in {here}"
 
 
 class Stopped(Exception):  # noqa: N818 (nothing is at fault)

@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from geometrycrafter.errors import InputError, reason
+from geometrycrafter.errors import InputError, how_to_install, reason
 
 PACKAGES = {
-    "http": "geometrycrafter[remote]",
-    "https": "geometrycrafter[remote]",
-    "s3": "geometrycrafter[remote]",
-    "s3a": "geometrycrafter[remote]",
+    "http": ".[remote]",
+    "https": ".[remote]",
+    "s3": ".[remote]",
+    "s3a": ".[remote]",
     "gs": "gcsfs",
     "gcs": "gcsfs",
     "az": "adlfs",
@@ -58,7 +58,8 @@ def opened(url: str) -> Iterator[None]:
     except ImportError as error:
         protocol = protocol_of(url)
         wanted = PACKAGES.get(protocol)
-        remedy = f"pip install '{wanted}'" if wanted else reason(error)
+        extra = wanted == ".[remote]"
+        remedy = how_to_install("remote") if extra else f"pip install '{wanted}'" if wanted else reason(error)
         raise InputError(f"{shown}: a package that reads {protocol}:// is missing; {remedy}.") from error
     except Exception as error:
         if isinstance(error, ValueError) and "rotocol not known" in str(error):

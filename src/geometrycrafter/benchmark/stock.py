@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geometrycrafter.benchmark.components import Work
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.networks.autoencoder import AutoencoderConfig
 from geometrycrafter.networks.point_map_vae import PointMapVAEConfig
 from geometrycrafter.networks.unet import UNetConfig
@@ -34,7 +34,7 @@ def check_diffusers() -> None:
     try:
         import diffusers  # noqa: F401
     except ImportError as error:
-        message = "--peer: stock implementations are missing; pip install 'geometrycrafter[peers]'."
+        message = f"--peer: stock implementations are missing; {how_to_install('peers')}."
         raise InputError(message) from error
 
 

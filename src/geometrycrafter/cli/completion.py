@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 
 SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 
@@ -33,7 +33,7 @@ def call(args: argparse.Namespace) -> None:
     try:
         import argcomplete
     except ImportError as error:
-        raise InputError("completion wants argcomplete; pip install 'geometrycrafter[completion]'.") from error
+        raise InputError(f"completion wants argcomplete; {how_to_install('completion')}.") from error
     print(argcomplete.shellcode(["geometrycrafter"], shell=args.shell))
 
 

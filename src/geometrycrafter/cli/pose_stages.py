@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.cli.pose_flags import Finding
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,7 +119,7 @@ def check_installed() -> None:
         InputError: where it isn't there.
     """
     if importlib.util.find_spec("cv2") is None:
-        raise InputError("poses need OpenCV; pip install 'geometrycrafter[poses]'.")
+        raise InputError(f"poses need OpenCV; {how_to_install('poses')}.")
 
 
 def _place(text: str) -> list[float]:

@@ -20,7 +20,7 @@ import av
 import numpy as np
 import simplejpeg
 
-from geometrycrafter.errors import InputError, reason
+from geometrycrafter.errors import InputError, how_to_install, reason
 
 LARGEST = 2**26
 """Pixels of a picture; larger ones are refused."""
@@ -148,7 +148,7 @@ def read_exr(path: Path, *channels: str) -> np.ndarray:
     try:
         import OpenEXR
     except ImportError as error:
-        raise InputError(f"{path}: EXR wants a library; pip install 'geometrycrafter[data]'.") from error
+        raise InputError(f"{path}: EXR wants a library; {how_to_install('data')}.") from error
     with naming(path):
         if not path.is_file():
             raise FileNotFoundError(path)
@@ -194,7 +194,7 @@ def _hdf5(path: Path, process: int) -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise InputError(f"{path}: HDF5 wants a library; pip install 'geometrycrafter[data]'.") from error
+        raise InputError(f"{path}: HDF5 wants a library; {how_to_install('data')}.") from error
     return h5py.File(path, "r")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.export.formats import ExrOptions
 from geometrycrafter.export.maps import known_pose, normals, valid_points
 from geometrycrafter.export.pictures import named
@@ -35,7 +35,7 @@ def write_exr(scene: Scene, path: Path, options: ExrOptions | None = None) -> Pa
     try:
         import OpenEXR
     except ImportError as error:
-        raise InputError("export exr wants OpenEXR; pip install 'geometrycrafter[data]'.") from error
+        raise InputError(f"export exr wants OpenEXR; {how_to_install('data')}.") from error
     path.mkdir(exist_ok=True)
     for t in range(len(scene)):
         header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **_camera(scene, t)}

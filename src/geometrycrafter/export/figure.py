@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import ComparisonOptions
 from geometrycrafter.export.mp4 import disparity_ranges
@@ -91,7 +91,7 @@ def begin_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError("compare wants matplotlib; pip install 'geometrycrafter[figures]'.") from error
+        raise InputError(f"compare wants matplotlib; {how_to_install('figures')}.") from error
     return Figure(figsize=(width, height), layout="compressed")
 
 

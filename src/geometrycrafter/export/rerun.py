@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import RerunOptions
 from geometrycrafter.export.maps import known_pose, placed_frames, sensible_step
@@ -40,7 +40,7 @@ def write_rerun(scene: Scene, path: Path, options: RerunOptions | None = None) -
     try:
         import rerun as rr
     except ImportError as error:
-        raise InputError("export rerun wants Rerun's library; pip install 'geometrycrafter[rerun]'.") from error
+        raise InputError(f"export rerun wants Rerun's library; {how_to_install('rerun')}.") from error
     step = options.step or sensible_step(scene, len(scene))
     stream = rr.RecordingStream("geometrycrafter")
     for automatic in (stream.set_log_time_enabled, stream.set_log_tick_enabled):

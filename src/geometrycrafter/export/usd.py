@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.export.colours import LINEAR, Colours
 from geometrycrafter.export.formats import UsdOptions
 from geometrycrafter.export.maps import known_pose, placed_frames, sensible_step
@@ -42,7 +42,7 @@ def write_usd(scene: Scene, path: Path, options: UsdOptions | None = None, suffi
     try:
         from pxr import Sdf, Usd
     except ImportError as error:
-        raise InputError("export usd wants USD's library; pip install 'geometrycrafter[usd]'.") from error
+        raise InputError(f"export usd wants USD's library; {how_to_install('usd')}.") from error
     layer = Sdf.Layer.New(Sdf.FileFormat.FindById("usdc"), str(path.absolute()))
     stage = Usd.Stage.Open(layer)
     points, colours, camera = _begun(stage, scene)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.video.pictures import encode_png
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Conversions:
         try:
             from matplotlib import pyplot
         except ImportError as error:
-            raise InputError("plot wants matplotlib; pip install 'geometrycrafter[figures]'.") from error
+            raise InputError(f"plot wants matplotlib; {how_to_install('figures')}.") from error
         depth = np.where(scene.mask[t], scene.depth[t], np.nan)
         pictures = 1 if scene.frames is None else 2
         figure, axes = pyplot.subplots(1, pictures, figsize=(5.5 * pictures, 4), squeeze=False, layout="constrained")

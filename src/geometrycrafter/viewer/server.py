@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from geometrycrafter.errors import InputError, reason
+from geometrycrafter.errors import InputError, how_to_install, reason
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 from geometrycrafter.scene.places import name_of
@@ -62,7 +62,7 @@ class Viewer:
         try:
             import viser
         except ImportError as error:
-            raise InputError("view wants viser; pip install 'geometrycrafter[viewer]'.") from error
+            raise InputError(f"view wants viser; {how_to_install('viewer')}.") from error
         self.port = free_port(host, port)
         clouds = [Clouds(scene) for scene in scenes]
         for each in clouds:

@@ -24,7 +24,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from geometrycrafter.errors import InputError, WriteError, reason
+from geometrycrafter.errors import InputError, WriteError, how_to_install, reason
 from geometrycrafter.files import MEBIBYTE, appearing, locked, remove, second_name, write_json
 from geometrycrafter.weights.places import UNDER_WAY, PublishedRepository, cache_folder
 
@@ -34,7 +34,7 @@ TRIES = 3
 NAME = re.compile(r"(\w[\w.-]{0,99}/)*\w[\w.-]{0,99}", re.ASCII)
 """Of a file in a repository: nothing that leads out of it, or that a terminal would take for an order."""
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-INSTALL = "models download wants the client of the weights' host; pip install 'geometrycrafter[download]'."
+INSTALL = f"models download wants the client of the weights' host; {how_to_install('download')}."
 
 Progress = Callable[[str, int, int | None], None]
 """(file, megabytes that are there, megabytes in all)."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 
 LAYERS = ("attn1", "attn2", "ff", "ff_in", "proj_in", "proj_out")
 """Where the transformers' linear layers are."""
@@ -62,7 +62,7 @@ def check_available() -> None:
         InputError: where torchao is missing.
     """
     if importlib.util.find_spec("torchao") is None:
-        raise InputError("--precision int8: torchao is missing; pip install 'geometrycrafter[int8]'.")
+        raise InputError(f"--precision int8: torchao is missing; {how_to_install('int8')}.")
 
 
 def is_in_8_bits(network: nn.Module) -> bool:

