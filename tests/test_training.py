@@ -48,7 +48,11 @@ from geometrycrafter.weights.checkpoints import read_tensors
             {"variant": "deterministic", "latent_variants": 1, "decoder_loss": 0.3, "decoder_frames": 2},
             "unet_determ",
         ),
-        ("unet", {"variant": "diffusion", "latent_variants": 1, "point_loss": 0.5, "frames": [2, 2]}, "unet_diff"),
+        (
+            "unet",
+            {"variant": "diffusion", "latent_variants": 1, "point_loss": 0.5, "normal_loss": 0.2, "frames": [2, 2]},
+            "unet_diff",
+        ),
         ("vae", {"start": "light", "layers": "decoder", "latent_variants": 1}, "point_map_vae"),
         ("vae", {"start": "light", "optimizer": "muon"}, "point_map_vae"),
     ],
