@@ -68,8 +68,8 @@ $(T)/%.done:
 	$(TRAIN) $(firstword $(subst -, ,$*)) tiny-$* -o $(T)/$*
 	touch $@
 
-# Fine-tunes the embedded model on the second rendered world, from the weights in the package, in an estimated three
-# hours on two cores. Look at the scores before `python -m geometrycrafter.training.tiny package runs/tiny-2/hub`.
+# Fine-tunes the embedded model on both rendered worlds, from the weights in the package, in an estimated five hours on
+# two cores. Look at the scores before `python -m geometrycrafter.training.tiny package runs/tiny-2/hub`.
 T2 := runs/tiny-2
 
 tiny2: setup
@@ -79,9 +79,12 @@ tiny2: setup
 
 $(T2)/data.done:
 	$(DATA) $(T2)/validation --world 2 --clips 48 --size 192x256 --seed 10000000
-	$(DATA) $(T2)/stills --world 2 --clips 5000 --frames 2 --size 240x320 --seed 1000000
-	$(DATA) $(T2)/videos --world 2 --clips 2000 --size 144x192
-	$(DATA) $(T2)/long --world 2 --clips 500 --frames 48 --size 144x192 --seed 2000000
+	$(DATA) $(T2)/stills --world 2 --clips 2600 --frames 2 --size 240x320 --seed 1000000
+	$(DATA) $(T2)/videos --world 2 --clips 1100 --size 144x192
+	$(DATA) $(T2)/long --world 2 --clips 160 --frames 48 --size 144x192 --seed 2000000
+	$(DATA) $(T2)/first-validation --clips 24 --size 192x256 --seed 10000000
+	$(DATA) $(T2)/first-stills --clips 2000 --frames 2 --size 192x256 --seed 1000000
+	$(DATA) $(T2)/first-videos --clips 1200 --size 144x192
 	$(BIN)/python -m geometrycrafter.training.tiny unpack $(T2)/hub
 	touch $@
 

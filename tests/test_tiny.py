@@ -65,7 +65,7 @@ def test_make_tiny_leads_from_nothing_to_a_packaged_model(folder, last, ending, 
             shards = words[words.index("synthesize") + 1]
             world = ["--world", "2"] if "--world" in words else []
             sizes = ["--clips", "2", "--frames", "2", "--size", "144x192"]
-            assert main(["data", "synthesize", shards, *sizes, *world]) == 0 and bool(world) == bool(ending)
+            assert main(["data", "synthesize", shards, *sizes, *world]) == 0 and (ending or not world)
         elif "begin" in words:
             begin(Path(folder) / "hub")
         elif "unpack" in words:
