@@ -135,6 +135,20 @@ def test_depth_that_swells_slowly_before_a_camera_that_stands_is_found_to_the_en
     assert after < 0.04 * before
 
 
+def test_frames_of_other_scales_are_not_bent_where_the_camera_turns() -> None:
+    """Scales that go with the turn agree as well when every frame is bent alike."""
+    t = torch.arange(32).double()
+    turn = torch.stack([0.12 * (t / 5).sin(), 0 * t, 0 * t], -1)
+    poses = rigid.motion(rigid.rotation_of_vector(turn), torch.zeros(32, 3).double())
+    frames, truths = small_frames(poses, 0.2 * (t / 5).sin()[:, None].repeat(1, GRID.nodes))
+    linker = Linker(FOCAL, CENTRE)
+    links = [link for i, frame in enumerate(frames) for link in linker.add(i, frame)]
+    found = levelled(links, (96, 128), torch.zeros(0, GRID.nodes).double(), 32)
+    assert spread(frames, truths, found) < 0.3 * spread(frames, truths, 0 * found)
+    bent = found - found.mean(-1, keepdim=True)
+    assert bent.mean(0).abs().max() < 0.02
+
+
 class Wavering:
     """A prior whose scale is another one in each frame; the world is a wall."""
 

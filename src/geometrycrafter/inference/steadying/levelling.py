@@ -12,8 +12,12 @@ from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.inference.steadying.links import Link, cells
 
 GRID = Grid(6, 8)
-ANCHOR, ROUGH, SUDDEN = 3e-4, 1e-2, 1e-2
+ANCHOR, ROUGH, SUDDEN = 3e-3, 1e-2, 1e-2
 """Of the weight of ten links a frame: on no correction at all, on a plane one, on the same as the frame before."""
+ALIKE = 0.1
+"""Share of the first and the last that is on what a frame's nodes have in common. Networks are wrong about a frame's
+scale before its shape; where a camera turns, frames of other scales agree as well when all of them are bent alike, and
+these weights alone tell that from the truth."""
 NEARER, LONG, EASED = 0.01, 16, 1 / 60
 """Change of log depth over so many frames and more, in the median of links, below which the camera is taken to stay
 where it is: links say the truth then, and those weights may be less, down to this share."""
@@ -60,9 +64,9 @@ class _System:
         self.own = GRID.weights(cells(size).double(), *size)
         self.unit = LINKS * len(self.own) / GRID.nodes
         eased = _eased(links)
-        self.sudden = self.unit * SUDDEN * eased
-        rest = ANCHOR * eased * torch.eye(GRID.nodes).double() + ROUGH * eased ** (1 / 3) * GRID.roughness()
-        self.rest = self.unit * rest
+        of_each = torch.eye(GRID.nodes).double() - (1 - ALIKE) / GRID.nodes
+        self.sudden = self.unit * SUDDEN * eased * of_each
+        self.rest = self.unit * (ANCHOR * eased * of_each + ROUGH * eased ** (1 / 3) * GRID.roughness())
         ends = torch.tensor([(link.first, link.second) for link in links]) - len(known)
         self.first, self.second = ends.unbind(-1)
 
@@ -104,15 +108,14 @@ class _System:
     def _slow(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Blocks ``[n, nodes, nodes]`` and gradient ``[n, nodes]`` of what keeps corrections small, smooth and slow."""
         blocks, gradient = self.rest.repeat(len(values), 1, 1), values @ self.rest
-        step = self.sudden * values.diff(dim=0)
+        step = values.diff(dim=0) @ self.sudden
         gradient[1:] += step
         gradient[:-1] -= step
-        slow = self.sudden * torch.eye(GRID.nodes).double()
-        blocks[1:] += slow
-        blocks[:-1] += slow
+        blocks[1:] += self.sudden
+        blocks[:-1] += self.sudden
         if len(self.known):
-            blocks[0] += slow
-            gradient[0] += self.sudden * (values[0] - self.known[-1])
+            blocks[0] += self.sudden
+            gradient[0] += (values[0] - self.known[-1]) @ self.sudden
         return blocks, gradient
 
     def _solved(self, blocks: Tensor, across: Tensor, right: Tensor) -> Tensor:
@@ -129,8 +132,8 @@ class _System:
             out = _at(blocks, x)
             out.index_add_(0, first, _at(across, x[second]))
             out.index_add_(0, second, _at(across.mT, x[first]))
-            out[1:] -= self.sudden * x[:-1]
-            out[:-1] -= self.sudden * x[1:]
+            out[1:] -= x[:-1] @ self.sudden
+            out[:-1] -= x[1:] @ self.sudden
             return out
 
         factors = torch.linalg.cholesky(blocks)
