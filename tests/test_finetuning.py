@@ -201,3 +201,14 @@ def test_depth_with_holes_or_a_lidars_and_frames_that_are_all_the_same_never_mak
     after = Trainer(made, tmp_path / "run", quiet).run()["point_rel"]
     assert np.isfinite(after) and after <= before
     assert all(value.isfinite().all() for value in weights(school, "prior").values())
+
+
+def test_a_configuration_without_its_hub_says_how_one_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "prior", "tiny-prior", "-o", "runs/prior"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "runs/tiny/hub" in said and "--set base=tiny" in said and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    assert main([*command, "--set", "base=tiny", "--set", "start=hub"]) == 2
+    assert "runs/tiny/stills" in capsys.readouterr().err, "with the remedy it is the clips that are missing"

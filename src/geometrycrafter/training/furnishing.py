@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geometrycrafter.data.synthesis import synthesize
+from geometrycrafter.errors import InputError
 from geometrycrafter.files import appearing, explained
 from geometrycrafter.training.config import LoopConfig
 from geometrycrafter.weights.parts import PARTS, parts_of
@@ -26,10 +27,15 @@ def furnish(config: LoopConfig, say: Callable[[str], None]) -> None:
         say: takes a line about what takes a while.
 
     Raises:
-        InputError: where the base is no model, or a place can't be written.
+        InputError: where the base is no model, there is neither base nor hub, or a place can't be written.
     """
     if config.base:
         fill(Path(config.hub), config.base)
+    elif not Path(config.hub).is_dir():
+        raise InputError(
+            f"{config.hub}: there is no such hub, the folder of networks to begin with; name yours with "
+            "--set 'hub=\"FOLDER\"', or have it made of the embedded model's with --set base=tiny."
+        )
     for source in config.sources:
         if source.rendered and not Path(source.path).is_dir():
             say(f"{source.path}: {source.rendered} clips are rendered first")
