@@ -32,7 +32,9 @@ def add_parser(commands: Any) -> None:
         description="Judge models and baselines by a data set's published protocol, and write tables. DATASET is one "
         "of gmu-kitchens, scannet, ddad, kitti, monkaa, sintel, diode (ROOT is where it was unpacked), 'rendered' "
         "(clips of the procedural world, no ROOT), 'folder' (ROOT is an RGB-D recording) or 'table' (ROOTs are folders "
-        "that eval wrote: one table of all). Goes on where it was stopped. 'eval poses SCENE... --truth FILE' judges "
+        "that eval wrote: one table of all). "
+        "Prints a row a method: errors of points and depth, edges, normals, focal length, flicker and "
+        "drift (docs/evaluation.md). Goes on where it was stopped. 'eval poses SCENE... --truth FILE' judges "
         "poses of scenes; 'eval poses NAME ROOT', with sintel, tum-dynamics, scannet, folder or rendered, finds and "
         "judges them by the protocols of the literature; 'eval steady SCENE...' wants no truth and says how much what "
         "stands still changes its depth.",
@@ -72,7 +74,9 @@ def _help_of_poses(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         f"{prog} poses",
         description="Judge poses of scenes against true ones (SCENE... --truth FILE), or find and judge them by the "
-        "protocols of the literature (NAME ROOT, of sintel, tum-dynamics, scannet, folder or rendered).",
+        "protocols of the literature (NAME ROOT, of sintel, tum-dynamics, scannet, folder or rendered). "
+        "Prints a row a clip or method: ATE, RPE of "
+        "place and turn, ATE as a share of the path, frames known.",
         formatter_class=DefaultsFormatter,
         add_help=False,
     )
@@ -89,7 +93,8 @@ def _help_of_steady(prog: str) -> argparse.ArgumentParser:
     """A parser for its help alone."""
     parser = argparse.ArgumentParser(
         f"{prog} steady",
-        description="Say how much what stands still changes its depth over 1, 8 and 32 frames; it wants no truth.",
+        description="Say how much what stands still changes its depth over 1, 8 and 32 frames, in the median of its "
+        "pixels, and, where the camera stands still, the largest over the smallest over the clip; it wants no truth.",
         add_help=False,
     )
     parser.add_argument("root", metavar="SCENE", nargs="+", help="that has poses, or whose camera stands still")
