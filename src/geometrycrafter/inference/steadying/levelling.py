@@ -12,15 +12,20 @@ from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.inference.steadying.links import Link, cells
 
 GRID = Grid(6, 8)
-ANCHOR, ROUGH, SUDDEN = 3e-3, 1e-2, 1e-2
-"""Of the weight of ten links a frame: on no correction at all, on a plane one, on the same as the frame before."""
-ALIKE = 0.1
-"""Share of the first and the last that is on what a frame's nodes have in common. Networks are wrong about a frame's
-scale before its shape; where a camera turns, frames of other scales agree as well when all of them are bent alike, and
-these weights alone tell that from the truth."""
-NEARER, LONG, EASED = 0.01, 16, 1 / 60
-"""Change of log depth over so many frames and more, in the median of links, below which the camera is taken to stay
-where it is: links say the truth then, and those weights may be less, down to this share."""
+MOVES = (2e-3, 3e-3), (1e-3, 1e-2)
+TURNS = (5e-6, 5e-5), (1.7e-5, 1.7e-4)
+STANDS = (1e-7, 1e-6), (3e-6, 3e-5)
+"""Of the weight of ten links a frame, where a camera moves, turns in its place, and stands still: on no correction (of
+what a frame's nodes have in common; of what else there is), and on the same one as the frame before. Networks are
+wrong about a frame's scale before its shape. Where a camera turns, frames of other scales agree as well when all are
+bent alike; where it moves, links are wrong in one way all over a clip: these weights alone tell that from the truth."""
+ROUGH, STAID = 1e-2, 0.25
+"""Of that weight: on a plane correction; the share of it where a camera stays."""
+NEARER, LONG, STILL = 0.01, 16, 1 / 60
+"""Change of log depth over so many frames and more, in the median of links, at which the camera is taken to move; and
+the fourth power of a share of it below which it stays in its place: links say the truth then."""
+ALONG = 8
+"""Pixels that the picture goes by in the median of those links, at which such a camera is taken to turn."""
 LINKS = 10
 OFF = 0.05
 """Of log depth, beyond which a point hardly counts."""
@@ -63,10 +68,12 @@ class _System:
         self.links, self.size, self.known = links, size, known
         self.own = GRID.weights(cells(size).double(), *size)
         self.unit = LINKS * len(self.own) / GRID.nodes
-        eased = _eased(links)
-        of_each = torch.eye(GRID.nodes).double() - (1 - ALIKE) / GRID.nodes
-        self.sudden = self.unit * SUDDEN * eased * of_each
-        self.rest = self.unit * (ANCHOR * eased * of_each + ROUGH * eased ** (1 / 3) * GRID.roughness())
+        moves, turns = _moves(links), _turns(links, self.size)
+        none, sudden = (
+            _of_scale_and_shape(weights, moves, turns) for weights in zip(MOVES, TURNS, STANDS, strict=True)
+        )
+        rough = ROUGH * max(moves ** (1 / 3), STAID) * GRID.roughness()
+        self.rest, self.sudden = self.unit * (none + rough), self.unit * sudden
         ends = torch.tensor([(link.first, link.second) for link in links]) - len(known)
         self.first, self.second = ends.unbind(-1)
 
@@ -157,10 +164,33 @@ class _System:
         return found
 
 
-def _eased(links: Sequence[Link]) -> float:
-    """Share of the weights that keep corrections small, which shots of a camera that stays where it is don't want."""
+def _moves(links: Sequence[Link]) -> float:
+    """How far the camera of a shot is taken to move, from 0, it stays in its place, to 1."""
     changes = [link.nearer for link in links if abs(link.second - link.first) >= LONG]
-    return min(max((median(changes) / NEARER) ** 4, EASED), 1.0) if changes else 1.0
+    return min(max((median(changes) / NEARER) ** 4 - STILL, 0.0) / (1 - STILL), 1.0) if changes else 1.0
+
+
+def _turns(links: Sequence[Link], size: tuple[int, int]) -> float:
+    """How far a camera that stays in its place is taken to turn, from 0, it stands still, to 1."""
+    own = cells(size)
+    ways = [link.at - own for link in links if abs(link.second - link.first) >= LONG]
+    along = median(float(way.norm(dim=-1).median()) for way in ways) if ways else ALONG
+    return float(min((along / ALONG) ** 4, 1.0))
+
+
+def _of_scale_and_shape(weights: Sequence[tuple[float, float]], moves: float, turns: float) -> Tensor:
+    """``[nodes, nodes]`` that weighs the mean of a correction's nodes, and what is left of it.
+
+    Args:
+        weights: of both for a camera that moves, for one that turns, and for one that stands still.
+        moves: how far it does.
+        turns: how far it does where it doesn't move.
+    """
+    shares = moves, (1 - moves) * turns, (1 - moves) * (1 - turns)
+    scale, shape = (sum(share * weight for share, weight in zip(shares, each)) for each in zip(*weights))
+    mean = torch.full((GRID.nodes, GRID.nodes), 1 / GRID.nodes).double()
+    found: Tensor = scale * mean + shape * (torch.eye(GRID.nodes).double() - mean)
+    return found
 
 
 def _at(matrices: Tensor, vectors: Tensor) -> Tensor:
