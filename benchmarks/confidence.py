@@ -11,7 +11,7 @@ judged by the weights in the code: the mean error of the surest 80 % of all pixe
 from __future__ import annotations
 
 import argparse
-import sys
+import importlib
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ def errors_of(clip, scene) -> np.ndarray:
 
 def rows(first: int, clips: int, variant: str):
     """Features ``[N, 4]``, confidence ``[N]``, errors ``[N]`` and the clip's number ``[N]`` of some pixels of each."""
-    module, estimator, rng = sys.modules["geometrycrafter.inference.passes.decode"], None, np.random.default_rng(0)
+    module, rng = importlib.import_module("geometrycrafter.inference.passes.decode"), np.random.default_rng(0)
     told, seen, found = module.confidence, [], []
     module.confidence = lambda *given: (seen.append(features(*given).numpy()), told(*given))[1]
     estimator = gc.load("tiny", variant)

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from conftest import SHARED_DATA
 
 import geometrycrafter as gc
@@ -15,8 +16,10 @@ from geometrycrafter.cli.main import main
 from geometrycrafter.data.shards import Shards
 from geometrycrafter.evaluation import score_points
 from geometrycrafter.training.config import PUBLISHED
-from geometrycrafter.training.tiny import begin, package, unpack
+from geometrycrafter.training.tiny import begin, blend, package, soften, unpack
 from geometrycrafter.video.reading import open_frames
+from geometrycrafter.weights.parts import load_part, save_part
+from geometrycrafter.weights.places import EMBEDDED
 
 RGBD = SHARED_DATA / "rgbd"
 
@@ -48,9 +51,37 @@ def test_a_real_kitchen_is_seen_better_than_as_a_wall():
     assert scores["point_rel"] < wall["point_rel"] and scores["point_inlier"] > wall["point_inlier"]
 
 
+def test_a_softened_correction_is_half_of_what_it_was_and_stays_so(tmp_path):
+    part, hub = "unet_determ", tmp_path / "hub"
+    unpack(hub)
+    network = load_part(part, hub)
+    save_part(part, hub, network.state_dict(), network.config, {"steps": "7"})
+    given = [torch.randn(1, 2, 8, 8, 8), torch.zeros(1), torch.zeros(1, 2, 32), torch.zeros(1, 3)]
+    found = []
+    for _ in range(3):
+        with torch.no_grad():
+            found.append(load_part(part, hub)(*given))
+        soften(hub)
+    torch.testing.assert_close(found[1], found[0] / 2)
+    assert torch.equal(found[2], found[1])
+
+
+def test_a_blended_prior_is_between_what_it_was_and_what_it_has_become(tmp_path):
+    hub = tmp_path / "hub"
+    unpack(hub)
+    network, was = load_part("prior", hub), load_part("prior", EMBEDDED).state_dict()
+    learned = {k: v + 1 if v.is_floating_point() else v for k, v in was.items()}
+    save_part("prior", hub, learned, network.config, {"steps": "7"})
+    for _ in range(2):  # the second time changes nothing
+        blend(hub)
+        for name, value in load_part("prior", hub).state_dict().items():
+            if value.is_floating_point():
+                torch.testing.assert_close(value, was[name] + 0.7, msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "folder,last,ending", [("runs/tiny", "unet-diffusion-own", ""), ("runs/tiny-2", "unet-diffusion", "-2")]
+    "folder,last,ending", [("runs/tiny", "unet-diffusion-own", ""), ("runs/tiny-2", "softened", "-2")]
 )
 def test_make_tiny_leads_from_nothing_to_a_packaged_model(folder, last, ending, tmp_path, monkeypatch):
     """Its commands, in its order, each on little: two clips, one step a stage."""
@@ -70,6 +101,10 @@ def test_make_tiny_leads_from_nothing_to_a_packaged_model(folder, last, ending, 
             begin(Path(folder) / "hub")
         elif "unpack" in words:
             unpack(Path(folder) / "hub")
+        elif "blend" in words:
+            blend(Path(folder) / "hub")
+        elif "soften" in words:
+            soften(Path(folder) / "hub")
         elif "train" in words:
             stage, name = words[words.index("train") + 1 :][:2]
             changes = ["steps=1", "workers=0", "validation_batches=1", "batch=1", "frames=[1,2]"]

@@ -2,13 +2,16 @@
 
     python -m geometrycrafter.training.tiny begin HUB
     python -m geometrycrafter.training.tiny unpack HUB
+    python -m geometrycrafter.training.tiny blend HUB
+    python -m geometrycrafter.training.tiny soften HUB
     python -m geometrycrafter.training.tiny score HUB SHARDS
     python -m geometrycrafter.training.tiny package HUB
 
 ``score`` compares the video model with its own per-frame prior on clips that it was not trained on, and says what the
 point-map VAE makes of their truth. The stages in between are ``geometrycrafter train`` with the configurations
-``tiny-*``; ``make tiny`` runs all. ``unpack`` begins with the packaged networks, which ``make tiny2`` fine-tunes on the
-second rendered world.
+``tiny-*``; ``make tiny`` runs all. ``unpack`` begins with the packaged networks, of which ``make tiny2`` fine-tunes the
+prior and the point-map VAE's decoder on both rendered worlds. ``blend`` then puts the prior between what it was and
+what it has become, and ``soften`` has the deterministic UNet correct that better prior by less.
 """
 
 from __future__ import annotations
@@ -93,22 +96,73 @@ def begin(hub: Path) -> None:
 
 
 def unpack(hub: Path) -> None:
-    """Write the packaged networks, in single precision, as a hub to go on with; those that are there stay."""
+    """Write the packaged networks, in single precision, as a hub to go on with; those that are there stay.
+
+    They keep the record of how they were trained.
+    """
     for part in SIZES:
         if (hub / PARTS[part].folder / "config.json").exists():
             continue
         network = load_part(part, EMBEDDED)
-        save_part(part, hub, network.state_dict(), network.config, {})
+        save_part(part, hub, network.state_dict(), network.config, _record(part, EMBEDDED))
+
+
+def _record(part: str, hub: Path) -> dict[str, str]:
+    """What a network's file says of its training."""
+    with safe_open(_file(part, hub), framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def _file(part: str, hub: Path) -> Path:
+    return hub / PARTS[part].folder / f"{PARTS[part].stem}.safetensors"
+
+
+def blend(hub: Path, share: float = 0.7) -> None:
+    """Put a fine-tuned prior between the packaged one, which it began at, and itself: a mean of their weights.
+
+    It keeps most of what was learned, and more of what the renderer does not show (Wortsman et al., "Robust fine-tuning
+    of zero-shot models", CVPR 2022). Once: the file's record says that it was done.
+
+    Args:
+        hub: whose prior it is.
+        share: of its own weights.
+    """
+    network, record = load_part("prior", hub), _record("prior", hub)
+    if "blended" in record:
+        return
+    begun = load_part("prior", EMBEDDED).state_dict()
+    mixed = {
+        name: begun[name].lerp(own, share) if own.is_floating_point() else own
+        for name, own in network.state_dict().items()
+    }
+    save_part("prior", hub, mixed, network.config, record | {"blended": str(share)})
+
+
+def soften(hub: Path, share: float = 0.5) -> None:
+    """Have the deterministic UNet correct its prior by a share of what it has learned to.
+
+    It learned beside a prior that was wrong more often. What it is right about, flicker most of all, half of the
+    correction mends nearly as well; what it is wrong about, as far depths outdoors, costs half. Once: the file's record
+    says that it was done.
+
+    Args:
+        hub: whose UNet it is.
+        share: of the correction that stays.
+    """
+    part = "unet_determ"
+    network, record = load_part(part, hub), _record(part, hub)
+    if "correction" in record:  # a hub that began with the package, where this is done
+        return
+    state = network.state_dict()
+    state |= {name: share * state[name] for name in ("conv_out.weight", "conv_out.bias")}
+    save_part(part, hub, state, network.config, record | {"correction": str(share)})
 
 
 def package(hub: Path) -> None:
     """Write the trained networks, in half precision, to the place in the package that they are loaded from."""
     for part in SIZES:
-        place, stem = PARTS[part].folder, PARTS[part].stem
         network = load_part(part, hub)
-        with safe_open(hub / place / f"{stem}.safetensors", framework="pt") as file:
-            record = file.metadata() or {}
-        save_part(part, EMBEDDED, network.state_dict(), network.config, record, half=True)
+        save_part(part, EMBEDDED, network.state_dict(), network.config, _record(part, hub), half=True)
 
 
 def score(hub: Path, shards: Path, size: tuple[int, int], clips: int | None = None) -> dict[str, dict[str, float]]:
@@ -162,12 +216,12 @@ def _reconstruction(vae: PointMapVAE, svd: VideoAutoencoder, depth: Tensor, half
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("begin", "unpack", "score", "package"))
+    parser.add_argument("action", choices=("begin", "unpack", "blend", "soften", "score", "package"))
     parser.add_argument("hub", type=Path)
     parser.add_argument("shards", type=Path, nargs="?", help="to score with")
     args = parser.parse_args()
     if args.action != "score":
-        {"begin": begin, "unpack": unpack, "package": package}[args.action](args.hub)
+        {"begin": begin, "unpack": unpack, "blend": blend, "soften": soften, "package": package}[args.action](args.hub)
         return
     for name, values in score(args.hub, args.shards, (192, 256)).items():
         flickers = f"  flicker {values['flicker']:6.2%}" if "flicker" in values else ""
