@@ -24,5 +24,5 @@ def test_chunks_meet_without_a_jump():
     whole = decoded(decode_chunk=40)
     isolated, joined = jumps(decoded(exact=True), whole), jumps(decoded(), whole)
     near = np.abs((np.arange(39) - 7 + 4) % 8 - 4) <= 3  # of the changes at a border: 7, 15, 23, 31
-    assert isolated[near].max() > 5 * isolated[~near].max()  # there is something to be joined
-    assert joined.max() < 0.6 * isolated.max(), (joined, isolated)
+    assert isolated[near].max() > 2.5 * isolated[~near].max()  # there is something to be joined
+    assert joined.max() < 0.4 * isolated.max(), (joined, isolated)

@@ -15,7 +15,8 @@ from geometrycrafter.networks.room import Room, ran_out
 from geometrycrafter.priors.moge import MoGePrior
 
 FRAMES = np.linspace(0, 255, 11 * 64 * 64 * 3).reshape(11, 64, 64, 3).astype(np.uint8)
-HOW = {"size": (64, 64), "cuts": "off"}
+HOW = {"size": (64, 64), "cuts": "off", "steady": "off"}
+"""As decoded: depth that is put on one footing afterwards would hide, or swell, what the networks are off by."""
 
 
 def crowded(module, most, counted):
@@ -45,7 +46,7 @@ def test_a_decoder_without_room_goes_on_with_fewer_frames_and_says_so(plain, mos
     assert refused == [8, 4, 2][: len(refused)] and max(n for n in counted if n <= most) == fits
     depth, wanted = scene.depth[:], plain.depth[:]
     off = np.abs(depth / wanted - 1)
-    assert 0 < np.median(off) < 0.02 and np.quantile(off, 0.99) < 0.1
+    assert 0 < np.median(off) < 0.02 and np.quantile(off, 0.99) < 0.12
 
 
 def test_a_run_that_had_to_decode_less_at_a_time_goes_on_so_to_the_same_bits(tmp_path):
