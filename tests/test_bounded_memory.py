@@ -29,5 +29,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path):
-    short, long = peak_memory(150, tmp_path), peak_memory(560, tmp_path)
-    assert long <= 1.15 * short, f"{long:.0f} MiB for 560 frames, {short:.0f} for 150"
+    short, long = peak_memory(120, tmp_path), peak_memory(500, tmp_path)
+    assert long <= 1.15 * short, f"{long:.0f} MiB for 500 frames, {short:.0f} for 120"

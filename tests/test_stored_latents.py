@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from geometrycrafter.training.config import read_train_config
 from geometrycrafter.training.plan import plan_of
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "training.md"
 
 
+@pytest.mark.slow
 def test_what_stored_latents_save_and_take():
     text = DOCUMENT.read_text()
     row = re.search(r"^\| `paper-unet-diffusion`.* \| (\d+) \| (\d+) \| (\d+) % \|$", text, re.M)
