@@ -17,9 +17,9 @@ STAGES = {
     "autoencoder": {},
     "vae": {"latent_noise": 1.0, "measure_scale": True},
     "light decoder": {"stage": "vae", "start": "light", "layers": "decoder", "latent_variants": 1, "optimizer": "muon"},
-    "deterministic": {"stage": "unet", "decoder_loss": 0.1, "normal_loss": 0.1, "temporal_loss": 0.1, "frames": [2, 2]},
+    "deterministic": {"stage": "unet", "decoder_loss": 0.1, "point_loss": 0.1, "temporal_loss": 0.1, "frames": [2, 2]},
     "diffusion": {"stage": "unet", "variant": "diffusion", "own_start": 1.0, "log_sigma": [3.0, 0.1]},
-    "latents": {"stage": "unet", "variant": "diffusion", "latent_variants": 1, "point_loss": 0.1},
+    "latents": {"stage": "unet", "variant": "diffusion", "latent_variants": 1, "decoder_loss": 0.1},
 }
 """Between them, all terms of all losses."""
 

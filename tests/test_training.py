@@ -50,7 +50,7 @@ from geometrycrafter.weights.checkpoints import read_tensors
         ),
         (
             "unet",
-            {"variant": "diffusion", "latent_variants": 1, "point_loss": 0.5, "normal_loss": 0.2, "frames": [2, 2]},
+            {"variant": "diffusion", "latent_variants": 1, "point_loss": 0.5, "frames": [2, 2]},
             "unet_diff",
         ),
         ("vae", {"start": "light", "layers": "decoder", "latent_variants": 1}, "point_map_vae"),

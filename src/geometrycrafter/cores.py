@@ -54,9 +54,9 @@ def using_threads(count: int | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.environ.get(COUNT) != before:
-            os.environ.pop(COUNT, None)
-            os.environ.update({COUNT: before} if before is not None else {})
+        os.environ.pop(COUNT, None)
+        if before is not None:
+            os.environ[COUNT] = before
         if (torch := _torch()) is not None:
             torch.set_num_threads(threads)
 

@@ -10,11 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from geometrycrafter.errors import InputError, how_to_install, reason
 
+EXTRA = ("http", "https", "s3", "s3a")
+"""Protocols that the extra ``remote`` reads."""
 PACKAGES = {
-    "http": ".[remote]",
-    "https": ".[remote]",
-    "s3": ".[remote]",
-    "s3a": ".[remote]",
     "gs": "gcsfs",
     "gcs": "gcsfs",
     "az": "adlfs",
@@ -57,9 +55,10 @@ def opened(url: str) -> Iterator[None]:
         raise
     except ImportError as error:
         protocol = protocol_of(url)
-        wanted = PACKAGES.get(protocol)
-        extra = wanted == ".[remote]"
-        remedy = how_to_install("remote") if extra else f"pip install '{wanted}'" if wanted else reason(error)
+        if protocol in EXTRA:
+            remedy = how_to_install("remote")
+        else:
+            remedy = f"pip install '{PACKAGES[protocol]}'" if protocol in PACKAGES else reason(error)
         raise InputError(f"{shown}: a package that reads {protocol}:// is missing; {remedy}.") from error
     except Exception as error:
         if isinstance(error, ValueError) and "rotocol not known" in str(error):

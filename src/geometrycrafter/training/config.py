@@ -259,9 +259,7 @@ class UNetStageConfig(LatentStageConfig):
     decoder_loss: Weight = 0.0
     """Weight of a loss on what the latents decode to (log depth, theta, mask)."""
     decoder_frames: Index = 0
-    """Frames of each sample, consecutive ones at random, that this loss and the next two decode; 0: all."""
-    normal_loss: Weight = 0.0
-    """Weight of the loss on surface normals (eq. 2) of what these frames' latents decode to; not in the paper."""
+    """Frames of each sample, consecutive ones at random, that this loss and the next decode; 0: all."""
     point_loss: Weight = 0.0
     """Weight of Rel^p itself, with the best scale, on the point maps that these frames' latents decode to."""
     temporal_loss: Weight = 0.0

@@ -48,11 +48,8 @@ class UNetStage(LatentStage[UNetStageConfig]):
         self.factor = self.svd.config.scaling_factor
 
     def stored_names(self) -> tuple[str, ...]:
-        decodes = self._of_decoded_frames() or self.config.drift_loss
+        decodes = self.config.decoder_loss or self.config.point_loss or self.config.drift_loss
         return ("video", "prior", "truth", "embedding", *(MAPS if decodes else ()))
-
-    def _of_decoded_frames(self) -> bool:
-        return bool(self.config.decoder_loss or self.config.normal_loss or self.config.point_loss)
 
     def trains(self, name: str) -> bool:
         return self.config.layers == "all" or is_temporal(name)
@@ -115,7 +112,7 @@ class UNetStage(LatentStage[UNetStageConfig]):
         terms = {"latent": loss}
         if self.config.temporal_loss and truth.shape[1] > 1:
             terms["temporal"] = self.config.temporal_loss * losses.temporal_difference(latents, truth)
-        if self._of_decoded_frames():
+        if self.config.decoder_loss or self.config.point_loss:
             terms |= self._decoder_terms(latents, batch)
         if self.config.drift_loss and truth.shape[1] > 1:
             terms["drift"] = self.config.drift_loss * self._drift(latents, batch)
@@ -166,9 +163,6 @@ class UNetStage(LatentStage[UNetStageConfig]):
                 weights = losses.VAEWeights(normals=0, multi_scale=0, identity=0)
                 terms = losses.vae_terms(maps, log_depth, theta, mask, weights)
                 row = {f"decoded_{k}": self.config.decoder_loss * v for k, v in terms.items()}
-            if self.config.normal_loss:
-                found = losses.normals(maps.log_depth, maps.theta_diag, log_depth, theta, mask)
-                row["normals"] = self.config.normal_loss * found
             if self.config.point_loss:
                 found = losses.relative_points(maps.log_depth, maps.theta_diag, log_depth, theta, mask)
                 row["points"] = self.config.point_loss * found
