@@ -144,6 +144,25 @@ def test_a_recording_that_is_too_short_to_hold_frames_out_is_refused(tmp_path, s
         Trainer(settings(school, shards), tmp_path / "run", quiet).run()
 
 
+def test_a_recording_that_knows_no_depth_where_it_is_judged_is_refused(tmp_path, school):
+    def change(clip):
+        return replace(clip, depth=clip.depth * (np.arange(20) < 16)[:, None, None].astype(np.float32))
+
+    with pytest.raises(InputError, match=r"hold_out 0\.2: no depth is known"):
+        Trainer(settings(school, recorded(tmp_path / "mine", change=change)), tmp_path / "run", quiet).run()
+
+
+def test_a_run_whose_hub_was_deleted_puts_its_network_there_again(tmp_path, school):
+    hub, shards = tmp_path / "mine-hub", recorded(tmp_path / "mine")
+    made = settings(hub, shards, base=str(school), steps=1, validate_every=1, rate=3e-3, warmup=0)
+    Trainer(made, tmp_path / "run", quiet).run()
+    trained = weights(hub, "prior")
+    shutil.rmtree(hub)
+    Trainer(made, tmp_path / "run", quiet).run()
+    assert not all(torch.equal(value, trained[name]) for name, value in weights(school, "prior").items())
+    assert all(torch.equal(value, trained[name]) for name, value in weights(hub, "prior").items())
+
+
 def test_clips_that_a_run_renders_are_there_before_it_and_are_no_judges(tmp_path, school):
     shards = recorded(tmp_path / "mine")
     places = [{"path": str(shards)}, {"path": str(tmp_path / "made"), "rendered": 2}]

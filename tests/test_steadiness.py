@@ -78,3 +78,11 @@ def test_a_camera_that_stands_still_wants_no_poses(tmp_path, capsys):
     assert row[1:3] == ["2.0", f"{100 * (1 - 1.02**-8):.1f}"] and row[4:] == [f"{1.02**9:.3f}", "yes"]
     assert main(["eval", "steady", str(tmp_path / "moves.gc")]) == 2
     assert "no poses, and its camera moves; run 'geometrycrafter poses" in capsys.readouterr().err
+
+
+def test_frames_of_any_sides_can_be_judged():
+    for height, width in ((8, 2100), (2100, 8), (1, 1)):
+        frames = np.zeros((2, height, width, 3), np.uint8)
+        depth = np.stack([np.full((height, width), 2.0), np.full((height, width), 3.0)])
+        scene = gc.Scene.from_depth(depth, depth > 0, np.diag([200.0, 200, 1]), frames)
+        assert Steadiness(scene).extent() == pytest.approx(1.5)

@@ -45,7 +45,7 @@ def _small(picture: Tensor) -> Tensor:
     """A frame ``[h, w, 3]`` uint8 as ``[3, h', w']`` in [0, 1]."""
     height, width = picture.shape[:2]
     share = min(1.0, WIDEST / max(height, width))
-    size = round(height * share), round(width * share)
+    size = max(1, round(height * share)), max(1, round(width * share))
     whole = picture.permute(2, 0, 1)[None].float() / 255
     small: Tensor = F.interpolate(whole, size, mode="bilinear", antialias=True)[0]
     return small

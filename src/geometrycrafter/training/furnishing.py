@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from geometrycrafter.cores import allowed_cores
 from geometrycrafter.data.synthesis import synthesize
 from geometrycrafter.errors import InputError
 from geometrycrafter.files import appearing, explained
@@ -19,18 +19,22 @@ SEED = 50_000_000
 WORLD = 2
 
 
-def furnish(config: LoopConfig, say: Callable[[str], None]) -> None:
+def furnish(config: LoopConfig, say: Callable[[str], None]) -> tuple[str, ...]:
     """Fill the hub with the networks of the run's base, and render its clips; what is there stays.
 
     Args:
         config: of the run.
         say: takes a line about what takes a while.
 
+    Returns:
+        names of the networks that the hub was filled with.
+
     Raises:
         InputError: where the base is no model, there is neither base nor hub, or a place can't be written.
     """
+    filled: tuple[str, ...] = ()
     if config.base:
-        fill(Path(config.hub), config.base)
+        filled = fill(Path(config.hub), config.base)
     elif not Path(config.hub).is_dir():
         raise InputError(
             f"{config.hub}: there is no such hub, the folder of networks to begin with; name yours with "
@@ -41,17 +45,22 @@ def furnish(config: LoopConfig, say: Callable[[str], None]) -> None:
             say(f"{source.path}: {source.rendered} clips are rendered first")
         if source.rendered:
             folder, size = Path(source.path), config.size
-            synthesize(folder, source.rendered, 1, size, SEED, os.cpu_count() or 1, WORLD)
+            synthesize(folder, source.rendered, 1, size, SEED, allowed_cores(), WORLD)
+    return filled
 
 
-def fill(hub: Path, base: str) -> None:
+def fill(hub: Path, base: str) -> tuple[str, ...]:
     """Copy the networks of a model into a hub, those that it lacks; of two UNets the model's own.
+
+    Returns:
+        their names.
 
     Raises:
         InputError: where there is no such model.
         WriteError: where the hub can't be written.
     """
     root, variant = resolve(base, None)
+    filled = []
     for part in (*parts_of(variant), "prior"):
         place = PARTS[part].folder
         if part_there(root, part) and not part_there(hub, part):
@@ -59,3 +68,5 @@ def fill(hub: Path, base: str) -> None:
                 (hub / place).parent.mkdir(parents=True, exist_ok=True)
                 with appearing(hub / place) as temporary:
                     shutil.copytree(root / place, temporary)
+            filled.append(part)
+    return tuple(filled)

@@ -57,9 +57,10 @@ class Trainer:
         self.folder = RunFolder(Path(folder))
         self.workers = Workers.join()
         self.say = (say or functools.partial(print, flush=True)) if self.workers.first else _silent
+        self._filled: tuple[str, ...] = ()
         with self.workers.together():
             if self.workers.first:
-                furnish(config, self.say)
+                self._filled = furnish(config, self.say)
         with self.workers.together():
             config = self.config = with_what_is_there(config, self.say)
         torch.manual_seed(config.seed)
@@ -275,14 +276,22 @@ class Trainer:
                 self.say(f"skipped: {reason}")
 
     def _doubt(self) -> None:
-        """Have the stage look at what is held out."""
-        if not self.config.hold_out:
+        """Have the stage look at what is held out, and refuse what nothing can be judged by."""
+        share = self.config.hold_out
+        if not share:
             return
+        known = False
         self.stage.eval()
         for batch in self._judged():
+            known = known or bool((batch["depth"] > 0).any())
             with self.workers.together():
                 self.stage.doubt(batch)
         self.stage.train()
+        if not known:
+            raise InputError(
+                f"hold_out {share:g}: no depth is known in the frames that it holds out; give another share, or "
+                "validation instead."
+            )
 
     def validate(self) -> dict[str, float]:
         """Scores of the averaged weights on what the run is judged by, with a sheet of pictures."""
@@ -376,7 +385,8 @@ class Trainer:
                 step = self.state.step
                 note = self.export.note()
                 scores = note.scores if note is not None else {}
-                due = self.export.is_due(step, self.checkpoints.path(step))
+                # Where the hub was deleted since, the base's network lies in the place of the run's own.
+                due = self.export.part in self._filled or self.export.is_due(step, self.checkpoints.path(step))
         if self.workers.firsts(due):
             trained = self.stage.exported(self.state.trained())
             with self.workers.together():
