@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -120,6 +121,18 @@ def test_what_is_wrong_with_frames_depth_is_found_whether_the_camera_moves_or_no
     half = levelled([k for k in links if max(k.first, k.second) < 14], (96, 128), nothing, 14)[:10]
     rest = levelled([k for k in links if max(k.first, k.second) >= 10], (96, 128), half, 20)
     assert spread(frames, truths, torch.cat([half, rest])) < (0.02 if speed == 0 else 0.05)
+
+
+def test_depth_of_any_unit_is_corrected_alike() -> None:
+    errors = 0.2 * torch.randn(6, 1, generator=torch.Generator().manual_seed(1)).double().repeat(1, GRID.nodes)
+    frames, _ = small_frames(moving_camera(6, 1.0), errors)
+    found = []
+    for unit in (1.0, 1e-6, 1e6):
+        linker, scaled = Linker(FOCAL, CENTRE), [f._replace(log_depth=f.log_depth + math.log(unit)) for f in frames]
+        links = [link for t, frame in enumerate(scaled) for link in linker.add(t, frame)]
+        found.append(levelled(links, (96, 128), torch.zeros(0, GRID.nodes).double(), 6))
+    assert found[0].abs().max() > 0.1
+    assert (found[1] - found[0]).abs().max() < 1e-4 and (found[2] - found[0]).abs().max() < 1e-4
 
 
 def test_depth_that_swells_slowly_before_a_camera_that_stands_is_found_to_the_end() -> None:

@@ -90,10 +90,14 @@ class Linker:
     centre: Tensor
     _frames: dict[int, SmallFrame] = field(default_factory=dict)
     _flows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    _level: Tensor | None = None
+    """Log depth of the first frame that has any: depth is counted from there, whatever its unit."""
 
     def add(self, t: int, frame: SmallFrame) -> Iterator[Link]:
         """Links ``t``, the next frame, with those before it, both ways."""
-        self._frames[t] = frame
+        if self._level is None and bool(frame.valid.any()):
+            self._level = frame.log_depth[frame.valid].median()
+        self._frames[t] = frame if self._level is None else frame._replace(log_depth=frame.log_depth - self._level)
         lag = 1
         while lag <= t:
             if t % max(1, lag // DENSE) == 0:
