@@ -174,6 +174,7 @@ def test_latents_that_were_stored_keep_the_scale_of_all_frames(school, shards, t
     ("asked", "terms"),
     [
         ({"stage": "prior", "frames": [1, 1]}, {"normal_loss": "normals", "edge_loss": "edges"}),
+        ({"stage": "prior", "frames": [2, 3]}, {"drift_loss": "drift"}),
         ({"stage": "unet", "frames": [3, 3]}, {"drift_loss": "drift"}),
         ({"stage": "unet", "frames": [3, 3], "latent_variants": 1}, {"drift_loss": "drift"}),
     ],

@@ -172,6 +172,8 @@ class PriorStageConfig(LoopConfig):
     """Weight of one minus the cosine between surface normals."""
     edge_loss: Weight = 0.0
     """Weight of a loss on steps of log depth between neighbours, most where it jumps."""
+    drift_loss: Weight = 0.0
+    """Weight of how far scales of a sample's frames are from each other; asks for two ``frames`` and more."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,16 @@ class PriorStage(Stage[PriorStageConfig]):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))
         theta = batch["half_field"].flatten(0, 1).norm(dim=-1)
-        return self._terms(self._seen(frames), depth, known, theta)
+        out = self._seen(frames)
+        return self._terms(out, depth, known, theta) | self._drift(out, batch["depth"])
+
+    def _drift(self, out: PriorOutput, depth: Tensor) -> dict[str, Tensor]:
+        """Of samples ``[B, T, H, W]``, the frames of each showing one world, where it is asked for."""
+        if not self.config.drift_loss or depth.shape[1] < 2:
+            return {}
+        found = out.log_depth.view(*depth.shape[:2], 1, *depth.shape[2:])
+        each = [losses.drift(f, d[:, None].clamp(0.3, 80).log(), d[:, None] > 0) for f, d in zip(found, depth)]
+        return {"drift": self.config.drift_loss * torch.stack(each).mean()}
 
     def _terms(self, out: PriorOutput, depth: Tensor, known: Tensor, theta: Tensor) -> dict[str, Tensor]:
         """The loss's, of frames: depths, what is known ``[N, H, W]``, tangents of half the diagonal fields ``[N]``."""
@@ -79,7 +88,7 @@ class PriorStage(Stage[PriorStageConfig]):
         frames, depth, known = (batch[k].flatten(0, 1) for k in ("frames", "depth", "known"))
         theta = batch["half_field"].flatten(0, 1).norm(dim=-1)
         out = self._seen(frames)
-        found, terms = [], self._terms(out, depth, known, theta)
+        found, terms = [], self._terms(out, depth, known, theta) | self._drift(out, batch["depth"])
         for own in torch.arange(len(depth), device=depth.device).view(batch["depth"].shape[:2]):
             truth = depth[own][:, None]
             guessed, true = (x[own].float()[:, None, None, None].expand_as(truth) for x in (out.theta_diag, theta))
