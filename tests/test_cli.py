@@ -48,6 +48,14 @@ def refused(capsys, *arguments: object) -> str:
     return lines[0]
 
 
+def test_eval_tells_what_there_is_to_judge(capsys):
+    for words in ([], ["-o", "rows"], ["nothing"]):
+        status, _, said = say(capsys, "eval", *words)
+        assert status == 2 and said.count("\n") == 1, words
+        assert all(name in said for name in ("rendered", "sintel", "folder")), words
+    assert "steady" in say(capsys, "eval")[2] and "ROOT is" not in said
+
+
 def test_a_run_from_video_to_exports(clip, tmp_path, capsys):
     out = tmp_path / "clip.gc"
     status, said, _ = say(capsys, "run", clip, "-o", out, "--size", "64x64")

@@ -125,6 +125,29 @@ def test_scenes_land_at_links_on_other_disks_and_in_the_folder_itself(tmp_path, 
     assert tree(tmp_path) == before and np.isfinite(gc.open(".").depth[0][gc.open(".").mask[0]]).all()
 
 
+def test_a_dash_is_no_file(tmp_path, monkeypatch, video, capsys):
+    """Where a command takes a file or folder, what shells take for a stream is refused; ``./-`` is a name."""
+    monkeypatch.chdir(tmp_path)
+    made().save(tmp_path / "a.gc")
+    before = tree(tmp_path)
+    writing = ["eval rendered -o -", "train prior tiny-prior -o -", "benchmark --json -", "data synthesize -"]
+    showing = ["export a.gc ply -", "view a.gc --render -", "compare a.gc -o -", f"run {video} -o -"]
+    reading = ["info -", "export - ply", "view -", "eval folder -", "poses -", "run --depth recorded -"]
+    for words in (*writing, *showing, *reading):
+        try:
+            status = main(words.split())
+        except SystemExit as stop:
+            status = stop.code
+        said = capsys.readouterr().err
+        assert status == 2 and said.count("\n") == 1 and "-: " in said and "standard input or output" in said, words
+    assert tree(tmp_path) == before
+    made().save("./-")
+    assert main(["info", "./-"]) == 0 and len(gc.open("./-")) == len(made())
+    Path("a").mkdir()
+    monkeypatch.chdir("a")
+    assert main(["export", "../-", "ply", "./-"]) == 0 and Path("-").stat().st_size > 1000
+
+
 def test_inputs_with_odd_names_and_links_to_them(tmp_path, monkeypatch, video):
     monkeypatch.chdir(tmp_path)
     names = [f"{n}.mp4" for n in NAMES.values()]

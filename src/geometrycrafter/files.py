@@ -33,6 +33,8 @@ WITHIN = ".lock"
 """The lock file of a folder in it, where its parent can't be written."""
 WRITERS = 16
 """Files that the disk is asked to have at a time."""
+STREAM = "-"
+"""What stands for standard input or output where a command takes one."""
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z][A-Za-z0-9+.-]+)*://")
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-((?P<machine>[0-9a-f]{8})-)?[0-9a-f]{8}\.tmp")
 ABANDONED = 24 * 3600
@@ -59,9 +61,14 @@ def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
         what: is meant to be there, for the message: "the scene".
 
     Raises:
-        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``), and a name with a NUL.
+        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``), a name with a NUL, and
+            the text ``-``, which shells take for standard input or output; a ``Path`` of that name is a file.
     """
     text = os.fspath(place)
+    if isinstance(place, str) and text == STREAM:
+        raise InputError(
+            f"-: {what} can't be standard input or output; name a file or folder, as ./- if it is called so."
+        )
     if "\0" in text:
         raise InputError(f"{text!r}: no file can be called so; choose another name.")
     if text.lower().startswith("file://"):

@@ -44,7 +44,8 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("-h", "--help", action=_Help, help="show this help and end; behind 'poses' or 'steady', that of these alone")
     add("dataset", metavar="DATASET")
-    add("root", metavar="ROOT", type=argument(Path), nargs="*")
+    add("root", metavar="ROOT", type=argument(Path), nargs="*", default=[])
+    parser.wanted = _wanted
     add(
         "-o",
         "--output",
@@ -58,6 +59,16 @@ def add_parser(commands: Any) -> None:
     add_threads(how)
     eval_poses.add_flags(parser.add_argument_group("poses").add_argument)
     parser.set_defaults(call=call)
+
+
+def _wanted() -> str:
+    """What may be evaluated, for who named nothing."""
+    from geometrycrafter.evaluation.protocols import judged
+
+    return (
+        "name what is judged: rendered (which wants no ROOT), steady with scenes, poses with scenes and --truth FILE, "
+        f"or one of these with its folder: {', '.join(n for n in judged() if n != 'rendered')}, table"
+    )
 
 
 class _Help(argparse._HelpAction):

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from geometrycrafter.cli import (
@@ -45,7 +45,12 @@ class UsageError(SystemExit):
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage."""
 
+    wanted: Callable[[], str] | None = None
+    """What to name, for who left out what a command can't do without."""
+
     def error(self, message: str) -> NoReturn:
+        if self.wanted is not None and "arguments are required" in message:
+            message = self.wanted()
         sentence = f"{message[0].lower()}{message[1:]}; see '{self.prog} --help'."
         print(f"error: {sentence}", file=sys.stderr)
         raise UsageError(sentence)

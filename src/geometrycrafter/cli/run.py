@@ -435,11 +435,12 @@ def _outputs(videos: list[str], output: str | None, several: bool) -> dict[str, 
     names = scene_names(videos)
     if output is None:
         return {video: f"{name}.gc" for video, name in zip(videos, names, strict=True)}
+    place = on_disk(output, "the folder of scenes" if several else "the scene")
     if not several:
         return {videos[0]: output}
     from geometrycrafter.scene.writer import is_scene
 
-    if is_scene(on_disk(output, "the folder of scenes")):
+    if is_scene(place):
         raise InputError(f"{output}: this is a scene; with several videos, name the folder of scenes.")
     places = [os.path.join(output, f"{name}.gc") for name in names]  # noqa: PTH118 (as given)
     return dict(zip(videos, places, strict=True))

@@ -159,11 +159,16 @@ def protocol_of(data: str, name: str | None = None, poses: bool = False) -> Prot
     """
     offered = [p for p in _ALL if p.poses == poses]
     named = next((p for p in offered if poses and data in (p.data, p.name, p.name.removeprefix("poses-"))), None)
-    own = named.data if named is not None else data if data in ("rendered", "folder") else data_set(data).name
+    try:
+        own = named.data if named is not None else data if data in ("rendered", "folder") else data_set(data).name
+    except InputError as error:
+        raise InputError(
+            f"{data}: there is no such data set to judge by; there are {', '.join(judged(poses))}."
+        ) from error
     fitting = [p for p in offered if p.data == own]
     if not fitting:
         what = "has no protocol of poses" if poses else "trains"
-        raise InputError(f"{data}: this data set {what}; those that judge are {', '.join(_sets(offered))}.")
+        raise InputError(f"{data}: this data set {what}; those that judge are {', '.join(judged(poses))}.")
     if name is None:
         return fitting[0]
     for protocol in fitting:
@@ -172,5 +177,6 @@ def protocol_of(data: str, name: str | None = None, poses: bool = False) -> Prot
     raise InputError(f"--protocol {name}: {own} has {', '.join(p.title for p in fitting)}.")
 
 
-def _sets(offered: list[Protocol]) -> list[str]:
-    return list(dict.fromkeys(p.data for p in offered))
+def judged(poses: bool = False) -> list[str]:
+    """Data sets that have a protocol, of points or of poses."""
+    return list(dict.fromkeys(p.data for p in _ALL if p.poses == poses))
