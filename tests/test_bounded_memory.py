@@ -31,3 +31,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 def test_memory_does_not_grow_with_the_video(tmp_path):
     short, long = peak_memory(120, tmp_path), peak_memory(500, tmp_path)
     assert long <= 1.15 * short, f"{long:.0f} MiB for 500 frames, {short:.0f} for 120"
+
+
+def test_a_block_of_frames_is_levelled_in_bounded_memory():
+    code = """
+import resource, torch
+from geometrycrafter.inference.steadying import GRID, Link, levelled, levelling, steadier
+levelling.ROUNDS, levelling.STEPS = 1, 3
+own = levelling.cells((48, 64)).double()
+off, weight = torch.zeros(len(own)).double(), torch.ones(len(own)).double()
+pairs = [(t, t + 2**i) for i in range(9) for t in range(0, steadier.BLOCK - 2**i, max(1, 2**i // 4))]
+links = [Link(*ends, own, off, weight, 0.0) for pair in pairs for ends in (pair, pair[::-1])]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+levelled(links, (48, 64), torch.zeros(0, GRID.nodes).double(), steadier.BLOCK)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 120, f"{done.stdout} MiB"

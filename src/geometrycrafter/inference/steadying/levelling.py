@@ -81,7 +81,7 @@ class _System:
         """Better corrections ``[n, nodes]`` than some."""
         wide = max(OFF, 2 * float(torch.cat([m.flatten() for _, _, m in self._missed(values)]).abs().median()))
         blocks, gradient = self._slow(values)
-        across = []
+        across = blocks.new_empty(len(self.links), GRID.nodes, GRID.nodes)
         for part, (there, own, missed) in zip(self._parts(), self._missed(values), strict=True):
             weight = torch.stack([link.weight for link in self.links[part]]) / (1 + (missed / wide).square())
             heavy, heavy_own = there * weight[..., None], own * weight[..., None]
@@ -91,8 +91,8 @@ class _System:
             blocks.index_add_(0, first, own.mT @ heavy_own)
             gradient.index_add_(0, second, (heavy * missed[..., None]).sum(1))
             gradient.index_add_(0, first, -(heavy_own * missed[..., None]).sum(1))
-            across.append(-(own.mT @ heavy))
-        return values - self._solved(blocks, torch.cat(across), gradient)
+            torch.matmul(own.mT, heavy, out=across[part]).neg_()
+        return values - self._solved(blocks, across, gradient)
 
     def _parts(self) -> Iterator[slice]:
         return (slice(i, i + TOGETHER) for i in range(0, len(self.links), TOGETHER))
@@ -138,7 +138,7 @@ class _System:
         def turned(x: Tensor) -> Tensor:
             out = _at(blocks, x)
             out.index_add_(0, first, _at(across, x[second]))
-            out.index_add_(0, second, _at(across.mT, x[first]))
+            out.index_add_(0, second, (x[first][:, None] @ across)[:, 0])
             out[1:] -= x[:-1] @ self.sudden
             out[:-1] -= x[1:] @ self.sudden
             return out
