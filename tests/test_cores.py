@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import moving_pattern, write_video
 
+from geometrycrafter.cli.main import main
 from geometrycrafter.cores import allowed_cores
 from geometrycrafter.inference.workers import Model, Workers
 from geometrycrafter.weights.places import EMBEDDED
@@ -86,6 +90,32 @@ print("then", torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS"), warnin
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=True)
     assert f"then {3 if loaded else allowed_cores()} None True" in done.stdout, done.stdout
+
+
+def test_commands_that_overlap_in_threads_leave_their_program_as_it_was(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    began, gone, during = threading.Event(), threading.Event(), []
+    threads, shown = torch.get_num_threads(), warnings.showwarning
+
+    def first(args):
+        began.set()
+        gone.wait(10)
+
+    def second(args):
+        gone.set()
+        one.join()
+        during.append(torch.get_num_threads())
+
+    torch.set_num_threads(3)
+    monkeypatch.setattr("geometrycrafter.cli.run.call", lambda args: (first, second)[args.threads - 1](args))
+    one, two = (threading.Thread(target=main, args=(["run", "x.mp4", "--threads", n],)) for n in "12")
+    one.start()
+    began.wait(10)
+    two.start()
+    two.join()
+    during.append(torch.get_num_threads())
+    torch.set_num_threads(threads)
+    assert during == [2, 3] and warnings.showwarning is shown and "OMP_NUM_THREADS" not in os.environ
 
 
 def test_threads_of_processes_that_share_a_clip_sleep_in_a_program_of_ones_own_too(monkeypatch):

@@ -15,7 +15,9 @@ import os
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from geometrycrafter.process import Changed
 
 WAITING, COUNT = "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
 MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
@@ -44,21 +46,42 @@ def using_threads(count: int | None = None) -> Iterator[None]:
     if count is None and os.environ.get(COUNT):
         yield
         return
-    before = os.environ.get(COUNT)
-    if (torch := _torch()) is not None:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(count or min(threads, allowed_cores()))
-    else:  # which takes seconds to load, and may not be wanted
-        threads = int(before) if before is not None and before.isdigit() else allowed_cores()
-        os.environ[COUNT] = str(count or threads)
-    try:
+    if count is None:
+        found = _threads_found().threads
+        count = found if _torch() is None else min(found, allowed_cores())
+    with _THREADS.to(count):
         yield
-    finally:
-        os.environ.pop(COUNT, None)
-        if before is not None:
-            os.environ[COUNT] = before
-        if (torch := _torch()) is not None:
-            torch.set_num_threads(threads)
+
+
+class _Threads(NamedTuple):
+    said: str | None
+    """By the variable."""
+    threads: int
+
+
+def _threads_found() -> _Threads:
+    said = os.environ.get(COUNT)
+    if (torch := _torch()) is not None:
+        return _Threads(said, torch.get_num_threads())
+    return _Threads(said, int(said) if said is not None and said.isdigit() else allowed_cores())
+
+
+def _compute_in(count: int) -> None:
+    if (torch := _torch()) is not None:
+        torch.set_num_threads(count)
+    else:  # which takes seconds to load, and may not be wanted
+        os.environ[COUNT] = str(count)
+
+
+def _compute_as_before(before: _Threads) -> None:
+    os.environ.pop(COUNT, None)
+    if before.said is not None:
+        os.environ[COUNT] = before.said
+    if (torch := _torch()) is not None:
+        torch.set_num_threads(before.threads)
+
+
+_THREADS = Changed(_threads_found, _compute_in, _compute_as_before)
 
 
 def _torch() -> Any:

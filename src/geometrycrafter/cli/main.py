@@ -32,6 +32,7 @@ from geometrycrafter.cli.completion import complete
 from geometrycrafter.cli.preferences import with_preferences
 from geometrycrafter.cores import let_threads_sleep, using_threads
 from geometrycrafter.errors import InputError, Stopped, reason
+from geometrycrafter.process import Changed
 
 
 class UsageError(SystemExit):
@@ -144,12 +145,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: the command's own, 2 where the input is at fault, 130 after Ctrl-C and 143 after SIGTERM.
     """
-    shown = warnings.showwarning
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # type: ignore[assignment]
-    try:
+    with _WARNINGS.to(lambda message, *_: print(f"warning: {message}", file=sys.stderr)):
         return _run(arguments)
-    finally:
-        warnings.showwarning = shown
+
+
+def _show_warnings(how: Any) -> None:
+    warnings.showwarning = how
+
+
+_WARNINGS = Changed(lambda: warnings.showwarning, _show_warnings, _show_warnings)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
