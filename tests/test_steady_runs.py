@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterator
 
@@ -217,6 +218,19 @@ def test_a_run_killed_at_its_last_step_gives_the_same_bits(tmp_path, monkeypatch
     monkeypatch.setattr(steady_pass.SceneWriter, "finish", finish)
     resumed = estimator(clip, size=(64, 128), output=tmp_path / "b.gc", resume=True)
     assert np.array_equal(whole, resumed.depth)
+
+
+def test_a_disk_that_fills_up_at_the_last_step_costs_nothing(tmp_path, monkeypatch) -> None:
+    clip, estimator = still_clip(3), gc.load("tiny", prior=Wavering())
+
+    def full(*_: object) -> np.ndarray:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(gc.InputError, match="go on with --resume"):
+        patched.setattr(steady_pass, "factor", full)
+        estimator(clip, size=(64, 128), output=tmp_path / "a.gc")
+    resumed = estimator(clip, size=(64, 128), output=tmp_path / "a.gc", resume=True)
+    assert np.array_equal(estimator(clip, size=(64, 128)).depth, resumed.depth)
 
 
 def test_long_shots_are_solved_in_blocks_of_frames(monkeypatch) -> None:

@@ -50,14 +50,15 @@ class SceneWriter:
 
     Args:
         folder: of the scene, new or begun. Until :meth:`finish` it counts as unfinished.
+        remedy: of a disk that refuses, for the message.
 
     Raises:
         InputError: where something else is there.
         WriteError: where it can't be written.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, remedy: str = "make room, or save the scene elsewhere"):
+        self.folder, self._remedy = folder, remedy
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sweep_folder(folder)
@@ -95,7 +96,7 @@ class SceneWriter:
             WriteError: where it can't be written; the old one stays.
         """
         place = self._place(name)
-        with explained(place, "make room, or save the scene elsewhere"), appearing(place) as temporary:
+        with explained(place, self._remedy), appearing(place) as temporary:
             _fill(temporary, values)
 
     def put_together(self, arrays: Mapping[str, np.ndarray | FrameByFrame | None]) -> None:
@@ -112,7 +113,7 @@ class SceneWriter:
                 values = arrays[name]
                 if values is not None:
                     place = self._place(name)
-                    appear.enter_context(explained(place, "make room, or save the scene elsewhere"))
+                    appear.enter_context(explained(place, self._remedy))
                     _fill(appear.enter_context(appearing(place)), values)
             for name in reversed(list(arrays)):
                 self.remove(name)

@@ -188,7 +188,7 @@ def _beside(
 def _finish(shots: list[Shot], source: FrameSource, intrinsics: Tensor) -> None:
     """Cameras, shots, times and attributes; the scene is complete after it."""
     run = shots[0].run
-    writer = SceneWriter(run.folder)
+    writer = SceneWriter(run.folder, REMEDY)
     record, known = run.record, [run.known(first) for shot in shots for first in shot.batches]
     times = [t for batch in known for t in batch.times]
     fps = believed_rate(times, source.fps)

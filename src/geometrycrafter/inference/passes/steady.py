@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from geometrycrafter.inference.decoded import Arrays
-from geometrycrafter.inference.run_folder import RunFolder
+from geometrycrafter.inference.run_folder import REMEDY, RunFolder
 from geometrycrafter.inference.shot import Shot
 from geometrycrafter.inference.steadying import Steadier, factor
 from geometrycrafter.scene.writer import FrameByFrame, SceneWriter
@@ -55,7 +55,7 @@ def steady(run: RunFolder, shots: list[Shot], intrinsics: Tensor, progress: Prog
             around = ((top, depth.shape[0] - bottom), (left, depth.shape[1] - right))
             yield depth * np.pad(factor(values, picture.size), around, mode="edge")
 
-    SceneWriter(run.folder).put("depth", FrameByFrame(arrays.depth.shape, arrays.depth.dtype, corrected()))
+    SceneWriter(run.folder, REMEDY).put("depth", FrameByFrame(arrays.depth.shape, arrays.depth.dtype, corrected()))
 
 
 @contextlib.contextmanager
