@@ -138,3 +138,8 @@ def test_arithmetic_is_what_a_counter_counts() -> None:
     assert SMALL.encoded == pytest.approx(found["tiny", "prior"] + found["tiny", "encoder"], rel=0.05)
     assert SMALL.denoised == pytest.approx(found["tiny", "unet"], rel=0.1)
     assert SMALL.light == pytest.approx(found["tiny", "light decoder"], rel=0.05)
+
+
+def test_names_that_a_run_would_refuse_are_refused(letterbox, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "give each once" in refused(capsys, "run", letterbox, letterbox, "--dry-run")

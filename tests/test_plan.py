@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -25,6 +26,7 @@ from geometrycrafter.training.config import PUBLISHED, config_of, read_train_con
 from geometrycrafter.training.plan import plan_of
 from geometrycrafter.training.remedies import remedy
 from geometrycrafter.training.replay import replay
+from geometrycrafter.training.stages.chunks import framewise, standing_for_others
 from geometrycrafter.training.trainer import Trainer
 from geometrycrafter.weights.places import EMBEDDED
 
@@ -198,6 +200,26 @@ def test_plans_ask_nothing_of_pytorch_that_only_some_versions_answer(tmp_path, m
     with replay(gpu=True):
         assert np.asarray(torch.ones(2, 3), np.float64).shape == (2, 3)
         assert torch.ones(2, 3).numpy(force=True).dtype == np.float32
+
+
+@pytest.mark.parametrize("frames", [*range(22, 35, 3), 64])
+def test_of_many_chunks_of_one_shape_few_are_worked_through(frames):
+    calls = []
+
+    def network(maps):
+        calls.append(len(maps))
+        wide = torch.nn.functional.conv2d(maps, maps.new_empty(16, 3, 3, 3))
+        return (wide * wide).mean(1, keepdim=True)
+
+    def of_clip(standing):
+        with replay(gpu=True) as ledger, standing(ledger.repeated), torch.no_grad():
+            shape = framewise(network, torch.empty(frames, 3, 20, 20)).shape
+            return shape, ledger.peak, ledger.flops
+
+    whole = of_clip(lambda repeat: contextlib.nullcontext())
+    assert sum(calls) == frames
+    del calls[:]
+    assert of_clip(standing_for_others) == whole and len(calls) <= 3 and whole[2] > 0
 
 
 def test_what_a_plan_names_fits(tmp_path):

@@ -299,6 +299,19 @@ def test_places_that_cannot_be_read_are_named(tmp_path):
         assert "\n" not in str(refusal.value)
 
 
+def test_files_that_hold_no_picture_say_what_they_hold(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("hello")
+    with av.open(tmp_path / "sound.mp4", "w") as file:
+        stream = file.add_stream("aac", rate=48000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 48000
+        file.mux([*stream.encode(sound), *stream.encode()])
+    for name, said in (("empty", "the file is empty;"), ("text", "is one, and whole"), ("sound", "holds sound alone,")):
+        with pytest.raises(InputError, match=said):
+            open_frames(tmp_path / f"{name}.mp4")
+
+
 @pytest.mark.parametrize("jumps, last", [(True, 0.3), (False, 3600.0)])
 def test_a_broadcasts_clock_may_leap_and_that_of_other_files_is_believed(jumps, last) -> None:
     from types import SimpleNamespace

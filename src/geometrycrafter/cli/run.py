@@ -194,7 +194,7 @@ def _call(args: argparse.Namespace, reports: Reports) -> int:
         return _recorded(args, settings, reports)
     pixels = _decided(args, settings, reports)
     videos, several = _inputs(args.videos)
-    outputs = {} if args.dry_run and args.output is None else _outputs(videos, args.output, several)
+    outputs = _outputs(videos, args.output, several)
     finding = _finding(args, several)
     failures: dict[str, str] = {}
     sources = {}

@@ -17,6 +17,7 @@ from geometrycrafter.training.recomputation import recompute
 from geometrycrafter.training.replay import Ledger, replay
 from geometrycrafter.training.samples import MAPS, NormalisedClip, on_device
 from geometrycrafter.training.stages import Batch, LatentStage, SizesAlone, Stage, stage_of
+from geometrycrafter.training.stages.chunks import standing_for_others
 from geometrycrafter.training.state import TrainingState
 from geometrycrafter.training.steps import gradients, lowered
 
@@ -94,7 +95,7 @@ def plan_of(config: LoopConfig, processes: int = 1, gpu: bool = True) -> Plan:
     workers.share(config)
     if config.precision == "float16" or (config.precision == "auto" and gpu):  # of one size; one has no loss's scale
         config = replace(config, precision="bfloat16")
-    with replay(gpu) as ledger:
+    with replay(gpu) as ledger, standing_for_others(ledger.repeated):
         hub = SizesAlone(config.hub)
         stage = stage_of(config, hub)
         stage.train()

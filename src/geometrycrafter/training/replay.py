@@ -70,6 +70,13 @@ class Ledger(TorchDispatchMode):
         finally:
             self._made = before
 
+    @contextlib.contextmanager
+    def repeated(self, times: int) -> Iterator[None]:
+        """A block whose arithmetic is done so many times."""
+        before = self.flops
+        yield
+        self.flops += (times - 1) * (self.flops - before)
+
     def forget_peak(self) -> None:
         """Begin anew with the most that lives at once."""
         self.peak = 0.0

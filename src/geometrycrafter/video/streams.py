@@ -49,6 +49,8 @@ def open_container(path: os.PathLike[str]) -> Any:
         return av.open(f"file:{os.fspath(path)}", metadata_errors="replace", options=_alone())
     except (av.FFmpegError, OSError, ValueError) as error:
         head = _head(path)
+        if not head and os.path.isfile(path) and not os.path.getsize(path):  # noqa: PTH113, PTH202 (may be bytes)
+            raise InputError(f"{path}: the file is empty; copy or download it again.") from error
         if head.startswith((b"#EXTM3U", b"ffconcat version", b"v=0", b"[playlist]")) or b"<MPD" in head:
             raise InputError(
                 f"{path}: this is a list of other files or streams, which are not followed; give the video itself."
@@ -56,7 +58,9 @@ def open_container(path: os.PathLike[str]) -> Any:
         if head.lower().startswith((b"<!doctype html", b"<html")):
             raise InputError(f"{path}: this is a web page, and no video; give the address of the video.") from error
         said = "it is text or a script" if isinstance(error, av.ArgumentError) else reason(error)
-        raise InputError(f"{path}: this is no video that can be read ({said}).") from error
+        raise InputError(
+            f"{path}: this is no video that can be read ({said}); check that it is one, and whole."
+        ) from error
 
 
 @functools.cache
@@ -83,7 +87,9 @@ def video_stream(container: Any, path: os.PathLike[str]) -> Any:
     """
     streams = [s for s in container.streams.video if not s.disposition & _PICTURES]
     if not streams:
-        what = "only a cover or thumbnail" if container.streams.video else "no video stream"
+        what = "only a cover or thumbnail" if container.streams.video else "sound alone"
+        if not container.streams.audio and not container.streams.video:
+            what = "neither picture nor sound"
         raise InputError(f"{path}: the file holds {what}, and no video stream; give one with moving pictures.")
     known = [s for s in streams if s.codec_context is not None]
     if not known:

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from geometrycrafter.diffusion.edm import SIGMA_MAX, Denoiser
 from geometrycrafter.diffusion.objectives import deterministic_objective, draw_sigmas, edm_objective
-from geometrycrafter.inference.conditioning import ClipNormalisation, PriorMaps, encoder_inputs, prior_view
+from geometrycrafter.inference.conditioning import (
+    ClipNormalisation,
+    FrameStatistics,
+    PriorMaps,
+    encoder_inputs,
+    prior_view,
+)
 from geometrycrafter.networks.autoencoder import VideoAutoencoder
 from geometrycrafter.networks.image_encoder import ImageEncoder
 from geometrycrafter.networks.point_map_vae import PointMapVAE
@@ -23,7 +29,7 @@ from geometrycrafter.training import losses
 from geometrycrafter.training.config import UNetStageConfig
 from geometrycrafter.training.samples import MAPS, NormalisedClip
 from geometrycrafter.training.stages.base import Batch, LatentStage, is_temporal, mean_terms
-from geometrycrafter.training.stages.chunks import CHUNK, decoded, framewise
+from geometrycrafter.training.stages.chunks import CHUNK, decoded, each, framewise
 from geometrycrafter.training.stages.hubs import Hub
 from geometrycrafter.training.stages.starts import unet_network
 from geometrycrafter.training.stages.vae import encoders_of
@@ -79,13 +85,14 @@ class UNetStage(LatentStage[UNetStageConfig]):
 
     def _guess(self, frames: Tensor, size: tuple[int, int]) -> tuple[PriorMaps, ClipNormalisation]:
         """The prior's view of a clip ``[T, 3, H, W]``, some frames after the others, as inference asks for it."""
-        asked, seen, stats = self.prior.begin(), [], []
-        for some in frames.split(CHUNK):
-            maps, own = prior_view(self.prior, asked, some.split(1), size, size, warn=False)
-            seen.append(maps)
-            stats.extend(own)
-        whole = (torch.cat([getattr(m, f.name) for m in seen]) for f in fields(PriorMaps))
-        return PriorMaps(*whole), ClipNormalisation.of(stats)
+        asked = self.prior.begin()
+
+        def view(some: Tensor) -> tuple[PriorMaps, list[FrameStatistics]]:
+            return prior_view(self.prior, asked, some.split(1), size, size, warn=False)
+
+        seen = each(view, [(some,) for some in frames.split(CHUNK)])
+        whole = (torch.cat([getattr(m, f.name) for m, _ in seen]) for f in fields(PriorMaps))
+        return PriorMaps(*whole), ClipNormalisation.of([own for _, stats in seen for own in stats])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         if "truth" not in batch:
