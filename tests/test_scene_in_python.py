@@ -181,7 +181,9 @@ def test_a_data_loader_takes_frames_and_point_maps(scene, truth) -> None:
     assert torch.equal(batch["depth"][mask], torch.from_numpy(truth["depth"][::2])[mask])
     assert not batch["depth"][~mask].any()
     torch.testing.assert_close(batch["image"], torch.from_numpy(truth["frames"][::2] / 255).permute(0, 3, 1, 2).float())
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="no item 3; there are 0 to 2"):
         frames[3]
+    with pytest.raises(IndexError, match=f"no frame {len(scene)}; the scene has 0 to"):
+        scene.points[len(scene)]
     with pytest.raises(gc.InputError, match="stride"):
         gc.SceneFrames(scene, stride=0)

@@ -62,11 +62,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _wanted() -> str:
-    """What may be evaluated, for who named nothing."""
+    """What may be evaluated, for who named nothing: what follows "which is"."""
     from geometrycrafter.evaluation.protocols import judged
 
     return (
-        "name what is judged: rendered (which wants no ROOT), steady with scenes, poses with scenes and --truth FILE, "
+        "rendered (which wants no ROOT), steady with scenes, poses with scenes and --truth FILE, "
         f"or one of these with its folder: {', '.join(n for n in judged() if n != 'rendered')}, table"
     )
 

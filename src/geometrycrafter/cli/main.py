@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if self.wanted is not None and "arguments are required" in message:
-            message = self.wanted()
+            message = f"{message}, which is {self.wanted()}"
         sentence = f"{message[0].lower()}{message[1:]}; see '{self.prog} --help'."
         print(f"error: {sentence}", file=sys.stderr)
         raise UsageError(sentence)

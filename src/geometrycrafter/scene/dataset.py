@@ -42,7 +42,7 @@ class SceneFrames(Dataset[dict[str, Tensor]]):
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         """A frame: tensors by name, of the shapes ``[...]`` above."""
         if not -len(self) <= item < len(self):
-            raise IndexError(item)
+            raise IndexError(f"there is no item {item}; there are 0 to {len(self) - 1}")
         t, scene = range(0, len(self.scene), self.stride)[item], self.scene
         mask = np.asarray(scene.mask[t])
         values: dict[str, Any] = {

@@ -39,7 +39,9 @@ class ReadArray(NDArrayOperatorsMixin):
         if time is Ellipsis or time is None or isinstance(time, tuple) or _by_pixels(index):
             return np.asarray(self[:][index])
         if isinstance(time, int | np.integer):
-            return np.asarray(self._frame(range(len(self))[int(time)])[rest])
+            if not -len(self) <= time < len(self):
+                raise IndexError(f"there is no frame {time}; the scene has 0 to {len(self) - 1}")
+            return np.asarray(self._frame(int(time) % len(self))[rest])
         frames = [self._frame(int(t)) for t in np.arange(len(self))[time]]
         whole = np.stack(frames) if frames else np.zeros((0, *self.shape[1:]), self.dtype)
         return np.asarray(whole[(slice(None), *rest)])
