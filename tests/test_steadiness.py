@@ -55,7 +55,9 @@ def test_scenes_on_the_command_line(tmp_path, capsys):
     assert rows[0][1:] == ["9.1", "–", "–", "1.464", "yes"]
     assert [r[-1] for r in rows[1:]] == ["no", "no"] and "shot" in rows[2]
     gc.Scene.from_depth(*(np.asarray(x) for x in (scene.depth, scene.mask, scene.intrinsics))).save(tmp_path / "c.gc")
-    assert main(["eval", "steady", str(tmp_path / "c.gc")]) == 2 and "no poses" in capsys.readouterr().err
+    assert (
+        main(["eval", "steady", str(tmp_path / "c.gc")]) == 2 and "neither poses nor frames" in capsys.readouterr().err
+    )
     assert main(["eval", "steady"]) == 2
 
 

@@ -31,7 +31,7 @@ class Steadiness:
         end: the frame after its last; None: of the scene.
 
     Raises:
-        InputError: where the scene has no poses and its camera moves.
+        InputError: where the scene has no poses, and no frames or a camera that moves.
     """
 
     def __init__(self, scene: Scene, first: int = 0, end: int | None = None):
@@ -47,12 +47,12 @@ class Steadiness:
     def _seen_still(self) -> NDArray[np.bool_]:
         """Pixels ``[H, W]`` of one colour, where there are no poses."""
         frames, size = self._scene.frames, (self._scene.depth.shape[1], self._scene.depth.shape[2])
-        found = None if frames is None else still_pixels(frames, self._span, size)
+        place, why = self._scene.place, "has neither poses nor frames, by which it could be told what stands still"
+        found = None
+        if frames is not None:
+            found, why = still_pixels(frames, self._span, size), "has no poses, and its camera moves"
         if found is None:
-            place = self._scene.place
-            raise InputError(
-                f"{place}: the scene has no poses, and its camera moves; run 'geometrycrafter poses {place}' first."
-            )
+            raise InputError(f"{place}: the scene {why}; run 'geometrycrafter poses {place}' first.")
         return found
 
     def _depth(self, t: int) -> NDArray[np.float64]:
