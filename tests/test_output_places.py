@@ -125,6 +125,20 @@ def test_scenes_land_at_links_on_other_disks_and_in_the_folder_itself(tmp_path, 
     assert tree(tmp_path) == before and np.isfinite(gc.open(".").depth[0][gc.open(".").mask[0]]).all()
 
 
+@pytest.mark.parametrize("way", [*WAYS, "flight"])
+def test_a_folder_that_refuses_a_file_is_told_by_the_file_s_own_name(tmp_path, way, capsys):
+    place = "/proc/a.mp4" if way == "flight" else f"/proc/a.{way}"
+    if way == "flight":
+        made().save(tmp_path / "a.gc")
+        assert main(["view", str(tmp_path / "a.gc"), "--render", place]) == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1].removeprefix("error: ")
+    else:
+        with pytest.raises(gc.InputError) as error:
+            WAYS[way](made(), place)
+        said = str(error.value)
+    assert said.startswith(f"{place}: writing failed (") and "tmp" not in said
+
+
 def test_a_dash_is_no_file(tmp_path, monkeypatch, video, capsys):
     """Where a command takes a file or folder, what shells take for a stream is refused; ``./-`` is a name."""
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ import av.filter
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from geometrycrafter.errors import InputError, WriteError, reason
+from geometrycrafter.errors import InputError, reason
 from geometrycrafter.export.colours import Colours
 from geometrycrafter.export.formats import VideoOptions
 from geometrycrafter.scene import Scene
@@ -94,16 +94,14 @@ def write_mp4(scene: Scene, path: Path, options: VideoOptions | None = None, suf
     Raises:
         InputError: where the container hasn't so many bits, the video of the colours is not there or ends too soon, or
             the scene's arrays don't fit.
-        WriteError: where the file can't be written.
+        OSError: where the file can't be written.
     """
     if suffix == ".webm" and options is not None and options.bits != "8":
         raise InputError(f"--bits {options.bits}: the encoder of .webm has 8; name the file .mp4, .mov or .mkv.")
     try:  # the whole path: "12:30.mp4" alone would name a protocol
         _encode(scene, path.absolute(), options or VideoOptions(), CONTAINERS[suffix])
-    except (av.FFmpegError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise WriteError(f"{path.name}: the video can't be written ({reason(error)}); choose another place.") from error
+    except av.FFmpegError as error:
+        raise OSError(reason(error)) from error
     return path
 
 

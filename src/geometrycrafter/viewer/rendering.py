@@ -11,7 +11,7 @@ import av
 import numpy as np
 import torch
 
-from geometrycrafter.errors import InputError, WriteError, reason
+from geometrycrafter.errors import reason
 from geometrycrafter.export.mp4 import CONTAINERS, DEPTHS, TICKS, encode_video
 from geometrycrafter.export.views import splat
 from geometrycrafter.geometry import rigid
@@ -115,7 +115,7 @@ def render(
 
     Raises:
         InputError: where the flight's keys can't be read.
-        WriteError: where the file can't be written.
+        OSError: where the file can't be written.
     """
     way = way or way_of(flight, scenes[0])
     look = look if look.points is not None else replace(look, points=DENSE)
@@ -131,8 +131,6 @@ def render(
     try:
         rate = Fraction(fps).limit_denominator(1001)
         encode_video(path.absolute(), told(), np.diff(edges).tolist(), rate, CONTAINERS[suffix], DEPTHS["8"])
-    except (av.FFmpegError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise WriteError(f"{path.name}: the video can't be written ({reason(error)}); choose another place.") from error
+    except av.FFmpegError as error:
+        raise OSError(reason(error)) from error
     return path

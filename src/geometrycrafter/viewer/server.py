@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from geometrycrafter.errors import InputError, how_to_install, reason
+from geometrycrafter.files import explained
 from geometrycrafter.geometry import rigid
 from geometrycrafter.scene import Scene
 from geometrycrafter.scene.places import name_of
@@ -264,7 +265,7 @@ class Viewer:
         note = client.add_notification("Rendering", "The video is made.", loading=True, with_close_button=False)
         clouds, look = [s.clouds for s in self.stages], self.state.look
         try:
-            with telling("No video", client), tempfile.TemporaryDirectory() as folder:
+            with telling("No video", client), explained("flight.mp4"), tempfile.TemporaryDirectory() as folder:
                 flight = Flight(path="orbit" if way == "keys" else way, size=size, point_size=self.state.point_size)
                 chosen = between(self.state.keys) if way == "keys" else way_of(flight, clouds[0])
                 path = render(clouds, Path(folder) / "flight.mp4", flight, look, way=chosen, progress=self._go_on)
