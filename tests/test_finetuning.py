@@ -181,6 +181,13 @@ def test_a_hub_is_filled_from_the_embedded_model_with_what_it_lacks(tmp_path, sc
     assert sorted(p.name for p in (hub / "GeometryCrafter").iterdir()) == ["point_map_vae", "unet_determ"]
 
 
+def test_what_lies_in_a_hub_stays_when_it_is_filled(tmp_path, school):
+    (tmp_path / "mine" / "prior").mkdir(parents=True)
+    (tmp_path / "mine" / "prior" / "config.json").write_text("{}")  # of a network that is to be born
+    assert "prior" not in fill(tmp_path / "mine", str(school))
+    assert [p.read_text() for p in (tmp_path / "mine" / "prior").iterdir()] == ["{}"]
+
+
 def test_settings_that_can_not_be_together_are_refused(school, shards):
     for changes in ({"hold_out": 0.2}, {"patience": 2, "validation": []}):
         with pytest.raises(InputError, match=next(iter(changes))):

@@ -52,6 +52,8 @@ def furnish(config: LoopConfig, say: Callable[[str], None]) -> tuple[str, ...]:
 def fill(hub: Path, base: str) -> tuple[str, ...]:
     """Copy the networks of a model into a hub, those that it lacks; of two UNets the model's own.
 
+    A folder in which anything lies, the sizes of a network that is to be born say, stays as it is.
+
     Returns:
         their names.
 
@@ -63,10 +65,10 @@ def fill(hub: Path, base: str) -> tuple[str, ...]:
     filled = []
     for part in (*parts_of(variant), "prior"):
         place = PARTS[part].folder
-        if part_there(root, part) and not part_there(hub, part):
-            with explained(hub):
+        with explained(hub):
+            if part_there(root, part) and not (hub / place).is_file() and not any((hub / place).glob("*")):
                 (hub / place).parent.mkdir(parents=True, exist_ok=True)
                 with appearing(hub / place) as temporary:
                     shutil.copytree(root / place, temporary)
-            filled.append(part)
+                filled.append(part)
     return tuple(filled)
