@@ -5,6 +5,8 @@ from __future__ import annotations
 import filecmp
 import functools
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -179,6 +181,22 @@ def test_a_hub_is_filled_from_the_embedded_model_with_what_it_lacks(tmp_path, sc
     assert filecmp.cmp(hub / "prior" / "model.safetensors", school / "prior" / "model.safetensors", shallow=False)
     assert gc.load(hub) is not None
     assert sorted(p.name for p in (hub / "GeometryCrafter").iterdir()) == ["point_map_vae", "unet_determ"]
+
+
+def test_a_disk_that_fills_up_with_a_hub_is_told_in_a_sentence(tmp_path, school):
+    code = f"""
+import resource
+from pathlib import Path
+from geometrycrafter.errors import InputError
+from geometrycrafter.training.furnishing import fill
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+try:
+    fill(Path("mine"), {str(school)!r})
+except InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout == "mine: writing failed (File too large); make room, or name another hub.\n"
 
 
 def test_what_lies_in_a_hub_stays_when_it_is_filled(tmp_path, school):

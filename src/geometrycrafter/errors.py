@@ -1,5 +1,7 @@
 """The one exception for input that the caller can put right."""
 
+import re
+import shutil
 from pathlib import Path
 
 
@@ -14,6 +16,8 @@ class WriteError(InputError):
 def reason(error: BaseException) -> str:
     """What an exception says, as a few words that fit into a sentence: its first line, without a full stop."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):  # of each file that wasn't copied, one
+        text = re.sub(r"^\[Errno \d+\] ", "", str(error.args[0][0][-1])).partition(": '")[0]
     return str(text).strip().splitlines()[0].rstrip(". ")[:200]
 
 

@@ -65,7 +65,7 @@ def fill(hub: Path, base: str) -> tuple[str, ...]:
     filled = []
     for part in (*parts_of(variant), "prior"):
         place = PARTS[part].folder
-        with explained(hub):
+        with explained(hub, "make room, or name another hub"):
             if part_there(root, part) and not (hub / place).is_file() and not any((hub / place).glob("*")):
                 (hub / place).parent.mkdir(parents=True, exist_ok=True)
                 with appearing(hub / place) as temporary:
