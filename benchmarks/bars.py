@@ -1,6 +1,6 @@
 """What bars cost, and what leaving them out saves: rendered clips with bars added, scored against their truth.
 
-    python benchmarks/bars.py [SEEDS]
+    python benchmarks/bars.py [CLIPS]
 
 Rel^p in per cent (one scale for the clip), inside the picture alone, of the embedded model: the clip without bars, with
 bars that are found, and with bars that are kept. The look's share of a run's time is printed too.
@@ -8,7 +8,7 @@ bars that are found, and with bars that are kept. The look's share of a run's ti
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 
 import numpy as np
@@ -38,7 +38,9 @@ def points_of(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Print a row for each kind of bars: without, found, kept, and the look's share."""
     estimator = gc.load()
-    seeds = range(9000, 9000 + (int(sys.argv[1]) if len(sys.argv) > 1 else 3))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=int, nargs="?", default=3)
+    seeds = range(9000, 9000 + parser.parse_args().clips)
     clips = [render_clip(seed, FRAMES, HEIGHT, WIDTH) for seed in seeds]
     whole = (slice(None), slice(None), slice(None))
     print("| bars | without | found | kept | time of the look |\n|---|---|---|---|---|")
