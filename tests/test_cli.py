@@ -56,6 +56,27 @@ def test_eval_tells_what_there_is_to_judge(capsys):
     assert "steady" in say(capsys, "eval")[2] and "ROOT is" not in said
 
 
+def test_words_that_nothing_takes_name_the_command_and_the_flag_that_is_near(capsys):
+    for words, near in (
+        (["run", "v.mp4", "--ed", "8"], "--end"),
+        (["run", "v.mp4", "--maxsize=64"], "--max-size"),
+        (["data", "prepare", "folder", "a", "b", "--chek"], "--check"),
+        (["info", "a", "b"], None),
+    ):
+        said = refused(capsys, *words)
+        assert f"'geometrycrafter {' '.join(words[: 1 + (words[0] == 'data')])} --help'" in said
+        assert ("perhaps" in said) == (near is not None) and (near is None or f"perhaps {near})" in said)
+
+
+@pytest.mark.parametrize("place", [".", "/", "", "none", "-"])
+def test_places_without_a_name_and_without_a_scene_are_told(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"")  # that an empty name does not stand for the folder
+    for words in (["info", place], ["poses", place], ["export", place, "ply"], ["view", place], ["compare", place]):
+        assert ("no scene" in (said := refused(capsys, *words))) == (place not in ("", "-")), said
+    assert place or "empty name" in refused(capsys, "run", place)
+
+
 def test_a_run_from_video_to_exports(clip, tmp_path, capsys):
     out = tmp_path / "clip.gc"
     status, said, _ = say(capsys, "run", clip, "-o", out, "--size", "64x64")

@@ -61,10 +61,12 @@ def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
         what: is meant to be there, for the message: "the scene".
 
     Raises:
-        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``), a name with a NUL, and
-            the text ``-``, which shells take for standard input or output; a ``Path`` of that name is a file.
+        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``), a name that is empty or
+            has a NUL, and the text ``-``, which shells take for standard input or output (a ``Path`` is a file's name).
     """
     text = os.fspath(place)
+    if not text:
+        raise InputError(f"'': {what} has an empty name; give one (. is the current folder).")
     if isinstance(place, str) and text == STREAM:
         raise InputError(
             f"-: {what} can't be standard input or output; name a file or folder, as ./- if it is called so."
@@ -213,7 +215,7 @@ def _synced(path: Path) -> None:
 
 def beside(target: Path, ending: str) -> Path:
     """A hidden place beside a file or folder, ``.NAME.ENDING``."""
-    return target.with_name(f"{_hidden(target.name)}.{ending}")
+    return target.parent / f"{_hidden(target.name)}.{ending}"
 
 
 def _aside(target: Path) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.files import is_url
+from geometrycrafter.files import is_url, on_disk
 
 if TYPE_CHECKING:
     from geometrycrafter.scene import Scene
@@ -36,7 +37,7 @@ def call(args: argparse.Namespace) -> int:
     """
     from geometrycrafter.scene import open_scene
 
-    state = None if is_url(args.scene) else _unfinished(Path(args.scene))
+    state = None if is_url(args.scene) else _unfinished(Path(os.path.realpath(on_disk(args.scene))))
     if state is not None:
         done = {"scene": args.scene, "complete": False, **state}
         print(json.dumps(done) if args.json else _told(args.scene, state))

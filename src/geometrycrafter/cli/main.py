@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import difflib
 import io
 import os
 import signal
@@ -48,6 +49,26 @@ class Parser(argparse.ArgumentParser):
 
     wanted: Callable[[], str] | None = None
     """What to name, for who left out what a command can't do without."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As it is, but words that nothing takes are the command's fault, and a flag that is near is named."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            command = self._command(found)
+            near = difflib.get_close_matches(rest[0].split("=")[0], command._option_string_actions, 1, 0.7)
+            meant = f" (meant is perhaps {near[0]})" if near else ""
+            command.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+        return found
+
+    def _command(self, found: argparse.Namespace) -> argparse.ArgumentParser:
+        """The parser of the command that was given, or of what is done by it."""
+        command: Any = self
+        while command._subparsers is not None:
+            (choice,) = command._subparsers._group_actions
+            if getattr(found, choice.dest, None) not in choice.choices:
+                break
+            command = choice.choices[getattr(found, choice.dest)]
+        return command
 
     def error(self, message: str) -> NoReturn:
         if self.wanted is not None and "arguments are required" in message:

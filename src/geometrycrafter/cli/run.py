@@ -20,7 +20,7 @@ from geometrycrafter.cli.scene_names import scene_names
 from geometrycrafter.cli.sheets import check_sheet, write_sheet
 from geometrycrafter.cli.time_left import expected_stages
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.files import is_url, on_disk
+from geometrycrafter.files import STREAM, is_url, on_disk
 from geometrycrafter.inference.options import TWO_CAMERAS, Options, processing_size
 from geometrycrafter.settings import argument, kinds_of
 from geometrycrafter.video.options import Reading
@@ -388,7 +388,7 @@ def _opened(args: argparse.Namespace, video: str) -> FrameSource:
     how = {k: v for k, v in vars(args).items() if k in kinds_of(Reading)}
     if "camera" in how:
         how["camera"] = read_lens(how["camera"])
-    return open_frames(_standard_input() if video == "-" else video, Reading(**how))
+    return open_frames(_standard_input() if video == STREAM else video, Reading(**how))
 
 
 def _standard_input() -> Spooled:
@@ -424,7 +424,10 @@ def _inputs(given: list[str]) -> tuple[list[str], bool]:
     found: list[str] = []
     several = len(given) > 1
     for text in given:
-        clips = None if text == "-" or is_url(text) else clips_of(text)
+        clips = None
+        if text != STREAM and not is_url(text):
+            on_disk(text, "a video")  # an empty name is not the current folder
+            clips = clips_of(text)
         several = several or clips is not None
         found += [text] if clips is None else clips
     return found, several

@@ -424,10 +424,10 @@ def _open(source: Any, how: Reading) -> FrameSource:
 
 
 def _open_path(text: str, how: Reading) -> FrameSource:
+    path = on_disk(text, "a video")
     images = find(text)
     if images is not None:
         return _of_pictures(text, images, how)
-    path = on_disk(text)
     if not path.exists():
         raise InputError(f"{text}: there is no such file; check the path.")
     return _of_file(path, how, text)
