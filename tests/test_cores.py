@@ -92,6 +92,18 @@ print("then", torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS"), warnin
     assert f"then {3 if loaded else allowed_cores()} None True" in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize("said,then", [("0", allowed_cores()), ("many", allowed_cores()), ("3,1", 3)])
+def test_a_variable_that_says_no_number_of_threads_is_no_error(said, then):
+    program = """
+from geometrycrafter.cores import using_threads
+with using_threads(1):
+    import torch
+print(torch.get_num_threads())"""
+    command, environment = [sys.executable, "-c", program], os.environ | {"OMP_NUM_THREADS": said}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == then
+
+
 def test_commands_that_overlap_in_threads_leave_their_program_as_it_was(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     began, gone, during = threading.Event(), threading.Event(), []

@@ -63,7 +63,8 @@ def _threads_found() -> _Threads:
     said = os.environ.get(COUNT)
     if (torch := _torch()) is not None:
         return _Threads(said, torch.get_num_threads())
-    return _Threads(said, int(said) if said is not None and said.isdigit() else allowed_cores())
+    outermost = (said or "").partition(",")[0].strip()  # a list is of nested regions
+    return _Threads(said, (int(outermost) if outermost.isdecimal() else 0) or allowed_cores())
 
 
 def _compute_in(count: int) -> None:
