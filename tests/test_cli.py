@@ -74,7 +74,7 @@ def test_places_without_a_name_and_without_a_scene_are_told(place, tmp_path, mon
     (tmp_path / "a.png").write_bytes(b"")  # that an empty name does not stand for the folder
     for words in (["info", place], ["poses", place], ["export", place, "ply"], ["view", place], ["compare", place]):
         assert ("no scene" in (said := refused(capsys, *words))) == (place not in ("", "-")), said
-    assert place or "empty name" in refused(capsys, "run", place)
+    assert place or "name is empty" in refused(capsys, "run", place)
 
 
 def test_a_run_from_video_to_exports(clip, tmp_path, capsys):

@@ -53,6 +53,16 @@ def is_url(place: str | os.PathLike[str]) -> bool:
     return URL.match(text) is not None and not text.lower().startswith("file://")
 
 
+def check_named(place: str | os.PathLike[str]) -> None:
+    """See that something is named: an empty text, as of a shell's variable that is not set, would be this folder.
+
+    Raises:
+        InputError: where it is empty.
+    """
+    if not os.fspath(place):
+        raise InputError("'': this name is empty; give one (. is the current folder).")
+
+
 def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
     """A place as a path of this machine's disk.
 
@@ -61,12 +71,10 @@ def on_disk(place: str | os.PathLike[str], what: str = "this") -> Path:
         what: is meant to be there, for the message: "the scene".
 
     Raises:
-        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``), a name that is empty or
-            has a NUL, and the text ``-``, which shells take for standard input or output (a ``Path`` is a file's name).
+        InputError: for any other URL, whole or as ``pathlib`` leaves it (``s3:/bucket/name``), a name with a NUL, and
+            the text ``-``, which shells take for standard input or output (a ``Path`` is a file's name).
     """
     text = os.fspath(place)
-    if not text:
-        raise InputError(f"'': {what} has an empty name; give one (. is the current folder).")
     if isinstance(place, str) and text == STREAM:
         raise InputError(
             f"-: {what} can't be standard input or output; name a file or folder, as ./- if it is called so."

@@ -20,7 +20,7 @@ from geometrycrafter.cli.scene_names import scene_names
 from geometrycrafter.cli.sheets import check_sheet, write_sheet
 from geometrycrafter.cli.time_left import expected_stages
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.files import STREAM, is_url, on_disk
+from geometrycrafter.files import STREAM, check_named, is_url, on_disk
 from geometrycrafter.inference.options import TWO_CAMERAS, Options, processing_size
 from geometrycrafter.settings import argument, kinds_of
 from geometrycrafter.video.options import Reading
@@ -426,7 +426,7 @@ def _inputs(given: list[str]) -> tuple[list[str], bool]:
     for text in given:
         clips = None
         if text != STREAM and not is_url(text):
-            on_disk(text, "a video")  # an empty name is not the current folder
+            check_named(text)
             clips = clips_of(text)
         several = several or clips is not None
         found += [text] if clips is None else clips

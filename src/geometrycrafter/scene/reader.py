@@ -15,7 +15,7 @@ import torch
 import zarr
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.files import STREAM, is_url, on_disk
+from geometrycrafter.files import STREAM, check_named, is_url, on_disk
 from geometrycrafter.geometry.cameras import rays_of_intrinsics, unproject
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.scene.arrays import StoredArray
@@ -404,6 +404,7 @@ def open_scene(path: str | os.PathLike[str]) -> Scene:
     Raises:
         InputError: where there is no scene, or only one whose run was cut short.
     """
+    check_named(path)
     place = f"./{STREAM}" if path == Path(STREAM) else os.fspath(path)  # as text it would be taken for a stream
     if re.match(r"[a-z][a-z0-9+.-]+:/[^/]", place) and not Path(place).exists():
         raise InputError(f"{place}: a URL has two slashes after its colon; give it as text, not as a Path.")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from geometrycrafter.errors import InputError, reason
-from geometrycrafter.files import fingerprint, is_url, on_disk
+from geometrycrafter.files import check_named, fingerprint, is_url, on_disk
 from geometrycrafter.geometry.lens import Lens
 from geometrycrafter.video.bars import Bars, Shown, Sides, brightest
 from geometrycrafter.video.cuts import Cuts
@@ -424,6 +424,7 @@ def _open(source: Any, how: Reading) -> FrameSource:
 
 
 def _open_path(text: str, how: Reading) -> FrameSource:
+    check_named(text)
     path = on_disk(text, "a video")
     images = find(text)
     if images is not None:
