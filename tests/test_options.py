@@ -6,13 +6,16 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import refused
 
+import geometrycrafter as gc
 from geometrycrafter.errors import InputError
 from geometrycrafter.inference.options import LONGEST_SIDE, Options, processing_size
+from geometrycrafter.video.options import Reading
 
 ABSURD = {
     "--size": ["0x0", "64x0", "-64x64", "64x100", "65536x64", "64", "64x64x64", "nanx64"],
@@ -85,3 +88,13 @@ def test_the_shape_stays_under_a_small_limit(height, width, size):
 
 def test_a_small_video_keeps_its_size_under_a_large_limit():
     assert Options(max_size=640).for_video(120, 160, 192 * 320).size == Options().for_video(120, 160, 192 * 320).size
+
+
+def test_options_of_reading_are_told_from_words_that_mean_nothing():
+    estimator, frames = gc.load(), np.zeros((2, 64, 64, 3), np.uint8)
+    for option in dataclasses.fields(Reading):
+        if option.name not in dataclasses.asdict(Options()):
+            with pytest.raises(InputError, match=rf"open_frames\(VIDEO, Reading\({option.name}="):
+                estimator(frames, **{option.name: 1})
+    with pytest.raises(InputError, match="ends is no option of a run; there are size"):
+        estimator(frames, ends=1)

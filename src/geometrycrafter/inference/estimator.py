@@ -42,6 +42,7 @@ from geometrycrafter.priors.protocol import FrameFunction, Prior, as_prior
 from geometrycrafter.scene import Scene, open_scene
 from geometrycrafter.scene.writer import check_apart
 from geometrycrafter.settings import kinds_of
+from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource, open_frames
 from geometrycrafter.weights.eight_bits import check_available
 from geometrycrafter.weights.models import Networks
@@ -139,6 +140,11 @@ class Estimator:
     def _settings(self, options: dict[str, Any]) -> Options:
         """Options of a call."""
         unknown = sorted(options.keys() - kinds_of(Options))
+        if unknown and unknown[0] in kinds_of(Reading):
+            raise InputError(
+                f"{unknown[0]} is about how a video is read; in place of the video give "
+                f"geometrycrafter.video.reading.open_frames(VIDEO, Reading({unknown[0]}=...))."
+            )
         if unknown:
             raise InputError(f"{unknown[0]} is no option of a run; there are {', '.join(kinds_of(Options))}.")
         settings = replace(self.defaults, **options)
