@@ -237,9 +237,13 @@ def test_stages_of_the_embedded_model_can_be_planned(school, shards, name):
     assert plan.trained > 0 and plan.step.kinds["activations"] > 0
 
 
-def test_where_nothing_helps_that_is_said(tmp_path, capsys):
+def test_where_nothing_helps_that_is_said_and_what_is_tried_is_counted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("geometrycrafter.cli.progress.SECONDS", 0.0)
     main(["train", "vae", "tiny-vae-field", "--plan", "--set", f'hub="{EMBEDDED}"', "--memory", "0.1"])
-    assert "too small, whatever" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "too small, whatever" in said.out
+    counted = [int(n) for n in re.findall(r"^plans (\d+) ", said.err, re.M)]
+    assert counted == [0, 1, *range(1, len(counted) - 1)] and len(counted) > 3
 
 
 def test_no_folder_is_told_where_it_is_to_train(capsys):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from geometrycrafter.cli.progress import counting
 from geometrycrafter.training.config import LoopConfig
 from geometrycrafter.training.plan import Peak, Plan, plan_of
 from geometrycrafter.training.remedies import remedy
@@ -22,7 +24,11 @@ def described(config: LoopConfig, processes: int, memory: float | None) -> str:
     Raises:
         InputError: where the processes can't share the batch, or a network's sizes are none.
     """
-    plan = plan_of(config, processes)
+    with counting("plans") as show:
+        show(0, None)
+        plan = plan_of(config, processes)
+        show(1, None)
+        verdict = [] if memory is None else [_verdict(plan, memory, lambda tried: show(1 + tried, None))]
     clips = config.batch // processes
     rows = [
         ("trains", f"{plan.trained:,} parameters, beside {plan.frozen:,} that are frozen"),
@@ -37,7 +43,7 @@ def described(config: LoopConfig, processes: int, memory: float | None) -> str:
     if plan.published:
         rows.append(("sizes", f"{', '.join(plan.published)}: as published, the hub {config.hub} has none"))
     lines = [f"{config.stage}: {config.steps:,} steps", *(f"  {name:<12}{text}" for name, text in rows)]
-    return "\n".join(lines + ([] if memory is None else [_verdict(plan, memory)]))
+    return "\n".join(lines + verdict)
 
 
 def _others(plan: Plan) -> list[tuple[str, str]]:
@@ -54,10 +60,10 @@ def _latents(plan: Plan) -> list[tuple[str, str]]:
     return [("latents", f"{plan.clips * plan.latents / 1e9:,.1f} GB on disk, {each}")]
 
 
-def _verdict(plan: Plan, memory: float) -> str:
+def _verdict(plan: Plan, memory: float, tried: Callable[[int], None]) -> str:
     if plan.needed <= memory * GIB:
         return f"fits GPUs of {memory:g} GiB"
-    found = remedy(plan, round(memory * GIB))
+    found = remedy(plan, round(memory * GIB), tried)
     if found is None:
         return (
             f"warning: GPUs of {memory:g} GiB are too small, whatever recompute, accumulate, parallel, ema and "

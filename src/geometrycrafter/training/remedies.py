@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,17 +11,20 @@ from geometrycrafter.training.config import LoopConfig
 from geometrycrafter.training.plan import Plan, plan_of
 
 
-def remedy(plan: Plan, memory: int) -> tuple[dict[str, Any], Plan] | None:
+def remedy(plan: Plan, memory: int, tried: Callable[[int], None] | None = None) -> tuple[dict[str, Any], Plan] | None:
     """The first settings that make a run fit, those that change nothing of what is learned before those that do.
 
     Args:
         plan: of a run that doesn't fit.
         memory: of a GPU, bytes.
+        tried: called with how many settings were tried, each of which takes seconds.
 
     Returns:
         what is to be set, and the plan with it; None where nothing that is known here helps.
     """
-    for changes in _attempts(plan.config, plan.processes):
+    for count, changes in enumerate(_attempts(plan.config, plan.processes)):
+        if tried is not None:
+            tried(count)
         try:
             found = plan_of(replace(plan.config, **changes), plan.processes)
         except InputError:  # settings that this stage can't have
