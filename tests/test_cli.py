@@ -68,6 +68,18 @@ def test_words_that_nothing_takes_name_the_command_and_the_flag_that_is_near(cap
         assert ("perhaps" in said) == (near is not None) and (near is None or f"perhaps {near})" in said)
 
 
+def test_what_is_taken_for_something_else_is_told(clip, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    how = ("--end", "1", "--max-size", "64")
+    status, _, said = say(capsys, "run", clip, *how, "-o", "a.mp4")
+    assert status == 0 and "a.mp4: this will be a scene, a folder; 'geometrycrafter export' makes mp4 of one." in said
+    assert "this is a scene" in refused(capsys, "run", "a.mp4")
+    assert "folder" in refused(capsys, "data", "prepare", "nothing", "a", "b")
+    Path("strange").mkdir()
+    Path("strange/a.txt").touch()
+    assert "'data prepare folder'" in refused(capsys, "eval", "folder", "strange")
+
+
 @pytest.mark.parametrize("place", [".", "/", "", "none", "-"])
 def test_places_without_a_name_and_without_a_scene_are_told(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -169,6 +169,12 @@ def call_prepare(args: argparse.Namespace) -> int:
         raise InputError(f"data prepare {args.name} SRC DST: the folder of shards is missing (or give --check).")
     if args.name == "folder":
         return _prepare_recording(args)
+    from geometrycrafter.data.datasets import data_set
+
+    try:
+        data_set(args.name)
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}, and folder, a recording of your own.") from error
     return _check(args) if args.check else _prepare_data_set(args)
 
 

@@ -20,6 +20,7 @@ from geometrycrafter.cli.scene_names import scene_names
 from geometrycrafter.cli.sheets import check_sheet, write_sheet
 from geometrycrafter.cli.time_left import expected_stages
 from geometrycrafter.errors import InputError, reason
+from geometrycrafter.export.formats import format_of
 from geometrycrafter.files import STREAM, check_named, is_url, on_disk
 from geometrycrafter.inference.options import TWO_CAMERAS, Options, processing_size
 from geometrycrafter.settings import argument, kinds_of
@@ -244,6 +245,8 @@ def _run(
     video, source = clip
     for sentence in idle_of_video(settings, source.height, source.width, estimator.pixels):
         reports.hint(sentence)
+    if (format := format_of(output)) is not None:
+        reports.hint(f"{output}: this will be a scene, a folder; 'geometrycrafter export' makes {format} of one.")
     reports.begin(video, source, output, f"{estimator.networks.name} {estimator.networks.variant}")
     expected = expected_stages(args.model, args.variant, settings, finding is not None)
     with reports.progress(source.name, expected) as progress:

@@ -108,7 +108,10 @@ class Recording(RecordingOptions):
         if what == "poses" and not pattern:
             return []
         tried = pattern or ", ".join(usual)
-        raise InputError(f"{self.folder}: no {what} files match {tried}; say where they are with --{what} GLOB.")
+        raise InputError(
+            f"{self.folder}: no {what} files match {tried}; rename them, or tell 'data prepare folder' "
+            f"where they are with --{what} GLOB."
+        )
 
     def read(self, take: Take) -> Clip:
         """The clip of a take; its depth at the pictures' size, zero where it is unknown or too far.

@@ -98,6 +98,8 @@ def find(text: str) -> list[Path] | None:
             return None
         found = [p for p in matches if is_picture(p)]
         what = "no picture is called so"
+    if not found and (path / "zarr.json").is_file():
+        raise InputError(f"{text}: this is a scene; give the video that it was made of, or see it by 'view'.")
     if not found:
         raise InputError(f"{text}: {what} ({', '.join(SUFFIXES[:6])}, ...); name one that does.")
     return _without_depth(text, sorted(found, key=natural))
