@@ -246,6 +246,16 @@ def test_where_nothing_helps_that_is_said_and_what_is_tried_is_counted(tmp_path,
     assert counted == [0, 1, *range(1, len(counted) - 1)] and len(counted) > 3
 
 
+def test_a_batch_that_can_t_be_shared_names_one_that_can(capsys):
+    plan = ["train", "prior", "tiny-prior", "--plan", "--processes", "8"]
+    for parts in ([], ["--set", "accumulate=2"]):
+        assert main([*plan, *parts]) == 2
+        batch = int(re.search(r"--set batch=(\d+)", capsys.readouterr().err)[1])
+        assert batch % (8 * (1 + bool(parts))) == 0
+        again = [*plan, *parts, "--set", f"batch={batch}"]
+        assert main(again) == 0 or "share" not in capsys.readouterr().err
+
+
 def test_no_folder_is_told_where_it_is_to_train(capsys):
     assert main(["train", "vae", "tiny-vae"]) == 2
     assert "-o" in capsys.readouterr().err

@@ -61,9 +61,12 @@ class Workers:
         """
         share, rest = divmod(config.batch, self.world)
         if rest or share % config.accumulate:
+            whole = self.world * config.accumulate
+            nearest = max(1, round(config.batch / whole)) * whole
+            each = f" in {config.accumulate} parts each (accumulate)" if config.accumulate > 1 else ""
             raise InputError(
-                f"batch {config.batch}: {self.world} processes can't share it evenly "
-                f"in accumulate {config.accumulate} parts each."
+                f"batch {config.batch}: {self.world} process{'es' if self.world > 1 else ''} can't share it "
+                f"evenly{each}; the nearest that they can is {nearest}, by --set batch={nearest}."
             )
         return share
 
