@@ -62,6 +62,7 @@ def test_words_that_nothing_takes_name_the_command_and_the_flag_that_is_near(cap
         (["run", "v.mp4", "--maxsize=64"], "--max-size"),
         (["data", "prepare", "folder", "a", "b", "--chek"], "--check"),
         (["info", "a", "b"], None),
+        (["poses", "a.gc", "--truth", "b"], None),
     ):
         said = refused(capsys, *words)
         assert f"'geometrycrafter {' '.join(words[: 1 + (words[0] == 'data')])} --help'" in said

@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         found, rest = self.parse_known_args(args, namespace)
         if rest:
             command = self._command(found)
-            near = difflib.get_close_matches(rest[0].split("=")[0], command._option_string_actions, 1, 0.7)
+            near = difflib.get_close_matches(rest[0].split("=")[0], command._option_string_actions, 1, 0.8)
             meant = f" (meant is perhaps {near[0]})" if near else ""
             command.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return found
