@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import geometrycrafter as gc
 from geometrycrafter.geometry import flow, rigid
-from geometrycrafter.geometry.resection import projected, resected
+from geometrycrafter.geometry.resection import adjusted, projected, resected
 from geometrycrafter.inference.passes import steady as steady_pass
 from geometrycrafter.inference.steadying import GRID, Linker, SmallFrame, levelled, steadier
 
@@ -64,6 +64,27 @@ def test_a_cameras_motion_is_found_though_a_third_of_the_points_are_wrong(seed: 
     seen[:50] += 20 * torch.randn(50, 2, generator=random)
     found = resected(points[None], seen[None], torch.ones(1, 150).double(), FOCAL, CENTRE, 0.7)[0]
     assert (found - true).abs().max() < 2e-3
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 999))
+def test_depth_that_is_off_by_chance_makes_no_motion_shorter(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    pixels = torch.rand(300, 2, generator=random).double() * torch.tensor([127.0, 95.0])
+    depth = (0.5 + 1.5 * torch.rand(300, 1, generator=random).double()).exp()
+    true = torch.cat([(pixels - CENTRE) / FOCAL, torch.ones(300, 1)], -1) * depth
+    shift = torch.nn.functional.normalize(torch.randn(3, generator=random).double(), dim=0)
+    motion = rigid.motion(torch.eye(3).double(), shift * 0.4)
+    seen, ahead = projected(rigid.apply(motion, true), FOCAL, CENTRE)
+    seen += 0.1 * torch.randn(300, 2, generator=random)
+    told = true * (0.3 * torch.randn(300, 1, generator=random)).exp()
+    weight = torch.ones(1, 300).double()
+    begun = resected(told[None], seen[None], weight, FOCAL, CENTRE, 0.7)
+    found, points = adjusted(told[None], seen[None], weight, FOCAL, CENTRE, 0.7, begun)
+    _, moved = projected(rigid.apply(found, points), FOCAL, CENTRE)
+    change, expected = (moved[0, :, 2] / points[0, :, 2]).log(), (ahead[:, 2] / true[:, 2]).log()
+    assert (change - expected).abs().median() < 0.005
+    assert (found[0, :3, 3] / 0.4).norm() == pytest.approx(1, abs=0.1)
 
 
 def small_frames(poses: torch.Tensor, errors: torch.Tensor) -> tuple[list[SmallFrame], list[torch.Tensor]]:

@@ -10,6 +10,10 @@ from geometrycrafter.geometry.rigid import apply, motion, rotation_of_vector
 ROUNDS = 6
 REST = 1e-5
 """Of the weight of all points, which is on staying where one is: it tells where nothing else does."""
+LOOSE, SHARP = 0.2, 0.1
+"""Of log depth, and pixels, that points are taken to be off by: a camera is led by depth where pixels tell less."""
+FARTHEST = 2.0
+"""Of log depth: no point moves farther along its ray."""
 
 
 def resected(
@@ -47,12 +51,48 @@ def resected(
         weighted = jacobian * counts[..., None, None]
         square = torch.einsum("bnki,bnkj->bij", weighted, jacobian)
         right = torch.einsum("bnki,bnk->bi", weighted, missed)
-        depth = moved[..., 2].median(-1).values
-        rest = torch.stack([torch.ones_like(depth)] * 3 + [1 / depth] * 3, -1).square()
-        rest = rest * (REST * focal.prod() * (weight.sum(-1, keepdim=True) + 1e-6))
-        step = torch.linalg.solve(square + torch.diag_embed(rest), -right)
+        step = torch.linalg.solve(square + _rest(moved, weight, focal), -right)
         found = motion(rotation_of_vector(step[:, :3]), step[:, 3:]) @ found
     return found
+
+
+def adjusted(
+    points: Tensor, pixels: Tensor, weight: Tensor, focal: Tensor, centre: Tensor, off: float, begun: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Such motions of points whose depth is only nearly right, and the points ``[B, N, 3]``, moved along their rays.
+
+    Depth that is off by chance makes motions that are found by it too short. Here each point's own is found with them:
+    bundle adjustment of two views, in which depth says no more than what :data:`LOOSE` grants it, each point being
+    solved for before the camera is.
+
+    Args:
+        points: ``[B, N, 3]`` in the camera's axes, before.
+        pixels: ``[B, N, 2]`` where they are seen after.
+        weight: ``[B, N]`` of each.
+        focal: ``[2]`` pixels.
+        centre: ``[2]`` the principal point.
+        off: pixels beyond which a point hardly counts.
+        begun: ``[B, 4, 4]`` motions that are nearly right.
+    """
+    found, along = begun, torch.zeros_like(weight)
+    for _ in range(ROUNDS):
+        turned = apply(found, points * along.exp()[..., None])
+        missed, moved = projected(turned, focal, centre)
+        missed = missed - pixels
+        counts = weight / (1 + (missed.norm(dim=-1) / off).square()).square()
+        held = weight * (SHARP / LOOSE) ** 2 / (1 + (along / (2 * LOOSE)).square()).square()
+        jacobian, ray = _jacobian(moved, focal), turned - found[:, None, :3, 3]
+        own = focal * (ray[..., :2] - moved[..., :2] / moved[..., 2:] * ray[..., 2:]) / moved[..., 2:]  # [B, N, 2]
+        stiff = counts * own.square().sum(-1) + held + 1e-12
+        pull = counts * (own * missed).sum(-1) + held * along
+        both = torch.einsum("bnki,bnk->bni", jacobian, own) * counts[..., None]
+        weighted = jacobian * counts[..., None, None]
+        square = torch.einsum("bnki,bnkj->bij", weighted, jacobian) - (both / stiff[..., None]).mT @ both
+        right = torch.einsum("bnki,bnk->bi", weighted, missed) - _at(both.mT, pull / stiff)
+        step = torch.linalg.solve(square + _rest(moved, weight, focal), -right)
+        along = (along - (pull + _at(both, step)) / stiff).clamp(-FARTHEST, FARTHEST)
+        found = motion(rotation_of_vector(step[:, :3]), step[:, 3:]) @ found
+    return found, points * along.exp()[..., None]
 
 
 def projected(points: Tensor, focal: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,3 +110,15 @@ def _jacobian(points: Tensor, focal: Tensor) -> Tensor:
         torch.stack([-1 - j * j, i * j, i, zero, 1 / z, -j / z], -1),
     ]
     return torch.stack(rows, -2) * focal[:, None]
+
+
+def _rest(points: Tensor, weight: Tensor, focal: Tensor) -> Tensor:
+    """``[B, 6, 6]`` that holds a camera where nothing else does."""
+    depth = points[..., 2].median(-1).values
+    rest = torch.stack([torch.ones_like(depth)] * 3 + [1 / depth] * 3, -1).square()
+    return torch.diag_embed(rest * (REST * focal.prod() * (weight.sum(-1, keepdim=True) + 1e-6)))
+
+
+def _at(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """``[B, n, m]`` times ``[B, m]``: ``[B, n]``."""
+    return (matrices @ vectors[..., None])[..., 0]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.geometry.flow import composed, flow, not_undone, places, pyramid, sampled, unlike
-from geometrycrafter.geometry.resection import projected, resected
+from geometrycrafter.geometry.resection import adjusted, projected, resected
 from geometrycrafter.geometry.rigid import apply
 
 WIDEST = 128
@@ -126,11 +126,12 @@ class Linker:
         weight, at = _believed(pictures, turned, found, own), _at(found, own)
         there, weight = _compared(frames, own, at, weight)
         moved = resected(points, at, weight, self.focal, self.centre, AWAY, moved)
+        change = self._changes(points, at, weight, moved)
         for i, link in enumerate(((a, b), (b, a))):
             counted = weight[i] > 0.05
             if int(counted.sum()) < FEWEST or float(weight[i].sum()) < LEAST * len(own):
                 continue
-            off, counts = self._said(points[i], own, at[i], there[i], weight[i], moved[i])
+            off, counts = self._said(points[i], own, at[i], there[i], weight[i], moved[i], change[i])
             nearer = (counts * (there[i] - points[i, :, 2].log() - off)).sum() / counts.sum().clamp_min(1e-6)
             yield Link(*link, at[i], off, counts, abs(float(nearer)))
 
@@ -161,8 +162,14 @@ class Linker:
         found = (there - pixels).mT.reshape(2, 2, height, width)
         return found.clamp(-2 * WIDEST, 2 * WIDEST)
 
+    def _changes(self, points: Tensor, at: Tensor, weight: Tensor, moved: Tensor) -> Tensor:
+        """Of log depth ``[2, N]`` of points by the camera's motions ``[2, 4, 4]``, which are nearly right."""
+        found, points = adjusted(points, at, weight, self.focal, self.centre, AWAY, moved)
+        _, ahead = projected(apply(found, points), self.focal, self.centre)
+        return ahead[..., 2].log() - points[..., 2].log()
+
     def _said(
-        self, points: Tensor, own: Tensor, at: Tensor, there: Tensor, weight: Tensor, moved: Tensor
+        self, points: Tensor, own: Tensor, at: Tensor, there: Tensor, weight: Tensor, moved: Tensor, change: Tensor
     ) -> tuple[Tensor, Tensor]:
         """How far log depth ``[N]`` that points are found at is off, and how much that counts ``[N]``."""
         away = (at - own).norm(dim=-1)
@@ -170,8 +177,7 @@ class Linker:
         if float(away[weight > 0.05].median()) < STANDS:
             return there - log_depth, weight / (1 + (away / (2 * STANDS)).square()).square()
         predicted = apply(moved, points)
-        pixels, ahead = projected(predicted, self.focal, self.centre)
-        change = ahead[:, 2].log() - log_depth
+        pixels, _ = projected(predicted, self.focal, self.centre)
         weight = weight * (predicted[:, 2] > 1e-3) / (1 + ((pixels - at).norm(dim=-1) / AWAY).square()).square()
         return there - log_depth - change, weight / (1 + (change / NEARER).square())
 
