@@ -88,9 +88,9 @@ def adjusted(
         both = torch.einsum("bnki,bnk->bni", jacobian, own) * counts[..., None]
         weighted = jacobian * counts[..., None, None]
         square = torch.einsum("bnki,bnkj->bij", weighted, jacobian) - (both / stiff[..., None]).mT @ both
-        right = torch.einsum("bnki,bnk->bi", weighted, missed) - _at(both.mT, pull / stiff)
+        right = torch.einsum("bnki,bnk->bi", weighted, missed) - torch.einsum("bni,bn->bi", both, pull / stiff)
         step = torch.linalg.solve(square + _rest(moved, weight, focal), -right)
-        along = (along - (pull + _at(both, step)) / stiff).clamp(-FARTHEST, FARTHEST)
+        along = (along - (pull + torch.einsum("bni,bi->bn", both, step)) / stiff).clamp(-FARTHEST, FARTHEST)
         found = motion(rotation_of_vector(step[:, :3]), step[:, 3:]) @ found
     return found, points * along.exp()[..., None]
 
@@ -117,8 +117,3 @@ def _rest(points: Tensor, weight: Tensor, focal: Tensor) -> Tensor:
     depth = points[..., 2].median(-1).values
     rest = torch.stack([torch.ones_like(depth)] * 3 + [1 / depth] * 3, -1).square()
     return torch.diag_embed(rest * (REST * focal.prod() * (weight.sum(-1, keepdim=True) + 1e-6)))
-
-
-def _at(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """``[B, n, m]`` times ``[B, m]``: ``[B, n]``."""
-    return (matrices @ vectors[..., None])[..., 0]
