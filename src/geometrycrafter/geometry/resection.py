@@ -1,4 +1,4 @@
-"""The motion of a camera from points that it sees and where it sees them again, some of them wrongly."""
+"""The motion of a camera, or of its lens, from points that it sees and where it sees them again, some of them wrongly."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ LOOSE, SHARP = 0.2, 0.1
 """Of log depth, and pixels, that points are taken to be off by: a camera is led by depth where pixels tell less."""
 FARTHEST = 2.0
 """Of log depth: no point moves farther along its ray."""
+RIGID, ZOOMING = [0, 1, 2, 3, 4, 5], [0, 1, 2, 6]
+"""What is free of a turn, a shift and the logarithm of the focal length."""
 
 
 def resected(
@@ -36,24 +38,59 @@ def resected(
         off: pixels beyond which a point hardly counts.
         begun: ``[B, 4, 4]`` motions that are nearly right; None: nothing is known.
     """
+    return _fitted(points, pixels, weight, focal, centre, off, begun, RIGID)[0]
+
+
+def zoomed(
+    points: Tensor, pixels: Tensor, weight: Tensor, focal: Tensor, centre: Tensor, off: float
+) -> tuple[Tensor, Tensor]:
+    """Turns ``[B, 4, 4]`` of a camera that stays in its place, and how many times as long its focal length is after
+    ``[B]``, by which points project to pixels, whatever their depth.
+
+    Args:
+        points: ``[B, N, 3]`` in the camera's axes, before.
+        pixels: ``[B, N, 2]`` where they are seen after.
+        weight: ``[B, N]`` of each.
+        focal: ``[2]`` pixels, before.
+        centre: ``[2]`` the principal point.
+        off: pixels beyond which a point hardly counts.
+    """
+    return _fitted(points, pixels, weight, focal, centre, off, None, ZOOMING)
+
+
+def _fitted(
+    points: Tensor,
+    pixels: Tensor,
+    weight: Tensor,
+    focal: Tensor,
+    centre: Tensor,
+    off: float,
+    begun: Tensor | None,
+    free: list[int],
+) -> tuple[Tensor, Tensor]:
+    """Motions and zooms of which some parameters are free."""
     batch = len(points)
     found = torch.eye(4, dtype=points.dtype).repeat(batch, 1, 1) if begun is None else begun
+    zoom = points.new_ones(batch)
     for round_ in range(0 if begun is None else ROUNDS // 2, ROUNDS):
-        missed, moved = projected(apply(found, points), focal, centre)
-        missed = missed - pixels
+        own = focal * zoom[:, None, None]  # [B, 1, 2]
+        seen, moved = projected(apply(found, points), own, centre)
+        missed = seen - pixels
         far = missed.norm(dim=-1)
         wide = torch.full((batch, 1), off, dtype=points.dtype)
         if round_ < ROUNDS // 2:  # where it begins, most are off
             known = torch.where(weight > 0, far, torch.nan).nanmedian(-1, keepdim=True).values.nan_to_num(off)
             wide = wide.maximum(1.5 * known)
         counts = weight / (1 + (far / wide).square()).square()
-        jacobian = _jacobian(moved, focal)
+        jacobian = torch.cat([_jacobian(moved, own), (seen - centre)[..., None]], -1)[..., free]
         weighted = jacobian * counts[..., None, None]
         square = torch.einsum("bnki,bnkj->bij", weighted, jacobian)
         right = torch.einsum("bnki,bnk->bi", weighted, missed)
-        step = torch.linalg.solve(square + _rest(moved, weight, focal), -right)
-        found = motion(rotation_of_vector(step[:, :3]), step[:, 3:]) @ found
-    return found
+        step = points.new_zeros(batch, 7)
+        step[:, free] = torch.linalg.solve(square + _rest(moved, weight, focal)[:, free][..., free], -right)
+        found = motion(rotation_of_vector(step[:, :3]), step[:, 3:6]) @ found
+        zoom = zoom * step[:, 6].clamp(-1, 1).exp()
+    return found, zoom
 
 
 def adjusted(
@@ -89,7 +126,7 @@ def adjusted(
         weighted = jacobian * counts[..., None, None]
         square = torch.einsum("bnki,bnkj->bij", weighted, jacobian) - (both / stiff[..., None]).mT @ both
         right = torch.einsum("bnki,bnk->bi", weighted, missed) - torch.einsum("bni,bn->bi", both, pull / stiff)
-        step = torch.linalg.solve(square + _rest(moved, weight, focal), -right)
+        step = torch.linalg.solve(square + _rest(moved, weight, focal)[:, :6, :6], -right)
         along = (along - (pull + torch.einsum("bni,bi->bn", both, step)) / stiff).clamp(-FARTHEST, FARTHEST)
         found = motion(rotation_of_vector(step[:, :3]), step[:, 3:]) @ found
     return found, points * along.exp()[..., None]
@@ -102,18 +139,18 @@ def projected(points: Tensor, focal: Tensor, centre: Tensor) -> tuple[Tensor, Te
 
 
 def _jacobian(points: Tensor, focal: Tensor) -> Tensor:
-    """Of pixels by a turn and a shift after it, ``[B, N, 2, 6]``."""
+    """Of pixels by a turn and a shift after it, ``[B, N, 2, 6]``; focal is ``[..., 2]``."""
     x, y, z = points.unbind(-1)
     i, j, zero = x / z, y / z, torch.zeros_like(z)
     rows = [
         torch.stack([-i * j, 1 + i * i, -j, 1 / z, zero, -i / z], -1),
         torch.stack([-1 - j * j, i * j, i, zero, 1 / z, -j / z], -1),
     ]
-    return torch.stack(rows, -2) * focal[:, None]
+    return torch.stack(rows, -2) * focal[..., None]
 
 
 def _rest(points: Tensor, weight: Tensor, focal: Tensor) -> Tensor:
-    """``[B, 6, 6]`` that holds a camera where nothing else does."""
+    """``[B, 7, 7]`` that holds a camera and its lens where nothing else does."""
     depth = points[..., 2].median(-1).values
-    rest = torch.stack([torch.ones_like(depth)] * 3 + [1 / depth] * 3, -1).square()
+    rest = torch.stack([torch.ones_like(depth)] * 3 + [1 / depth] * 3 + [torch.ones_like(depth)], -1).square()
     return torch.diag_embed(rest * (REST * focal.prod() * (weight.sum(-1, keepdim=True) + 1e-6)))

@@ -23,7 +23,7 @@ from geometrycrafter.video.options import Reading
 from geometrycrafter.video.reading import FrameSource, Look
 from geometrycrafter.weights.models import Networks
 
-PROCEDURE = 16
+PROCEDURE = 17
 """Counts up where the same input gives other results, or the files between passes change."""
 WORDS = {
     "content": "video",

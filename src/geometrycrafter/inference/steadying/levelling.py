@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geometrycrafter.geometry.grid import Grid
 from geometrycrafter.inference.steadying.links import Link, cells
+from geometrycrafter.inference.steadying.zooms import best_read
 
 GRID = Grid(6, 8)
 MOVES = (7e-5, 1e-3), (1e-3, 1e-2)
@@ -47,7 +48,7 @@ def levelled(links: Sequence[Link], size: tuple[int, int], known: Tensor, count:
         count: of all frames, T.
     """
     held = len(known)
-    links = [link for link in links if max(link.first, link.second) >= held]
+    links = [link for link in best_read(links, count) if max(link.first, link.second) >= held]
     values = (known[-1] if held else known.new_zeros(GRID.nodes)).repeat(count - held, 1)
     if links:
         system = _System(links, size, known)

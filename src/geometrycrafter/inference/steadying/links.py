@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geometrycrafter.geometry.flow import composed, flow, not_undone, places, pyramid, sampled, unlike
-from geometrycrafter.geometry.resection import adjusted, projected, resected
+from geometrycrafter.geometry.resection import adjusted, projected, resected, zoomed
 from geometrycrafter.geometry.rigid import apply
 
 WIDEST = 128
@@ -75,6 +75,10 @@ class Link(NamedTuple):
     """``[N]`` float64, 1 at most."""
     nearer: float
     """Mean change of log depth by the camera's motion, without its sign."""
+    missed: float = 0.0
+    """Pixels in the median that the motion, by depth as it is, leaves unexplained."""
+    zoomed: Link | None = None
+    """What it says if the camera turned in its place and its lens zoomed."""
 
 
 @dataclass
@@ -126,14 +130,18 @@ class Linker:
         weight, at = _believed(pictures, turned, found, own), _at(found, own)
         there, weight = _compared(frames, own, at, weight)
         moved = resected(points, at, weight, self.focal, self.centre, AWAY, moved)
-        change = self._changes(points, at, weight, moved)
-        for i, link in enumerate(((a, b), (b, a))):
+        turn, zoom = zoomed(points, at, weight, self.focal, self.centre, AWAY)
+        causes = [
+            self._cause(moved, points, torch.ones_like(zoom), self._changes(points, at, weight, moved)),
+            self._cause(turn, points, zoom, None),
+        ]
+        for i, ends in enumerate(((a, b), (b, a))):
             counted = weight[i] > 0.05
             if int(counted.sum()) < FEWEST or float(weight[i].sum()) < LEAST * len(own):
                 continue
-            off, counts = self._said(points[i], own, at[i], there[i], weight[i], moved[i], change[i])
-            nearer = (counts * (there[i] - points[i, :, 2].log() - off)).sum() / counts.sum().clamp_min(1e-6)
-            yield Link(*link, at[i], off, counts, abs(float(nearer)))
+            log_depth = points[i, :, 2].log()
+            motion, zooming = (_read(ends, own, at[i], there[i] - log_depth, weight[i], c.of(i)) for c in causes)
+            yield motion._replace(zoomed=zooming)
 
     def _free(self, a: int, b: int, pictures: list[Tensor], turned: list[Tensor]) -> Tensor:
         """Flow both ways ``[2, 2, h, w]``, begun at that by way of the frame in the middle."""
@@ -168,18 +176,49 @@ class Linker:
         _, ahead = projected(apply(found, points), self.focal, self.centre)
         return ahead[..., 2].log() - points[..., 2].log()
 
-    def _said(
-        self, points: Tensor, own: Tensor, at: Tensor, there: Tensor, weight: Tensor, moved: Tensor, change: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """How far log depth ``[N]`` that points are found at is off, and how much that counts ``[N]``."""
-        away = (at - own).norm(dim=-1)
-        log_depth = points[:, 2].log()
-        if float(away[weight > 0.05].median()) < STANDS:
-            return there - log_depth, weight / (1 + (away / (2 * STANDS)).square()).square()
+    def _cause(self, moved: Tensor, points: Tensor, zoom: Tensor, change: Tensor | None) -> _Cause:
+        """What motions ``[2, 4, 4]`` and zooms ``[2]`` do to points ``[2, N, 3]``."""
         predicted = apply(moved, points)
-        pixels, _ = projected(predicted, self.focal, self.centre)
-        weight = weight * (predicted[:, 2] > 1e-3) / (1 + ((pixels - at).norm(dim=-1) / AWAY).square()).square()
-        return there - log_depth - change, weight / (1 + (change / NEARER).square())
+        pixels, ahead = projected(predicted, self.focal * zoom[:, None, None], self.centre)
+        change = ahead[..., 2].log() - points[..., 2].log() if change is None else change
+        return _Cause(pixels, change, predicted[..., 2] > 1e-3)
+
+
+class _Cause(NamedTuple):
+    """Where points are seen for some reason."""
+
+    pixels: Tensor
+    """``[2, N, 2]``"""
+    change: Tensor
+    """``[2, N]`` of log depth."""
+    ahead: Tensor
+    """``[2, N]`` bool, of the camera."""
+
+    def of(self, i: int) -> _Cause:
+        """One of the two frames'."""
+        return _Cause(self.pixels[i], self.change[i], self.ahead[i])
+
+
+def _read(ends: tuple[int, int], own: Tensor, at: Tensor, grown: Tensor, weight: Tensor, cause: _Cause) -> Link:
+    """What one frame's points ``[N, 2]``, which are at others in the second one, say of depth if that is the cause.
+
+    Args:
+        ends: the frames.
+        own: points of the first.
+        at: where they are in the second.
+        grown: ``[N]`` how much greater log depth is there.
+        weight: ``[N]`` of each point.
+        cause: of its motion.
+    """
+    away, missed = (at - own).norm(dim=-1), (cause.pixels - at).norm(dim=-1)
+    counted = weight > 0.05
+    left = float(missed[counted].median())
+    if float(away[counted].median()) < STANDS:
+        counts = weight / (1 + (away / (2 * STANDS)).square()).square()
+        return Link(*ends, at, grown, counts, 0.0, left)
+    counts = weight * cause.ahead / (1 + (missed / AWAY).square()).square() / (1 + (cause.change / NEARER).square())
+    nearer = (counts * cause.change).sum() / counts.sum().clamp_min(1e-6)
+    return Link(*ends, at, grown - cause.change, counts, abs(float(nearer)), left)
 
 
 def _compared(frames: tuple[SmallFrame, SmallFrame], own: Tensor, at: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
