@@ -27,11 +27,10 @@ SHARED_DATA = HERE.parents[1] / "shared" / "data"
 MANIFESTS = HERE.parents[1] / "shared" / "manifests"
 SALTS = {"unet_diff": 0, "unet_determ": 1, "point_map_vae": 2, "autoencoder": 3, "image_encoder": 4}
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and what it starts, keeps to its own core
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-else:
-    torch.set_num_threads(2)
+# Each worker, and what it starts, keeps to its own core; a single process has both.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
+torch.set_num_threads(THREADS)
 
 
 def golden(name: str) -> dict[str, Tensor]:

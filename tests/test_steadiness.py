@@ -45,6 +45,21 @@ def test_the_range_over_the_clip_is_that_of_a_camera_that_stands():
     assert np.isnan(Steadiness(swelling(0.05, False)).extent())
 
 
+@pytest.mark.parametrize("unit", [1e-7, 1e7])
+def test_depth_of_any_unit_is_judged_alike(unit):
+    scene = swelling(0.05, False)
+    other = gc.Scene.from_depth(np.asarray(scene.depth) * unit, scene.mask, scene.intrinsics, fps=10)
+    far = poses()
+    far[:, :3, 3] *= unit
+    other.set_poses(far)
+    other.set_array("moving", np.asarray(scene.array("moving")))
+    assert Steadiness(other).change(1) == pytest.approx(Steadiness(scene).change(1), rel=1e-3)
+
+
+def test_a_single_frame_has_no_range():
+    assert np.isnan(Steadiness(swelling(0.05, True), 1, 2).extent())
+
+
 def test_scenes_on_the_command_line(tmp_path, capsys):
     swelling(0.1, True).save(tmp_path / "a.gc")
     scene = swelling(0.1, False)

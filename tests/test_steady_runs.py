@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import geometrycrafter as gc
 from geometrycrafter.geometry import flow, rigid
-from geometrycrafter.geometry.resection import adjusted, projected, resected
+from geometrycrafter.geometry.resection import adjusted, projected, resected, zoomed
 from geometrycrafter.inference.passes import steady as steady_pass
 from geometrycrafter.inference.steadying import GRID, Linker, SmallFrame, levelled, steadier
 
@@ -87,16 +87,20 @@ def test_depth_that_is_off_by_chance_makes_no_motion_shorter(seed: int) -> None:
     assert (found[0, :3, 3] / 0.4).norm() == pytest.approx(1, abs=0.1)
 
 
-def small_frames(poses: torch.Tensor, errors: torch.Tensor) -> tuple[list[SmallFrame], list[torch.Tensor]]:
+def small_frames(
+    poses: torch.Tensor, errors: torch.Tensor, zooms: torch.Tensor | None = None
+) -> tuple[list[SmallFrame], list[torch.Tensor]]:
     """Frames of a camera between a bumpy wall and it, and their true log depth ``[96, 128]``.
 
-    The wall is at z = 4 + sin x; depth is off by the exponential of grids ``[T, nodes]``.
+    The wall is at z = 4 + sin x; depth is off by the exponential of grids ``[T, nodes]``; ``[T]`` zooms multiply the
+    focal length.
     """
     wall = texture(5, 384, 512)[None, None]
     frames, truths = [], []
     y, x = torch.meshgrid(torch.arange(96).double(), torch.arange(128).double(), indexing="ij")
-    rays = torch.stack([(x - CENTRE[0]) / FOCAL[0], (y - CENTRE[1]) / FOCAL[1], torch.ones_like(x)], -1)
-    for pose, values in zip(poses, errors, strict=True):
+    for pose, values, zoom in zip(poses, errors, torch.ones(len(poses)) if zooms is None else zooms, strict=True):
+        focal = FOCAL * zoom
+        rays = torch.stack([(x - CENTRE[0]) / focal[0], (y - CENTRE[1]) / focal[1], torch.ones_like(x)], -1)
         towards, depth = rays @ pose[:3, :3].T, torch.full((96, 128), 4.0).double()
         for _ in range(30):  # to where the ray meets the wall
             place = pose[:3, 3] + depth[..., None] * towards
@@ -182,6 +186,32 @@ def test_frames_of_other_scales_are_not_bent_where_the_camera_turns() -> None:
     assert spread(frames, truths, found) < 0.3 * spread(frames, truths, 0 * found)
     bent = found - found.mean(-1, keepdim=True)
     assert bent.mean(0).abs().max() < 0.02
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.6, 1.6), st.integers(0, 999))
+def test_a_turn_and_a_zoom_are_found_whatever_depth_is(zoom: float, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    pixels = torch.rand(150, 2, generator=random).double() * torch.tensor([127.0, 95.0])
+    rays = torch.cat([(pixels - CENTRE) / FOCAL, torch.ones(150, 1)], -1)
+    turn = rigid.rotation_of_vector(0.04 * torch.randn(3, generator=random).double())
+    seen, _ = projected(rays @ turn.T, FOCAL * zoom, CENTRE)
+    seen[:40] += 20 * torch.randn(40, 2, generator=random)
+    depth = torch.rand(150, 1, generator=random).double() + 0.1
+    found, times = zoomed((rays * depth)[None], seen[None], torch.ones(1, 150).double(), FOCAL, CENTRE, 0.7)
+    assert (found[0, :3, :3] - turn).abs().max() < 2e-3
+    assert float(times) == pytest.approx(zoom, rel=2e-3)
+
+
+@pytest.mark.parametrize("zoom", [1.5, 3.0])
+def test_a_lens_that_zooms_is_no_camera_that_goes_forward(zoom: float) -> None:
+    random = torch.Generator().manual_seed(1)
+    errors = 0.05 * torch.randn(32, 1, generator=random) + 0.02 * torch.randn(32, GRID.nodes, generator=random)
+    frames, truths = small_frames(moving_camera(32, 0.0), errors.double(), zoom ** torch.linspace(0, 1, 32))
+    linker = Linker(FOCAL, CENTRE)
+    links = [link for t, frame in enumerate(frames) for link in linker.add(t, frame)]
+    found = levelled(links, (96, 128), torch.zeros(0, GRID.nodes).double(), 32)
+    assert spread(frames, truths, found) < 0.5 * spread(frames, truths, 0 * found)
 
 
 class Wavering:

@@ -112,9 +112,10 @@ class Steadiness:
         """Largest over smallest depth over the shot of pixels that see something still in all frames, in the median.
 
         Returns:
-            the ratio (1 is perfect); not a number where the camera moves, or no pixel is still all the time.
+            the ratio (1 is perfect); not a number where the camera moves, no pixel is still all the time, or the
+            shot has one frame.
         """
-        if not self.still:
+        if len(self._span) < 2 or not self.still:
             return float("nan")
         low, high = np.full(self._scene.depth.shape[1:], np.inf), np.zeros(self._scene.depth.shape[1:])
         for t in self._span:

@@ -44,8 +44,9 @@ def follow(
     y = torch.arange(height, dtype=torch.float64, device=depth.device)[:, None]
     landed = (warp[:, 0] * x + warp[:, 1] * y + warp[:, 2]) * depth + epipole  # [3, H, W]
     z = landed[2]
-    column, row = (landed[:2] / z.clamp_min(1e-9)).round_()
-    inside = mask & (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    ahead = z > 0
+    column, row = (landed[:2] / torch.where(ahead, z, 1.0)).round_()
+    inside = mask & ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     source = inside.flatten().nonzero()[:, 0]
     target = (row * width + column).flatten()[source].long()
     return Landings(source, target, z.flatten()[source])

@@ -23,9 +23,10 @@ bent alike; where it moves, links are wrong in one way all over a clip: these we
 and over some hundred frames scale goes by the network again, so that such errors don't add up."""
 ROUGH, STAID = 1e-2, 0.25
 """Of that weight: on a plane correction; the share of it where a camera stays."""
-NEARER, LONG, STILL = 0.01, 16, 1 / 60
-"""Change of log depth over so many frames and more, in the median of links, at which the camera is taken to move; and
-the fourth power of a share of it below which it stays in its place: links say the truth then."""
+NEARER, ASIDE, LONG, STILL = 0.01, 0.8, 16, 1 / 60
+"""Change of log depth, and how much more a turn in place leaves unexplained than a motion does (a camera that goes
+aside comes no nearer), in the median of links over so many frames and more, at which the camera is taken to move; and
+the fourth power of a share of these below which it stays in its place: links say the truth then."""
 ALONG = 8
 """Pixels that the picture goes by in the median of those links, at which such a camera is taken to turn."""
 LINKS = 10
@@ -168,8 +169,16 @@ class _System:
 
 def _moves(links: Sequence[Link]) -> float:
     """How far the camera of a shot is taken to move, from 0, it stays in its place, to 1."""
-    changes = [link.nearer for link in links if abs(link.second - link.first) >= LONG]
-    return min(max((median(changes) / NEARER) ** 4 - STILL, 0.0) / (1 - STILL), 1.0) if changes else 1.0
+    long = [link for link in links if abs(link.second - link.first) >= LONG]
+    if not long:
+        return 1.0
+    share = max(median(link.nearer for link in long) / NEARER, median(map(_aside, long)) / ASIDE) ** 4
+    return min(max(share - STILL, 0.0) / (1 - STILL), 1.0)
+
+
+def _aside(link: Link) -> float:
+    """By how much worse a turn alone explains a link than a motion does, relative."""
+    return 0.0 if link.zoomed is None else max(link.zoomed.missed / max(link.missed, 1e-9) - 1, 0.0)
 
 
 def _turns(links: Sequence[Link], size: tuple[int, int]) -> float:
