@@ -188,6 +188,24 @@ def test_frames_of_other_scales_are_not_bent_where_the_camera_turns() -> None:
     assert bent.mean(0).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("shake", [0.002, 0.01])
+def test_a_floor_under_a_hand_that_shakes_is_not_made_flat(shake: float) -> None:
+    """Depth that knows nothing of the shaking agrees best where it has no shape at all."""
+    t = torch.arange(32).double()
+    turn = torch.stack([shake * (1.3 * t).sin(), shake * (0.9 * t).cos(), 0 * t], -1)
+    poses = rigid.motion(rigid.rotation_of_vector(turn), torch.zeros(32, 3).double())
+    frames, _ = small_frames(poses, torch.zeros(32, GRID.nodes).double())
+    floor = (-2 * torch.linspace(0, 1, 96)[:, None]).expand(96, 128)
+    scales = 0.05 * torch.randn(32, generator=torch.Generator().manual_seed(1))
+    frames = [f._replace(log_depth=floor + scale) for f, scale in zip(frames, scales, strict=True)]
+    linker = Linker(FOCAL, CENTRE)
+    links = [link for i, frame in enumerate(frames) for link in linker.add(i, frame)]
+    found = levelled(links, (96, 128), torch.zeros(0, GRID.nodes).double(), 32)
+    assert spread(frames, [floor] * 32, found) < 0.5 * spread(frames, [floor] * 32, 0 * found)
+    bent = found - found.mean(-1, keepdim=True)
+    assert bent.mean(0).abs().max() < 0.01
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.6, 1.6), st.integers(0, 999))
 def test_a_turn_and_a_zoom_are_found_whatever_depth_is(zoom: float, seed: int) -> None:

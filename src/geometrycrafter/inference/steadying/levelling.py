@@ -13,14 +13,17 @@ from geometrycrafter.inference.steadying.links import Link, cells
 from geometrycrafter.inference.steadying.zooms import best_read
 
 GRID = Grid(6, 8)
-MOVES = (7e-5, 1e-3), (1e-3, 1e-2)
+MOVES = (2e-5, 1e-4), (3e-4, 1e-3)
 TURNS = (5e-6, 5e-5), (1.7e-5, 1.7e-4)
 STANDS = (1e-7, 1e-6), (3e-6, 3e-5)
 """Of the weight of ten links a frame, where a camera moves, turns in its place, and stands still: on no correction (of
 what a frame's nodes have in common; of what else there is), and on the same one as the frame before. Networks are
 wrong about a frame's scale before its shape. Where a camera turns, frames of other scales agree as well when all are
 bent alike; where it moves, links are wrong in one way all over a clip: these weights alone tell that from the truth,
-and over some hundred frames scale goes by the network again, so that such errors don't add up."""
+and over some hundreds of frames scale goes by the network again, so that such errors don't add up."""
+COMMON = 0.1
+"""Of that weight: on the mean of all frames' corrections, of which links say next to nothing. Frames that are off in
+other ways agree best where depth has no shape at all, so without it all of them are bent alike, to be flat."""
 ROUGH, STAID = 1e-2, 0.25
 """Of that weight: on a plane correction; the share of it where a camera stays."""
 NEARER, ASIDE, LONG, STILL = 0.01, 0.8, 16, 1 / 60
@@ -52,7 +55,7 @@ def levelled(links: Sequence[Link], size: tuple[int, int], known: Tensor, count:
     links = [link for link in best_read(links, count) if max(link.first, link.second) >= held]
     values = (known[-1] if held else known.new_zeros(GRID.nodes)).repeat(count - held, 1)
     if links:
-        system = _System(links, size, known)
+        system = _System(links, size, known, count)
         for _ in range(ROUNDS):
             values = system.step(values)
     return values
@@ -65,9 +68,10 @@ class _System:
         links: each with an end that is unknown.
         size: height and width of the small pictures.
         known: ``[K, nodes]`` of the first frames.
+        count: of all frames.
     """
 
-    def __init__(self, links: Sequence[Link], size: tuple[int, int], known: Tensor):
+    def __init__(self, links: Sequence[Link], size: tuple[int, int], known: Tensor, count: int):
         self.links, self.size, self.known = links, size, known
         self.own = GRID.weights(cells(size).double(), *size)
         self.unit = LINKS * len(self.own) / GRID.nodes
@@ -77,6 +81,7 @@ class _System:
         )
         rough = ROUGH * max(moves ** (1 / 3), STAID) * GRID.roughness()
         self.rest, self.sudden = self.unit * (none + rough), self.unit * sudden
+        self.common = self.unit * COMMON / count
         ends = torch.tensor([(link.first, link.second) for link in links]) - len(known)
         self.first, self.second = ends.unbind(-1)
 
@@ -116,8 +121,10 @@ class _System:
             yield there * unknown[0], own * unknown[1], missed
 
     def _slow(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Blocks ``[n, nodes, nodes]`` and gradient ``[n, nodes]`` of what keeps corrections small, smooth and slow."""
+        """Blocks ``[n, nodes, nodes]`` and gradient ``[n, nodes]`` of what keeps corrections small, smooth and slow,
+        and nothing in their mean; of that, blocks have no part."""
         blocks, gradient = self.rest.repeat(len(values), 1, 1), values @ self.rest
+        gradient += self.common * (self.known.sum(0) + values.sum(0))
         step = values.diff(dim=0) @ self.sudden
         gradient[1:] += step
         gradient[:-1] -= step
@@ -144,6 +151,7 @@ class _System:
             out.index_add_(0, second, (x[first][:, None] @ across)[:, 0])
             out[1:] -= x[:-1] @ self.sudden
             out[:-1] -= x[1:] @ self.sudden
+            out += self.common * x.sum(0)
             return out
 
         factors = torch.linalg.cholesky(blocks)
