@@ -21,15 +21,15 @@ what a frame's nodes have in common; of what else there is), and on the same one
 wrong about a frame's scale before its shape. Where a camera turns, frames of other scales agree as well when all are
 bent alike; where it moves, links are wrong in one way all over a clip: these weights alone tell that from the truth,
 and over some hundreds of frames scale goes by the network again, so that such errors don't add up."""
-COMMON = 0.1
-"""Of that weight: on the mean of all frames' corrections, of which links say next to nothing. Frames that are off in
-other ways agree best where depth has no shape at all, so without it all of them are bent alike, to be flat."""
+COMMON, SPAN = 0.1, 480
+"""Of that weight: on the shape that so many frames' corrections have in common, of which links say next to nothing.
+Frames that are off in other ways agree best where depth has no shape at all: without it all are bent alike, to be
+flat."""
 ROUGH, STAID = 1e-2, 0.25
 """Of that weight: on a plane correction; the share of it where a camera stays."""
-NEARER, ASIDE, LONG, STILL = 0.01, 0.8, 16, 1 / 60
-"""Change of log depth, and how much more a turn in place leaves unexplained than a motion does (a camera that goes
-aside comes no nearer), in the median of links over so many frames and more, at which the camera is taken to move; and
-the fourth power of a share of these below which it stays in its place: links say the truth then."""
+NEARER, LONG, STILL = 0.01, 16, 1 / 60
+"""Change of log depth over so many frames and more, in the median of links, at which the camera is taken to move; and
+the fourth power of a share of it below which it stays in its place: links say the truth then."""
 ALONG = 8
 """Pixels that the picture goes by in the median of those links, at which such a camera is taken to turn."""
 LINKS = 10
@@ -81,7 +81,8 @@ class _System:
         )
         rough = ROUGH * max(moves ** (1 / 3), STAID) * GRID.roughness()
         self.rest, self.sudden = self.unit * (none + rough), self.unit * sudden
-        self.common = self.unit * COMMON / count
+        self.recent = known[max(0, count - SPAN) :].sum(0)
+        self.common = self.unit * COMMON / min(count, max(SPAN, count - len(known)))
         ends = torch.tensor([(link.first, link.second) for link in links]) - len(known)
         self.first, self.second = ends.unbind(-1)
 
@@ -122,9 +123,9 @@ class _System:
 
     def _slow(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Blocks ``[n, nodes, nodes]`` and gradient ``[n, nodes]`` of what keeps corrections small, smooth and slow,
-        and nothing in their mean; of that, blocks have no part."""
+        and their mean without shape; of that, blocks have no part."""
         blocks, gradient = self.rest.repeat(len(values), 1, 1), values @ self.rest
-        gradient += self.common * (self.known.sum(0) + values.sum(0))
+        gradient += self.common * _shape(self.recent + values.sum(0))
         step = values.diff(dim=0) @ self.sudden
         gradient[1:] += step
         gradient[:-1] -= step
@@ -151,7 +152,7 @@ class _System:
             out.index_add_(0, second, (x[first][:, None] @ across)[:, 0])
             out[1:] -= x[:-1] @ self.sudden
             out[:-1] -= x[1:] @ self.sudden
-            out += self.common * x.sum(0)
+            out += self.common * _shape(x.sum(0))
             return out
 
         factors = torch.linalg.cholesky(blocks)
@@ -177,16 +178,8 @@ class _System:
 
 def _moves(links: Sequence[Link]) -> float:
     """How far the camera of a shot is taken to move, from 0, it stays in its place, to 1."""
-    long = [link for link in links if abs(link.second - link.first) >= LONG]
-    if not long:
-        return 1.0
-    share = max(median(link.nearer for link in long) / NEARER, median(map(_aside, long)) / ASIDE) ** 4
-    return min(max(share - STILL, 0.0) / (1 - STILL), 1.0)
-
-
-def _aside(link: Link) -> float:
-    """By how much worse a turn alone explains a link than a motion does, relative."""
-    return 0.0 if link.zoomed is None else max(link.zoomed.missed / max(link.missed, 1e-9) - 1, 0.0)
+    changes = [link.nearer for link in links if abs(link.second - link.first) >= LONG]
+    return min(max((median(changes) / NEARER) ** 4 - STILL, 0.0) / (1 - STILL), 1.0) if changes else 1.0
 
 
 def _turns(links: Sequence[Link], size: tuple[int, int]) -> float:
@@ -210,6 +203,11 @@ def _of_scale_and_shape(weights: Sequence[tuple[float, float]], moves: float, tu
     mean = torch.full((GRID.nodes, GRID.nodes), 1 / GRID.nodes).double()
     found: Tensor = scale * mean + shape * (torch.eye(GRID.nodes).double() - mean)
     return found
+
+
+def _shape(nodes: Tensor) -> Tensor:
+    """What a correction ``[nodes]`` does besides its scale."""
+    return nodes - nodes.mean()
 
 
 def _at(matrices: Tensor, vectors: Tensor) -> Tensor:
