@@ -1,4 +1,4 @@
-"""The motion of a camera, or of its lens, from points that it sees and where it sees them again, some of them wrongly."""
+"""The motion of a camera, or its zoom, from points that it sees and where it sees them again, some of them wrongly."""
 
 from __future__ import annotations
 

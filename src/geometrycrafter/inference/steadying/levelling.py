@@ -81,10 +81,17 @@ class _System:
         )
         rough = ROUGH * max(moves ** (1 / 3), STAID) * GRID.roughness()
         self.rest, self.sudden = self.unit * (none + rough), self.unit * sudden
-        self.recent = known[max(0, count - SPAN) :].sum(0)
-        self.common = self.unit * COMMON / min(count, max(SPAN, count - len(known)))
         ends = torch.tensor([(link.first, link.second) for link in links]) - len(known)
         self.first, self.second = ends.unbind(-1)
+        # A frame that nothing ties to others has no part in what they have in common: it would take the rest of it.
+        tied = known.new_zeros(count)
+        each = torch.stack([link.weight.mean() for link in links])
+        for end in ends.unbind(-1):
+            tied.index_add_(0, end + len(known), each)
+        self.share = (tied[len(known) :, None] / LINKS).clamp_max(1)
+        recent = known[max(0, count - SPAN) :]
+        self.recent = recent.sum(0)
+        self.common = self.unit * COMMON / max(len(recent) + float(self.share.sum()), 1.0)
 
     def step(self, values: Tensor) -> Tensor:
         """Better corrections ``[n, nodes]`` than some."""
@@ -125,7 +132,7 @@ class _System:
         """Blocks ``[n, nodes, nodes]`` and gradient ``[n, nodes]`` of what keeps corrections small, smooth and slow,
         and their mean without shape; of that, blocks have no part."""
         blocks, gradient = self.rest.repeat(len(values), 1, 1), values @ self.rest
-        gradient += self.common * _shape(self.recent + values.sum(0))
+        gradient += self.share * (self.common * _shape(self.recent + (self.share * values).sum(0)))
         step = values.diff(dim=0) @ self.sudden
         gradient[1:] += step
         gradient[:-1] -= step
@@ -152,7 +159,7 @@ class _System:
             out.index_add_(0, second, (x[first][:, None] @ across)[:, 0])
             out[1:] -= x[:-1] @ self.sudden
             out[:-1] -= x[1:] @ self.sudden
-            out += self.common * _shape(x.sum(0))
+            out += self.share * (self.common * _shape((self.share * x).sum(0)))
             return out
 
         factors = torch.linalg.cholesky(blocks)

@@ -14,13 +14,16 @@ LAGS = 16, 8, 4
 LESS, MORE = 0.9, 1.2
 """Of the pixels that motion leaves unexplained, below which a zoom, with two parameters less and whatever depth is,
 explains more; and above which it doesn't. Between them is what flat things and those far away say."""
+FOLLOWS = 0.5
+"""Of how far depth is off by a zoom: where it is off by less by the motion, the networks saw the camera move."""
 
 
 def best_read(links: Sequence[Link], count: int) -> list[Link]:
     """Links of the first ``count`` frames, those as a zoom reads them where it explains the picture better.
 
     A camera that goes forward leaves what is near faster than what is far, and a lens doesn't; so the motion that fits
-    a zoom, given the depth that there is, leaves much of it unexplained.
+    a zoom, given the depth that there is, leaves much of it unexplained. So it does before a flat wall that networks
+    take for another shape; but there they see it come nearer, and the motion changes little of that.
     """
     zooms = _zooming(links, count)
 
@@ -32,16 +35,22 @@ def best_read(links: Sequence[Link], count: int) -> list[Link]:
 
 
 def _zooming(links: Sequence[Link], count: int) -> list[bool]:
-    """Of each frame, whether the lens zooms from it to the next; where that can't be told, as at the nearest that can."""
+    """Of each frame, whether the lens zooms from it to the next; where nothing tells, as at the nearest that does."""
     verdicts: dict[int, bool] = {}
     for lag in LAGS:
-        seen: dict[int, list[float]] = {}
+        shares: dict[int, list[float]] = {}
+        still: dict[int, list[float]] = {}
         for link in links:
             if abs(link.second - link.first) == lag and link.zoomed is not None:
+                share = link.zoomed.missed / max(link.missed, 1e-9)
+                stays = float(link.off.abs().median() - FOLLOWS * link.zoomed.off.abs().median())
                 for t in range(min(link.first, link.second), max(link.first, link.second)):
-                    seen.setdefault(t, []).append(link.zoomed.missed / max(link.missed, 1e-9))
-        shares = {t: median(found) for t, found in seen.items() if t not in verdicts}
-        verdicts |= {t: share < LESS for t, share in shares.items() if not LESS < share < MORE}
+                    shares.setdefault(t, []).append(share)
+                    still.setdefault(t, []).append(stays)
+        for t in shares.keys() - verdicts.keys():
+            share = median(shares[t])
+            if not LESS < share < MORE:
+                verdicts[t] = share < LESS and median(still[t]) > 0
     told = np.array(sorted(verdicts))
     if not len(told):
         return [False] * count
