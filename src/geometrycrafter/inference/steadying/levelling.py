@@ -88,7 +88,7 @@ class _System:
         each = torch.stack([link.weight.mean() for link in links])
         for end in ends.unbind(-1):
             tied.index_add_(0, end + len(known), each)
-        self.share = (tied[len(known) :, None] / LINKS).clamp_max(1)
+        self.share = tied[len(known) :, None].clamp_max(1)
         recent = known[max(0, count - SPAN) :]
         self.recent = recent.sum(0)
         self.common = self.unit * COMMON / max(len(recent) + float(self.share.sum()), 1.0)
