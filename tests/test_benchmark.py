@@ -172,9 +172,8 @@ def test_a_plan_says_what_a_process_then_takes(published_in_small, tmp_path):
     assert list(rows) == [*names, "total"]
     options = BenchmarkOptions(model=str(published_in_small), random=True, size=(256, 384), frames=8)
     for name in names:
-        held = [peak_of_process(name, options, stock=False) for _ in range(2)]
-        assert held[0] == pytest.approx(held[1], rel=0.05)
-        assert 0.98 * max(held) < rows[name]["planned_mb"] < 1.25 * min(held)  # "at most"
+        held = peak_of_process(name, options, stock=False)
+        assert 0.98 * held < rows[name]["planned_mb"] < 1.25 * held  # "at most"
 
 
 def test_a_plan_needs_neither_the_gpu_nor_the_weights(capsys, tmp_path, monkeypatch):

@@ -100,10 +100,10 @@ def core_seconds(steady: str, frames: int, root: Path, variant: str) -> float:
 
 
 def test_levelling_is_counted_for_every_frame(monkeypatch) -> None:
-    # By docs/steady.md, 0.16 s of a core for a frame. The machine's rate is held: it varies while others work.
+    # By docs/steady.md, 0.11 s of a core for a frame. The machine's rate is held: it varies while others work.
     monkeypatch.setattr("geometrycrafter.inference.expectation.core_rate", lambda: 20.0)
     more = core_seconds("on", 108, EMBEDDED, "deterministic") - core_seconds("off", 108, EMBEDDED, "deterministic")
-    assert more == pytest.approx(0.16 * 108, rel=0.1)
+    assert more == pytest.approx(0.11 * 108, rel=0.1)
 
 
 def test_time_is_that_of_so_many_threads(letterbox, capsys, monkeypatch) -> None:

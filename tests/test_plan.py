@@ -140,6 +140,7 @@ def test_arithmetic_is_what_a_step_is_counted_to_do(school, shards, tmp_path, ag
 
 def test_shards_are_a_part_and_copies_are_whole(school):
     config = read_train_config("paper-unet-deterministic", {"hub": str(school), "validation": [], "size": [64, 64]})
+    config = replace(config, frames=(4, 4))
     alone, cut = plan_of(replace(config, batch=1)), plan_of(config, processes=8)
     copied = plan_of(replace(config, parallel="ddp"), processes=8)
     assert cut.step.kinds["weights"] == pytest.approx(alone.step.kinds["weights"] / 8, rel=0.01)
@@ -167,7 +168,7 @@ def test_a_plan_wants_neither_data_nor_weights(tmp_path, capsys):
     assert "fits GPUs of 80 GiB" in said
 
 
-@pytest.mark.parametrize("name", [n if "vae" in n else pytest.param(n, marks=pytest.mark.slow) for n in PAPERS])
+@pytest.mark.parametrize("name", [n if "vae-video" in n else pytest.param(n, marks=pytest.mark.slow) for n in PAPERS])
 def test_the_papers_configurations_fit_and_say_what_they_need(name, tmp_path):
     text = (PUBLISHED / f"{name}.toml").read_text()
     said, others = re.search(r"# Each of 8 GPUs needs (\d+) GiB(.*)", text).groups()
@@ -182,12 +183,6 @@ def test_the_papers_configurations_fit_and_say_what_they_need(name, tmp_path):
     assert int(said) <= 24
 
 
-def test_priors_that_solve_for_the_camera_can_be_planned(tmp_path):
-    settings = {"hub": str(tmp_path), "size": [64, 64], "frames": [2, 2], "validation": []}
-    plan = plan_of(read_train_config("paper-unet-deterministic", settings), processes=8)
-    assert "prior" in plan.published
-
-
 def test_plans_ask_nothing_of_pytorch_that_only_some_versions_answer(tmp_path, monkeypatch):
     def refused(tensor, *args, **kwargs):
         raise RuntimeError(".numpy() is not supported for tensor subclasses.")
@@ -196,7 +191,8 @@ def test_plans_ask_nothing_of_pytorch_that_only_some_versions_answer(tmp_path, m
         monkeypatch.setattr(FakeTensor, way, refused, raising=False)
     settings = {"hub": str(tmp_path), "size": [64, 64], "frames": [2, 2], "validation": []}
     for stage in ("deterministic", "diffusion"):
-        assert plan_of(read_train_config(f"paper-unet-{stage}", settings), processes=8).needed > 0
+        plan = plan_of(read_train_config(f"paper-unet-{stage}", settings), processes=8)
+        assert plan.needed > 0 and "prior" in plan.published  # which solves for the camera
     with replay(gpu=True):
         assert np.asarray(torch.ones(2, 3), np.float64).shape == (2, 3)
         assert torch.ones(2, 3).numpy(force=True).dtype == np.float32

@@ -103,3 +103,19 @@ def test_frames_of_any_sides_can_be_judged():
         depth = np.stack([np.full((height, width), 2.0), np.full((height, width), 3.0)])
         scene = gc.Scene.from_depth(depth, depth > 0, np.diag([200.0, 200, 1]), frames)
         assert Steadiness(scene).extent() == pytest.approx(1.5)
+
+
+def test_things_are_followed_not_pixels():
+    # A camera in a hand: it turns by a pixel a frame before a slanted wall, and a thing that goes its own way covers some.
+    random = np.random.default_rng(1)
+    wall = random.integers(0, 255, (6, 10, 3)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
+    slant = np.exp(0.02 * np.arange(160))
+    frames, depth = np.empty((9, 96, 128, 3), np.uint8), np.empty((9, 96, 128))
+    for t in range(9):
+        frames[t], depth[t] = wall[:, t : t + 128], slant[t : t + 128]
+        at = slice(20 + 5 * t, 60 + 5 * t)
+        frames[t, 30:70, at], depth[t, 30:70, at] = wall[50:90, 100:140], 0.7 + 0.1 * t
+    scene = gc.Scene.from_depth(depth, np.ones(depth.shape, bool), np.diag([200.0, 200, 1]), frames)
+    found = Steadiness(scene)
+    assert found.extent() == pytest.approx(1, abs=0.03)  # of one pixel it is 1.17
+    assert found.change(8) < 0.03

@@ -19,7 +19,7 @@ from geometrycrafter.benchmark.options import BenchmarkOptions
 
 MB = 1e6
 EXACT_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 20)}
-"""For glibc: what is freed goes back at once. Left to itself, it keeps a third more or less from one call to the next."""
+"""For glibc: what is freed goes back at once. Left to itself, it keeps a third more or less, call by call."""
 
 
 def peak_on_device(work: Work, device: torch.device) -> float:

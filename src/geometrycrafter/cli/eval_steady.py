@@ -36,7 +36,7 @@ def of_scenes(places: list[Path]) -> int:
     header = ["scene", "1 frame ↓", *(f"{lag} frames ↓" for lag in LAGS[1:]), "range ↓", "camera still"]
     note = (
         "Median change of still things' depth, %; range: largest over smallest over the whole clip, where the camera "
-        "stands still. Without poses still is what sees one colour all the time."
+        "stands still. Without poses still is what moves as the whole picture does."
     )
     print_table(Table(header, rows, [note]))
     return 0

@@ -1,6 +1,6 @@
 """How steady a scene is without any truth: what stands still is carried by the camera's poses into later frames.
 
-Without poses, a scene whose camera stands nearly still is judged by the pixels that see one colour all the time."""
+Without poses, a scene whose camera stands nearly still is judged by what its pictures show to go with the whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.evaluation.still_pixels import still_pixels
+from geometrycrafter.evaluation.still_tracks import SEEN, still_tracks
 from geometrycrafter.geometry.reprojection import disagreement
 from geometrycrafter.scene import Scene
 from geometrycrafter.settings import Count, value_of
@@ -37,20 +37,20 @@ class Steadiness:
     def __init__(self, scene: Scene, first: int = 0, end: int | None = None):
         self._scene, self._moving = scene, scene.array("moving")
         self._span = range(first, len(scene) if end is None else end)
-        self._one_colour = self._seen_still() if scene.poses is None else None
+        self._tracks = self._followed() if scene.poses is None else None
         quality = scene.array("pose_quality")
         self._known = np.ones(len(scene), bool) if quality is None else quality[:] > 0
         standing = np.tile(np.eye(4), (len(scene), 1, 1))
         self._poses = standing if scene.poses is None else np.asarray(scene.poses, np.float64)
         self._intrinsics = np.asarray(scene.intrinsics, np.float64)
 
-    def _seen_still(self) -> NDArray[np.bool_]:
-        """Pixels ``[H, W]`` of one colour, where there are no poses."""
+    def _followed(self) -> NDArray[np.int64]:
+        """Pixels ``[n, N]`` of what stands still in the shot's frames, where there are no poses."""
         frames, size = self._scene.frames, (self._scene.depth.shape[1], self._scene.depth.shape[2])
         place, why = self._scene.place, "has neither poses nor frames, by which it could be told what stands still"
         found = None
         if frames is not None:
-            found, why = still_pixels(frames, self._span, size), "has no poses, and its camera moves"
+            found, why = still_tracks(frames, self._span, size), "has no poses, and its camera moves"
         if found is None:
             raise InputError(f"{place}: the scene {why}; run 'geometrycrafter poses {place}' first.")
         return found
@@ -61,9 +61,15 @@ class Steadiness:
         good = np.asarray(self._scene.mask[t], bool) & np.isfinite(depth) & (depth > 0)
         if self._moving is not None:
             good &= ~np.asarray(self._moving[t], bool)
-        if self._one_colour is not None:
-            good &= self._one_colour
         return np.where(good, depth, 0.0)
+
+    def _along(self, t: int) -> NDArray[np.float64]:
+        """Depth ``[N]`` along tracks, zero where it isn't seen or not valid; without tracks, that of all pixels."""
+        depth = self._depth(t).ravel()
+        if self._tracks is None:
+            return depth
+        at = self._tracks[t - self._span.start]
+        return np.where(at >= 0, depth[at], 0.0)
 
     def _view(self, t: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Depth ``[H, W]``, intrinsics and pose of a frame."""
@@ -86,14 +92,22 @@ class Steadiness:
         firsts = [t for t in self._span if t + lag in self._span and self._known[t] and self._known[t + lag]]
         found = []
         for i in sorted({round(x) for x in np.linspace(0, len(firsts) - 1, PAIRS)} if firsts else ()):
-            found.append(disagreement(*self._view(firsts[i]), *self._view(firsts[i] + lag)))
+            found.append(self._between(firsts[i], firsts[i] + lag))
         known = [x for x in found if math.isfinite(x)]
         return float(np.mean(known)) if known else float("nan")
+
+    def _between(self, t: int, later: int) -> float:
+        """Relative change of depth from a frame to a later one, in the median."""
+        if self._tracks is None:
+            return disagreement(*self._view(t), *self._view(later))
+        first, second = self._along(t), self._along(later)
+        both = (first > 0) & (second > 0)
+        return float(np.median(np.abs(first[both] / second[both] - 1))) if both.any() else float("nan")
 
     @property
     def still(self) -> bool:
         """Whether the camera stands still."""
-        if self._one_colour is not None:
+        if self._tracks is not None:
             return True
         frames = [t for t in self._span if self._known[t]]
         if not frames:
@@ -109,17 +123,21 @@ class Steadiness:
         )
 
     def extent(self) -> float:
-        """Largest over smallest depth over the shot of pixels that see something still in all frames, in the median.
+        """Largest over smallest depth over the shot of what stands still, in the median.
+
+        With poses, of pixels that see it in all frames; without, of points that are followed through most of them.
 
         Returns:
-            the ratio (1 is perfect); not a number where the camera moves, no pixel is still all the time, or the
+            the ratio (1 is perfect); not a number where the camera moves, nothing is still all the time, or the
             shot has one frame.
         """
         if len(self._span) < 2 or not self.still:
             return float("nan")
-        low, high = np.full(self._scene.depth.shape[1:], np.inf), np.zeros(self._scene.depth.shape[1:])
+        count = self._scene.depth[0].size if self._tracks is None else self._tracks.shape[1]
+        low, high, seen = np.full(count, np.inf), np.zeros(count), np.zeros(count, int)
         for t in self._span:
-            depth = self._depth(t)
-            low, high = np.minimum(low, depth), np.maximum(high, depth)
-        good = low > 0
+            depth = self._along(t)
+            known = depth > 0
+            low, high, seen = np.where(known, np.minimum(low, depth), low), np.maximum(high, depth), seen + known
+        good = seen >= (1 if self._tracks is None else SEEN) * len(self._span)
         return float(np.median(high[good] / low[good])) if good.any() else float("nan")

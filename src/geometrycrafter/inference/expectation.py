@@ -25,7 +25,7 @@ START_SECONDS = 4.0
 """Of one core, to load and begin."""
 FRAME_SECONDS = 0.2
 """Of one core, for a million pixels of a frame."""
-STEADY_SECONDS = 0.16
+STEADY_SECONDS = 0.11
 """Of one core, for a frame, whatever its size."""
 SHARED = 1.6
 """How often a frame is decoded: the full decoder's chunks share some, and the light one looks around its own."""
@@ -37,7 +37,7 @@ CHUNK_MEMORY = 250.0
 """MiB for a million pixels of what is decoded together, at the processing size."""
 WINDOW_MEMORY = 290.0
 """MiB for a million pixels of a window at the processing size."""
-SMALL_SHARES = {"look": 0.01, "observe": 0.22, "condition": 0.1, "denoise": 0.052, "decode": 0.175, "steady": 0.16}
+SMALL_SHARES = {"look": 0.01, "observe": 0.22, "condition": 0.1, "denoise": 0.052, "decode": 0.175, "steady": 0.11}
 """Seconds that the embedded model takes for a frame in each stage, a step of the UNet once, on a core of a CPU."""
 PUBLISHED_SHARES = {
     "look": 0.004,
@@ -45,7 +45,7 @@ PUBLISHED_SHARES = {
     "condition": 0.014,
     "denoise": 0.0055,
     "decode": 0.098,
-    "steady": 0.16,
+    "steady": 0.11,
 }
 """The same of the published networks on a GPU, by docs/speed.md."""
 

@@ -102,17 +102,20 @@ class Linker:
         if self._level is None and bool(frame.valid.any()):
             self._level = frame.log_depth[frame.valid].median()
         self._frames[t] = frame if self._level is None else frame._replace(log_depth=frame.log_depth - self._level)
-        lag = 1
+        lag, matches = 1, list[_Match]()
         while lag <= t:
             if t % max(1, lag // DENSE) == 0:
-                yield from self._links(t - lag, t)
+                matches.append(self._matched(t - lag, t))
             lag *= 2
+        if matches:
+            yield from self._linked(matches)
         for s in [s for s in self._frames if t >= s + _last_lag(s, t)]:
             del self._frames[s]
         for a, b in [(a, b) for a, b in self._flows if max(a, b) + abs(a - b) <= t]:
             del self._flows[a, b]
 
-    def _links(self, a: int, b: int) -> Iterator[Link]:
+    def _matched(self, a: int, b: int) -> _Match:
+        """Where the cells of either frame are in the other."""
         one, other = self._frames[a], self._frames[b]
         pictures = [torch.cat([p, q]) for p, q in zip(one.pictures, other.pictures, strict=True)]
         turned = [p.flip(0) for p in pictures]
@@ -120,8 +123,7 @@ class Linker:
         free = self._free(a, b, pictures, turned)
         points, own = self._points(frames)
         weight = _believed(pictures, turned, free, own)
-        at = _at(free, own)
-        moved = resected(points, at, weight, self.focal, self.centre, AWAY)
+        moved = resected(points, _at(free, own), weight, self.focal, self.centre, AWAY)
         # Along the motion of the whole, flow finds what it lost; things that move by themselves are found without.
         led = flow(pictures, turned, self._led(frames, moved), levels=1)
         better = unlike(pictures[0], turned[0], led) < 1.1 * unlike(pictures[0], turned[0], free) + 0.01
@@ -129,18 +131,25 @@ class Linker:
         self._flows[a, b], self._flows[b, a] = found[:1], found[1:]
         weight, at = _believed(pictures, turned, found, own), _at(found, own)
         there, weight = _compared(frames, own, at, weight)
+        return _Match(torch.tensor([(a, b), (b, a)]), points, at, there, weight, moved)
+
+    def _linked(self, matches: list[_Match]) -> Iterator[Link]:
+        """All that is between a frame and those before it, fitted together: one by one it takes three times as long."""
+        ends, points, at, there, weight, moved = (torch.cat(parts) for parts in zip(*matches, strict=True))
+        own = cells(next(iter(self._frames.values())).valid.shape)
         moved = resected(points, at, weight, self.focal, self.centre, AWAY, moved)
         turn, zoom = zoomed(points, at, weight, self.focal, self.centre, AWAY)
         causes = [
             self._cause(moved, points, torch.ones_like(zoom), self._changes(points, at, weight, moved)),
             self._cause(turn, points, zoom, None),
         ]
-        for i, ends in enumerate(((a, b), (b, a))):
-            counted = weight[i] > 0.05
-            if int(counted.sum()) < FEWEST or float(weight[i].sum()) < LEAST * len(own):
-                continue
+        counted = ((weight > 0.05).sum(-1) >= FEWEST) & (weight.sum(-1) >= LEAST * len(own))
+        for i in counted.nonzero()[:, 0].tolist():
+            first, second = ends[i].tolist()
             log_depth = points[i, :, 2].log()
-            motion, zooming = (_read(ends, own, at[i], there[i] - log_depth, weight[i], c.of(i)) for c in causes)
+            motion, zooming = (
+                _read((first, second), own, at[i], there[i] - log_depth, weight[i], c.of(i)) for c in causes
+            )
             yield motion._replace(zoomed=zooming)
 
     def _free(self, a: int, b: int, pictures: list[Tensor], turned: list[Tensor]) -> Tensor:
@@ -171,31 +180,48 @@ class Linker:
         return found.clamp(-2 * WIDEST, 2 * WIDEST)
 
     def _changes(self, points: Tensor, at: Tensor, weight: Tensor, moved: Tensor) -> Tensor:
-        """Of log depth ``[2, N]`` of points by the camera's motions ``[2, 4, 4]``, which are nearly right."""
+        """Of log depth ``[B, N]`` of points by the camera's motions ``[B, 4, 4]``, which are nearly right."""
         found, points = adjusted(points, at, weight, self.focal, self.centre, AWAY, moved)
         _, ahead = projected(apply(found, points), self.focal, self.centre)
         return ahead[..., 2].log() - points[..., 2].log()
 
     def _cause(self, moved: Tensor, points: Tensor, zoom: Tensor, change: Tensor | None) -> _Cause:
-        """What motions ``[2, 4, 4]`` and zooms ``[2]`` do to points ``[2, N, 3]``."""
+        """What motions ``[B, 4, 4]`` and zooms ``[B]`` do to points ``[B, N, 3]``."""
         predicted = apply(moved, points)
         pixels, ahead = projected(predicted, self.focal * zoom[:, None, None], self.centre)
         change = ahead[..., 2].log() - points[..., 2].log() if change is None else change
         return _Cause(pixels, change, predicted[..., 2] > 1e-3)
 
 
+class _Match(NamedTuple):
+    """Where the cells of frames are in others."""
+
+    ends: Tensor
+    """``[B, 2]`` int64, the frames."""
+    points: Tensor
+    """``[B, N, 3]`` float64 of the first ones' cells."""
+    at: Tensor
+    """``[B, N, 2]`` pixels of the second."""
+    there: Tensor
+    """``[B, N]`` log depth there."""
+    weight: Tensor
+    """``[B, N]`` of each."""
+    moved: Tensor
+    """``[B, 4, 4]``, about how the camera moved."""
+
+
 class _Cause(NamedTuple):
     """Where points are seen for some reason."""
 
     pixels: Tensor
-    """``[2, N, 2]``"""
+    """``[B, N, 2]``"""
     change: Tensor
-    """``[2, N]`` of log depth."""
+    """``[B, N]`` of log depth."""
     ahead: Tensor
-    """``[2, N]`` bool, of the camera."""
+    """``[B, N]`` bool, of the camera."""
 
     def of(self, i: int) -> _Cause:
-        """One of the two frames'."""
+        """One of the frames'."""
         return _Cause(self.pixels[i], self.change[i], self.ahead[i])
 
 
