@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 # What is freed goes back to the system at once, so that a peak is what was held.
 EXACT_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
 

@@ -106,7 +106,7 @@ def test_frames_of_any_sides_can_be_judged():
 
 
 def test_things_are_followed_not_pixels():
-    # A camera in a hand: it turns by a pixel a frame before a slanted wall, and a thing that goes its own way covers some.
+    # A camera in a hand turns by a pixel a frame before a slanted wall, and a thing that goes its own way covers some.
     random = np.random.default_rng(1)
     wall = random.integers(0, 255, (6, 10, 3)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
     slant = np.exp(0.02 * np.arange(160))
