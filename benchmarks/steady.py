@@ -60,7 +60,7 @@ def judged(clip: Clip, scene: Decoded, depth: np.ndarray) -> tuple[float, float]
     points = unproject(torch.from_numpy(depth).double(), rays).numpy()
     points[~scene["mask"]] = np.nan
     found = metrics.score_points(points, true_points(clip), clip.mask)["point_rel"]
-    return metrics.drift(np.where(scene["mask"], depth, np.nan), clip.depth, clip.mask), found
+    return metrics.drift(np.where(scene["mask"], depth, np.nan), clip.depth, clip.mask, clip.dynamic), found
 
 
 def main() -> None:

@@ -112,8 +112,17 @@ def test_drift_is_the_spread_of_the_frames_scales(slope, factor, seed):
     wandering[3], mask[5] = np.nan, False
     kept = np.delete(np.arange(11), [3, 5])
     assert drift(wandering, truth, mask) == pytest.approx(abs(slope) * kept.std(), abs=1e-9)
+    moving = np.zeros_like(mask)
+    for t in range(11):  # what walks in, and hides more and more, is off by another factor
+        moving[t, 1 : 1 + t // 2] = True
+    passed = np.where(moving, 3 * wandering, wandering)
+    assert drift(passed, truth, mask, moving) == pytest.approx(
+        drift(np.where(moving, np.nan, wandering), truth, mask), abs=1e-12
+    )
     with pytest.raises(InputError, match="fewer than two"):
         drift(wandering[:1], truth[:1], mask[:1])
+    with pytest.raises(InputError, match="moving"):
+        drift(wandering, truth, mask, moving[:3])
 
 
 # Metrics that go past the paper's --------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def measure(clip: Clip, prediction: Prediction, protocol: Protocol) -> dict[str,
         figures |= metrics.score_boundaries(depth, clip.depth, clip.mask)
         figures |= _over_time(clip, depth)
         if len(clip) > 1:
-            figures["drift"] = _or_nothing(lambda: metrics.drift(depth, clip.depth, clip.mask))
+            figures["drift"] = _or_nothing(lambda: metrics.drift(depth, clip.depth, clip.mask, clip.dynamic))
     return figures
 
 

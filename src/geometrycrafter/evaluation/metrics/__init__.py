@@ -30,6 +30,6 @@ __all__ = [
     "temporal_alignment_error",
 ]
 
-VERSION = 3
+VERSION = 4
 """Of how figures are computed; a change that moves one raises it. 2: robust alignments sample whole pixels;
-3: normals over a longer reach, too."""
+3: normals over a longer reach, too; 4: drift is of what stands still."""
