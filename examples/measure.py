@@ -11,6 +11,8 @@ import numpy as np
 
 import geometrycrafter as gc
 
+if len(sys.argv) < 5:
+    sys.exit("usage: python examples/measure.py SCENE.gc FRAME X1,Y1 X2,Y2 [METRES]")
 scene, frame = gc.open(sys.argv[1]), int(sys.argv[2])
 first, second = (tuple(int(number) for number in pixel.split(",")) for pixel in sys.argv[3:5])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from test_export_worlds import FRAMES, plane, poses
@@ -119,3 +121,77 @@ def test_things_are_followed_not_pixels():
     found = Steadiness(scene)
     assert found.extent() == pytest.approx(1, abs=0.03)  # of one pixel it is 1.17
     assert found.change(8) < 0.03
+
+
+def test_what_cannot_be_judged_does_not_keep_the_rest_from_it(tmp_path, capsys):
+    seen_from_one_place(8).save(tmp_path / "moves.gc")
+    seen_from_one_place(0).save(tmp_path / "still.gc")
+    assert main(["eval", "steady", *(str(tmp_path / f"{n}.gc") for n in ("moves", "nothing", "still"))]) == 2
+    said = capsys.readouterr()
+    assert "still.gc" in said.out and said.err.count("error: ") == 2
+    assert "its camera moves" in said.err and "nothing.gc" in said.err
+
+
+def test_flags_of_eval_that_say_nothing_to_scenes_are_refused(tmp_path, capsys, monkeypatch):
+    seen_from_one_place(0).save(tmp_path / "still.gc")
+    assert main(["eval", "steady", str(tmp_path / "still.gc"), "--stride", "2"]) == 2
+    assert "--stride says nothing to 'eval steady'" in capsys.readouterr().err
+    (tmp_path / "geometrycrafter.toml").write_text("[eval]\nstride = 3\n")  # is for other data
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", "steady", "still.gc"]) == 0
+
+
+def textured(sides: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """A picture of blocks of 16 and of 4 pixels."""
+    random = np.random.default_rng(seed)
+    large, small = (random.integers(0, 128, (sides[0] // n + 1, sides[1] // n + 1, 3)) for n in (16, 4))
+    whole = (
+        large.repeat(16, 0).repeat(16, 1)[: sides[0], : sides[1]]
+        + small.repeat(4, 0).repeat(4, 1)[: sides[0], : sides[1]]
+    )
+    return whole.astype(np.uint8)
+
+
+def of_a_wall(shifts: list[int], change: Callable[[np.ndarray], None] = lambda frames: None) -> gc.Scene:
+    """A slanted wall from a camera that is turned by pixels; its pictures are changed by something."""
+    wall, slant = textured((96, 240)), np.exp(0.02 * np.arange(240))
+    frames = np.stack([wall[:, 40 + x : 168 + x] for x in shifts])
+    depth = np.stack([np.repeat(slant[None, 40 + x : 168 + x], 96, 0) for x in shifts])
+    change(frames)
+    return gc.Scene.from_depth(depth, np.ones(depth.shape, bool), np.diag([200.0, 200, 1]), frames)
+
+
+def sway(count: int) -> list[int]:
+    return [round(4 * np.sin(t / 3)) for t in range(count)]
+
+
+def hidden(frames: np.ndarray) -> None:
+    frames[9:12] = textured((96, 128), 7)
+
+
+def dark(frames: np.ndarray) -> None:
+    frames[10] = 0
+
+
+def lit(frames: np.ndarray) -> None:
+    frames[:] = frames // 2 + (60 + 50 * (np.arange(len(frames)) % 2))[:, None, None, None].astype(np.uint8)
+
+
+def with_a_sky(frames: np.ndarray) -> None:
+    frames[:, :58] = (180, 200, 230)
+
+
+@pytest.mark.parametrize("change", [hidden, dark, lit, with_a_sky])
+def test_frames_that_show_something_else_and_places_without_texture_say_nothing(change):
+    found = Steadiness(of_a_wall(sway(20), change))
+    assert found.extent() == pytest.approx(1, abs=0.03) and found.change(1) < 0.03 and found.change(8) < 0.03
+
+
+@pytest.mark.parametrize("change", [with_a_sky, lambda frames: None])
+def test_a_camera_that_pans_is_told_whatever_hangs_before_it(change):
+    with pytest.raises(gc.InputError, match="run 'geometrycrafter poses"):
+        Steadiness(of_a_wall([4 * (t - 10) for t in range(20)], change))
+
+
+def test_things_are_not_lost_over_a_long_shot():
+    assert Steadiness(of_a_wall(sway(200))).extent() == pytest.approx(1, abs=0.03)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -58,7 +59,7 @@ def add_parser(commands: Any) -> None:
     _add_choice(how.add_argument)
     add_threads(how)
     eval_poses.add_flags(parser.add_argument_group("poses").add_argument)
-    parser.set_defaults(call=call)
+    parser.set_defaults(call=partial(call, parser))
 
 
 def _wanted() -> str:
@@ -146,8 +147,12 @@ def _add_models(add: Callable[..., Any]) -> None:
     add("--seed", type=argument(Options, "seed"), default=0, metavar="N", help="of the generative variant's noise")
 
 
-def call(args: argparse.Namespace) -> int:
+def call(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Judge, print and write; status 2 where a clip could not be judged.
+
+    Args:
+        parser: of the command.
+        args: what it made of the command line.
 
     Raises:
         InputError: where a flag, a data set or weights are at fault.
@@ -155,6 +160,7 @@ def call(args: argparse.Namespace) -> int:
     if args.dataset == "table":
         return _table(args.root, args.output)
     if args.dataset == "steady":
+        _refuse_flags(parser, args)
         return eval_steady.of_scenes(args.root)
     poses = args.dataset == "poses"
     if poses and args.truth is not None:
@@ -180,6 +186,24 @@ def call(args: argparse.Namespace) -> int:
     print(f"{protocol.title}: {len(clips)} clips" + (f" of {len(take)}" if take else ""))
     folder = args.output or Path(f"eval-{protocol.name}")
     return _judge(methods, clips, folder, args)
+
+
+def _refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Flags of 'eval' that say nothing to what is judged; threads say something to all.
+
+    Raises:
+        InputError: names the first.
+    """
+    from geometrycrafter.cli.main import build_parser
+    from geometrycrafter.cli.preferences import with_preferences
+
+    whole = build_parser()
+    plain = vars(whole.parse_args(with_preferences(whole, ["eval", args.dataset])))
+    for action in parser._actions:
+        told = getattr(args, action.dest, None)
+        if action.option_strings and action.dest not in ("help", "threads") and told != plain.get(action.dest):
+            flag = action.option_strings[-1]
+            raise InputError(f"{flag} says nothing to 'eval {args.dataset}', which takes scenes alone; leave it out.")
 
 
 def _set_of_poses(roots: list[Path]) -> tuple[str, list[Path]]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geometrycrafter.errors import InputError
-from geometrycrafter.evaluation.still_tracks import SEEN, still_tracks
+from geometrycrafter.evaluation.still_tracks import SEEN, NotStillError, still_tracks
 from geometrycrafter.geometry.reprojection import disagreement
 from geometrycrafter.scene import Scene
 from geometrycrafter.settings import Count, value_of
@@ -37,23 +37,25 @@ class Steadiness:
     def __init__(self, scene: Scene, first: int = 0, end: int | None = None):
         self._scene, self._moving = scene, scene.array("moving")
         self._span = range(first, len(scene) if end is None else end)
-        self._tracks = self._followed() if scene.poses is None else None
+        self._looked, self._tracks = list(self._span), None
+        if scene.poses is None:
+            self._looked, self._tracks = self._followed()
         quality = scene.array("pose_quality")
         self._known = np.ones(len(scene), bool) if quality is None else quality[:] > 0
         standing = np.tile(np.eye(4), (len(scene), 1, 1))
         self._poses = standing if scene.poses is None else np.asarray(scene.poses, np.float64)
         self._intrinsics = np.asarray(scene.intrinsics, np.float64)
 
-    def _followed(self) -> NDArray[np.int64]:
-        """Pixels ``[n, N]`` of what stands still in the shot's frames, where there are no poses."""
+    def _followed(self) -> tuple[list[int], NDArray[np.int32]]:
+        """Frames of the shot, and pixels ``[n, N]`` of what stands still in them, where there are no poses."""
         frames, size = self._scene.frames, (self._scene.depth.shape[1], self._scene.depth.shape[2])
         place, why = self._scene.place, "has neither poses nor frames, by which it could be told what stands still"
-        found = None
         if frames is not None:
-            found, why = still_tracks(frames, self._span, size), "has no poses, and its camera moves"
-        if found is None:
-            raise InputError(f"{place}: the scene {why}; run 'geometrycrafter poses {place}' first.")
-        return found
+            try:
+                return still_tracks(frames, self._span, size)
+            except NotStillError as error:
+                why = f"has no poses, and {error}"
+        raise InputError(f"{place}: the scene {why}; run 'geometrycrafter poses {place}' first.")
 
     def _depth(self, t: int) -> NDArray[np.float64]:
         """``[H, W]`` float64, zero where it is not valid or moves."""
@@ -68,7 +70,7 @@ class Steadiness:
         depth = self._depth(t).ravel()
         if self._tracks is None:
             return depth
-        at = self._tracks[t - self._span.start]
+        at = self._tracks[self._looked.index(t)]
         return np.where(at >= 0, depth[at], 0.0)
 
     def _view(self, t: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -83,13 +85,14 @@ class Steadiness:
         median. Errors of the poses count, too.
 
         Args:
-            lag: frames between the two.
+            lag: frames between the two. Without poses, of shots over 256 frames, one of 1, 8 and 32.
 
         Returns:
             the change (0.01 is 1 %); not a number where the shot is not that long, or nothing is seen twice.
         """
         value_of(Count, lag, "lag")
-        firsts = [t for t in self._span if t + lag in self._span and self._known[t] and self._known[t + lag]]
+        looked = set(self._looked)
+        firsts = [t for t in self._looked if t + lag in looked and self._known[t] and self._known[t + lag]]
         found = []
         for i in sorted({round(x) for x in np.linspace(0, len(firsts) - 1, PAIRS)} if firsts else ()):
             found.append(self._between(firsts[i], firsts[i] + lag))
@@ -135,9 +138,9 @@ class Steadiness:
             return float("nan")
         count = self._scene.depth[0].size if self._tracks is None else self._tracks.shape[1]
         low, high, seen = np.full(count, np.inf), np.zeros(count), np.zeros(count, int)
-        for t in self._span:
+        for t in self._looked:
             depth = self._along(t)
             known = depth > 0
             low, high, seen = np.where(known, np.minimum(low, depth), low), np.maximum(high, depth), seen + known
-        good = seen >= (1 if self._tracks is None else SEEN) * len(self._span)
+        good = seen >= (1 if self._tracks is None else SEEN) * len(self._looked)
         return float(np.median(high[good] / low[good])) if good.any() else float("nan")

@@ -29,7 +29,7 @@ STEADY_SECONDS = 0.11
 """Of one core, for a frame, whatever its size."""
 SHARED = 1.6
 """How often a frame is decoded: the full decoder's chunks share some, and the light one looks around its own."""
-PROGRAM = 500.0
+PROGRAM = 700.0
 """MiB, without weights."""
 FRAME_MEMORY = 65.0
 """MiB for a million pixels of a frame."""
@@ -147,6 +147,8 @@ def stage_shares(root: Path, variant: str, options: Options) -> dict[str, float]
     """
     prior = prior_file(root)
     shares = SMALL_SHARES if prior is not None and prior.suffix == ".safetensors" else PUBLISHED_SHARES
+    if options.exact or options.steady == "off":
+        shares = {stage: share for stage, share in shares.items() if stage != "steady"}
     seen = options.window / (options.window - options.overlap) * (options.steps if variant == "diffusion" else 1)
     return {stage: share * (seen if stage == "denoise" else 1) for stage, share in shares.items()}
 
