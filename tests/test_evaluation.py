@@ -177,8 +177,8 @@ def test_published_figures_are_the_papers():
 
 
 def test_the_embedded_model_is_no_worse_than_it_was(tmp_path, capsys):
-    """On six rendered clips; the margins are about a tenth of each figure."""
-    assert run_eval("rendered", "--model", "tiny:deterministic", "--clips", 6, "--frames", 6, "-o", tmp_path) == 0
+    """On a dozen rendered clips; the margins are about a tenth of each figure."""
+    assert run_eval("rendered", "--model", "tiny:deterministic", "--clips", 12, "--frames", 8, "-o", tmp_path) == 0
     means = json.loads((tmp_path / "report.json").read_text())["means"]
     for (method, key), most in FLOOR_OF_TINY.items():
         assert means[method][key]["mean"] < most, (method, key, means[method][key]["mean"])
@@ -188,9 +188,9 @@ def test_the_embedded_model_is_no_worse_than_it_was(tmp_path, capsys):
 
 
 FLOOR_OF_TINY = {
-    ("prior of tiny", "point_rel"): 0.253,
-    ("tiny:deterministic", "point_rel"): 0.2,
-    ("tiny:deterministic", "flicker"): 0.027,
+    ("prior of tiny", "point_rel"): 0.225,
+    ("tiny:deterministic", "point_rel"): 0.19,
+    ("tiny:deterministic", "flicker"): 0.028,
 }
 
 

@@ -168,7 +168,7 @@ def test_a_plan_wants_neither_data_nor_weights(tmp_path, capsys):
     assert "fits GPUs of 80 GiB" in said
 
 
-@pytest.mark.parametrize("name", [n if "vae-video" in n else pytest.param(n, marks=pytest.mark.slow) for n in PAPERS])
+@pytest.mark.parametrize("name", [n if "vae" in n else pytest.param(n, marks=pytest.mark.slow) for n in PAPERS])
 def test_the_papers_configurations_fit_and_say_what_they_need(name, tmp_path):
     text = (PUBLISHED / f"{name}.toml").read_text()
     said, others = re.search(r"# Each of 8 GPUs needs (\d+) GiB(.*)", text).groups()

@@ -136,6 +136,8 @@ def test_flags_of_eval_that_say_nothing_to_scenes_are_refused(tmp_path, capsys, 
     seen_from_one_place(0).save(tmp_path / "still.gc")
     assert main(["eval", "steady", str(tmp_path / "still.gc"), "--stride", "2"]) == 2
     assert "--stride says nothing to 'eval steady'" in capsys.readouterr().err
+    assert main(["eval", "table", str(tmp_path), "--stride", "2"]) == 2
+    assert "--stride says nothing to 'eval table'" in capsys.readouterr().err
     (tmp_path / "geometrycrafter.toml").write_text("[eval]\nstride = 3\n")  # is for other data
     monkeypatch.chdir(tmp_path)
     assert main(["eval", "steady", "still.gc"]) == 0

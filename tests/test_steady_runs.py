@@ -206,13 +206,13 @@ def test_a_floor_under_a_hand_that_shakes_is_not_made_flat(shake: float) -> None
     frames = [f._replace(log_depth=floor + scale) for f, scale in zip(frames, scales, strict=True)]
     linker = Linker(FOCAL, CENTRE)
     links = [link for i, frame in enumerate(frames) for link in linker.add(i, frame)]
-    for tied in (32, 20):  # all frames, or the first of them
+    for tied, bend in ((32, 0.01), (20, 0.02)):  # all frames, or the first of them
         seen = [link for link in links if max(link.first, link.second) < tied]
         found = levelled(seen, (96, 128), torch.zeros(0, GRID.nodes).double(), 32)[:tied]
         told, truth = frames[:tied], [floor] * tied
         assert spread(told, truth, found) < 0.5 * spread(told, truth, 0 * found)
         bent = found - found.mean(-1, keepdim=True)
-        assert bent.mean(0).abs().max() < 0.02
+        assert bent.mean(0).abs().max() < bend
 
 
 @settings(max_examples=20, deadline=None)

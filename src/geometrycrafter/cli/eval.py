@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -59,7 +58,7 @@ def add_parser(commands: Any) -> None:
     _add_choice(how.add_argument)
     add_threads(how)
     eval_poses.add_flags(parser.add_argument_group("poses").add_argument)
-    parser.set_defaults(call=partial(call, parser))
+    parser.set_defaults(call=call)
 
 
 def _wanted() -> str:
@@ -147,20 +146,17 @@ def _add_models(add: Callable[..., Any]) -> None:
     add("--seed", type=argument(Options, "seed"), default=0, metavar="N", help="of the generative variant's noise")
 
 
-def call(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+def call(args: argparse.Namespace) -> int:
     """Judge, print and write; status 2 where a clip could not be judged.
-
-    Args:
-        parser: of the command.
-        args: what it made of the command line.
 
     Raises:
         InputError: where a flag, a data set or weights are at fault.
     """
     if args.dataset == "table":
+        _refuse_flags(args, "output")
         return _table(args.root, args.output)
     if args.dataset == "steady":
-        _refuse_flags(parser, args)
+        _refuse_flags(args)
         return eval_steady.of_scenes(args.root)
     poses = args.dataset == "poses"
     if poses and args.truth is not None:
@@ -188,8 +184,8 @@ def call(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     return _judge(methods, clips, folder, args)
 
 
-def _refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Flags of 'eval' that say nothing to what is judged; threads say something to all.
+def _refuse_flags(args: argparse.Namespace, *taken: str) -> None:
+    """Flags of 'eval' that say nothing to what is judged; threads say something to all, preferences are for others.
 
     Raises:
         InputError: names the first.
@@ -197,13 +193,11 @@ def _refuse_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     from geometrycrafter.cli.main import build_parser
     from geometrycrafter.cli.preferences import with_preferences
 
-    whole = build_parser()
-    plain = vars(whole.parse_args(with_preferences(whole, ["eval", args.dataset])))
-    for action in parser._actions:
-        told = getattr(args, action.dest, None)
-        if action.option_strings and action.dest not in ("help", "threads") and told != plain.get(action.dest):
-            flag = action.option_strings[-1]
-            raise InputError(f"{flag} says nothing to 'eval {args.dataset}', which takes scenes alone; leave it out.")
+    parser = build_parser()
+    plain = vars(parser.parse_args(with_preferences(parser, ["eval", args.dataset])))
+    for name, value in vars(args).items():
+        if name not in ("root", "threads", *taken) and value != plain[name]:
+            raise InputError(f"--{name.replace('_', '-')} says nothing to 'eval {args.dataset}'; leave it out.")
 
 
 def _set_of_poses(roots: list[Path]) -> tuple[str, list[Path]]:

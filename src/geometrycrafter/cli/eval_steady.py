@@ -11,8 +11,6 @@ from geometrycrafter.errors import InputError
 if TYPE_CHECKING:
     from geometrycrafter.scene import Scene
 
-LAGS = (1, 8, 32)
-
 
 def of_scenes(places: list[Path]) -> int:
     """Print a table of scenes, a row for each of their shots; status 2 where one can't be judged.
@@ -24,6 +22,7 @@ def of_scenes(places: list[Path]) -> int:
         raise InputError("eval steady SCENE...: name scenes with poses, or whose camera stands still.")
     from geometrycrafter.cli.eval import print_table
     from geometrycrafter.evaluation.report.table import Table
+    from geometrycrafter.evaluation.still_tracks import LAGS
     from geometrycrafter.scene import open_scene
 
     rows, faults = list[list[str]](), list[str]()
@@ -57,6 +56,7 @@ def of_scenes(places: list[Path]) -> int:
 def _figures(scene: Scene, span: tuple[int, int]) -> list[str]:
     """What is said of a shot."""
     from geometrycrafter.evaluation.steadiness import Steadiness
+    from geometrycrafter.evaluation.still_tracks import LAGS
 
     if span[1] - span[0] < 2:
         return ["–"] * (len(LAGS) + 2)

@@ -18,7 +18,7 @@ WIDEST, NARROWEST = 128, 24
 """Sides of the pictures that flow is found in; in smaller ones all is taken to stay where it is."""
 STRIDE = 2
 """Pixels of them between what is followed."""
-MOST, FIRSTS, LAGS = 256, 64, (0, 1, 8, 32)
+MOST, FIRSTS, LAGS = 256, 64, (1, 8, 32)
 """Frames of a shot that are looked at; of longer ones so many, evenly spread, and those that come so much later."""
 BEGINNINGS = 9
 """Frames of the middle half, of which the one that is most like the others is where tracks begin."""
@@ -133,7 +133,7 @@ def _looked_at(span: range) -> list[int]:
     if len(span) <= MOST:
         return list(span)
     firsts = np.linspace(span[0], span[-1] - max(LAGS), FIRSTS).round().astype(int)
-    return sorted({int(t) + lag for t in firsts for lag in LAGS})
+    return sorted({int(t) + lag for t in firsts for lag in (0, *LAGS)})
 
 
 def _beginning(frames: Frames, looked: list[int]) -> int:
